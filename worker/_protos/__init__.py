@@ -1,0 +1,1 @@
+"""Generated from ``protos/``: change the sources there and run ``make protos``."""

@@ -1,0 +1,83 @@
+"""The two nouns everything else is built from: BlobAccess and RefIndex.
+
+A pull is a copy from a remote's BlobAccess to the store's, a push the other way round. A feature that
+would need an ``if`` in two verbs is a wrapper of one of these.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+
+    from caskeeper.artifact import Ref
+    from caskeeper.contract import Progress
+    from caskeeper.digest import Digest
+
+#: Blobs are streamed in pieces of this size (speed.md section 3: 1 to 2 MiB is best).
+CHUNK_BYTES = 1024 * 1024
+
+
+class BlobAccess(Protocol):
+    """Content by digest. Implementations are safe to use from several threads.
+
+    Whatever goes in is hashed on the way and refused on a mismatch (DigestMismatch); whatever comes out
+    is what its digest says. A blob that is not there raises BlobMissing naming it; every other trouble is
+    an error of its own and never a miss (I10).
+    """
+
+    @property
+    def batch_limit_bytes(self) -> int:
+        """Blobs larger than this are streamed one by one; 0 = everything is streamed."""
+
+    def find_missing(self, digests: Collection[Digest]) -> set[Digest]:
+        """Those of ``digests`` that are not there. What is there is made young first (I4)."""
+
+    def read_batch(self, digests: Sequence[Digest]) -> list[tuple[Digest, bytes]]:
+        """Small blobs, whole and verified. The caller keeps their sum within ``batch_limit_bytes``."""
+
+    def read_stream(self, digest: Digest) -> Iterator[bytes]:
+        """One blob in pieces; the last piece comes only after the whole matched its digest."""
+
+    def write_batch(self, blobs: Sequence[tuple[Digest, bytes]]) -> None:
+        """Small blobs, each published whole or not at all."""
+
+    def write_stream(self, digest: Digest, chunks: Iterable[bytes]) -> None:
+        """One blob in pieces, published whole when the last one has come and all match."""
+
+
+class Published(NamedTuple):
+    """What a ref names: its kind (a number of ``ref_record.proto``) and its roots, the first one leading."""
+
+    roots: tuple[Digest, ...]
+    kind: int = 0
+
+    @property
+    def root(self) -> Digest:
+        """The leading root."""
+        return self.roots[0]
+
+
+class RefIndex(Protocol):
+    """Names to roots."""
+
+    def resolve(self, ref: Ref) -> Published | None:
+        """What the ref names there; None = it answered that it has no such ref."""
+
+    def publish(self, refs: Sequence[Ref], published: Published) -> None:
+        """Bind every ref; the content is complete there already (AC-64)."""
+
+
+class Context(NamedTuple):
+    """What a verb needs from whoever runs it."""
+
+    #: called with how far the work is; cheap, may be called often
+    progress: Callable[[Progress], None]
+    #: called between pieces of work; raises Cancelled or LeaseLost to stop
+    check: Callable[[], None]
+
+
+def quiet() -> Context:
+    """A context that shows nothing and never stops."""
+    return Context(progress=lambda _progress: None, check=lambda: None)
