@@ -1,0 +1,276 @@
+"""Configuration file and environment -> Settings (interface sections 1 and 4).
+
+The environment wins over the file. An empty variable counts as not set, as compose files pass them.
+Every error is a ConfigInvalid with the place of the value: file, line, column, or the variable's name.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING
+
+from caskeeper.config.document import parse_document, read_document
+from caskeeper.config.durations import parse_duration
+from caskeeper.config.keys import (
+    IGNORED,
+    KEYS,
+    MODERN_CACHE_KEYS,
+    MODERN_KEYS,
+    PROJECT_KEYS,
+    STRUCTURED,
+    variable,
+    variables,
+)
+from caskeeper.config.node import (
+    ListNode,
+    MappingNode,
+    Provenance,
+    ScalarNode,
+    read_bool,
+    read_choice,
+    read_mapping,
+    read_text,
+    refuse_unknown_keys,
+    suggestion,
+)
+from caskeeper.config.places import default_config_path, expand, user_folder
+from caskeeper.config.quota import QuotaExpression, percentage
+from caskeeper.config.remotes import specs_from_node
+from caskeeper.config.settings import (
+    LOG_FORMATS,
+    LOG_LEVELS,
+    CacheSettings,
+    EmbeddedSettings,
+    LeaseSettings,
+    LogSettings,
+    Settings,
+)
+from caskeeper.config.sizes import parse_size
+from caskeeper.errors import ConfigInvalid
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from caskeeper.config.node import Node
+    from caskeeper.config.remotes import RemoteSpec
+
+_REDIS_URL = re.compile(r"(?:rediss?|unix|redis\+socket)://.", re.DOTALL)
+
+
+def load_settings(path: str | None = None, environ: Mapping[str, str] | None = None) -> Settings:
+    """The settings from ``path``, else $CASKEEPER_CONFIG, else the user's configuration folder.
+
+    Only the last may be missing. Raises ConfigInvalid.
+    """
+    environ = os.environ if environ is None else environ
+    named = path or environ.get("CASKEEPER_CONFIG") or None
+    file = named or default_config_path(environ) or ""
+    document = read_document(file) if file else None
+    if named and document is None:
+        raise ConfigInvalid(
+            "there is no such file", named, "name an existing one with --config or CASKEEPER_CONFIG"
+        )
+    loader = _Loader(document or MappingNode(Provenance(file), {}), environ)
+    return loader.settings(source=file if document is not None else "", config_file=file)
+
+
+class _Loader:
+    """One pass over one configuration."""
+
+    def __init__(self, document: MappingNode, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        self._document = document
+        self._ignored: list[str] = []
+        # Beside its file: a relative path must mean the same to every process that reads it.
+        self._folder = os.path.dirname(os.path.abspath(document.where.file))
+
+    def settings(self, *, source: str, config_file: str) -> Settings:
+        self._check_keys()
+        cachedir = self._cachedir()
+        return Settings(
+            cachedir=cachedir,
+            redis=self._redis(),
+            roots=self._roots(),
+            cache=self._cache(),
+            leases=self._leases(),
+            log=LogSettings(
+                read_choice(self._value("log", "level"), "level", LOG_LEVELS, default="info"),
+                read_choice(self._value("log", "format"), "format", LOG_FORMATS, default="text"),
+            ),
+            embedded=EmbeddedSettings(self._seconds("embedded", "idle", EmbeddedSettings().idle_s)),
+            artifacts=specs_from_node(self._value("artifacts")),
+            projects=self._projects(),
+            source=source,
+            config_file=config_file,
+            notes=self._notes(source),
+        )
+
+    def _check_keys(self) -> None:
+        """No key that nobody knows; sections are mappings. What BuildStream alone reads is remembered."""
+        self._refuse(self._document, "", KEYS)
+        for section, names in KEYS.items():
+            if names:
+                mapping = read_mapping(self._document.members.get(section), section)
+                if mapping is not None:
+                    self._refuse(mapping, section, names)
+
+    def _refuse(
+        self, mapping: MappingNode, section: str, known: Mapping[str, object] | tuple[str, ...]
+    ) -> None:
+        ignored = IGNORED.get(section.partition(":")[0], frozenset())
+        refuse_unknown_keys(mapping, [*known, *sorted(ignored)], section=section)
+        prefix = f"{section}: " if section else ""
+        self._ignored += [prefix + key for key in mapping.members if key in ignored]
+
+    def _value(self, *path: str) -> Node | None:
+        """The value of a key: the environment's, else the file's, else None."""
+        name = variable(*path)
+        text = self._environ.get(name, "").strip()
+        if text:
+            file = f"environment variable {name}"
+            if path[0] in STRUCTURED:
+                return parse_document(text, file)
+            return ScalarNode(Provenance(file), text)
+        node: Node | None = self._document
+        for key in path:
+            node = node.members.get(key) if isinstance(node, MappingNode) else None
+        return node
+
+    def _text(self, *path: str) -> tuple[str | None, str]:
+        """The text of a value, and where it stands."""
+        node = self._value(*path)
+        return read_text(node, path[-1]), "" if node is None else str(node.where)
+
+    def _path(self, node: Node, name: str) -> str | None:
+        text = read_text(node, name)
+        if text is None:
+            return None
+        from_file = node.where.line > 0
+        base = self._folder if from_file else os.getcwd()
+        return expand(text, self._environ, base=base, where=str(node.where))
+
+    def _cachedir(self) -> str:
+        node = self._value("cachedir")
+        path = None if node is None else self._path(node, "cachedir")
+        if path is not None:
+            return path
+        folder = user_folder("XDG_CACHE_HOME", self._environ)
+        if folder is None:
+            raise ConfigInvalid(
+                "there is no `cachedir`, and no home folder for its default",
+                self._document.where.file,
+                "set `cachedir` or CASKEEPER_CACHEDIR",
+            )
+        return os.path.join(folder, "caskeeper")
+
+    def _redis(self) -> str | None:
+        text, where = self._text("redis")
+        if text and not _REDIS_URL.match(text):
+            # Not shown: it may hold a password.
+            raise ConfigInvalid(
+                "`redis` is not a URL of a Redis server",
+                where,
+                "give redis://HOST:PORT/DB, rediss://… or unix:///PATH",
+            )
+        return text or None
+
+    def _roots(self) -> tuple[str, ...]:
+        """A list, or one path; in the environment several paths with colons between."""
+        node = self._value("roots")
+        if node is None:
+            return ()
+        nodes: tuple[Node, ...] = node.items if isinstance(node, ListNode) else (node,)
+        if isinstance(node, ScalarNode) and node.where.line == 0:
+            nodes = tuple(ScalarNode(node.where, text) for text in node.text.split(":") if text)
+        found = [self._path(item, "roots") for item in nodes]
+        return tuple(dict.fromkeys(path for path in found if path is not None))
+
+    def _cache(self) -> CacheSettings:
+        default = CacheSettings()
+        quota, quota_where = self._text("cache", "quota")
+        headroom, headroom_where = self._text("cache", "headroom")
+        return CacheSettings(
+            quota=default.quota if quota is None else QuotaExpression.parse(quota, quota_where),
+            low_watermark=self._low_watermark(default.low_watermark),
+            reserved_disk_space=self._reserved_disk_space(default.reserved_disk_space),
+            headroom_bytes=None if headroom is None else parse_size(headroom, headroom_where),
+            pull_buildtrees=read_bool(
+                self._value("cache", "pull-buildtrees"), "pull-buildtrees", default=default.pull_buildtrees
+            ),
+            modern=any(self._value("cache", key) is not None for key in MODERN_CACHE_KEYS)
+            or any(key in self._document.members for key in MODERN_KEYS),
+        )
+
+    def _low_watermark(self, default: float) -> float:
+        text, where = self._text("cache", "low-watermark")
+        if text is None:
+            return default
+        fraction = percentage(text)
+        if fraction is None:
+            raise ConfigInvalid(
+                f"`low-watermark` cannot be {text[:80]!r}", where, "give 0% to 100%, such as 50%"
+            )
+        return fraction[0] / fraction[1]
+
+    def _reserved_disk_space(self, default: QuotaExpression) -> QuotaExpression:
+        text, where = self._text("cache", "reserved-disk-space")
+        if text is None:
+            return default
+        expression = QuotaExpression.parse(text, where)
+        if expression.is_infinity:
+            raise ConfigInvalid(
+                "`reserved-disk-space` cannot be infinity", where, "give bytes or a percentage, such as 5%"
+            )
+        return expression
+
+    def _seconds(self, section: str, key: str, default: float) -> float:
+        text, where = self._text(section, key)
+        return default if text is None else parse_duration(text, where)
+
+    def _leases(self) -> LeaseSettings:
+        default = LeaseSettings()
+        found = LeaseSettings(
+            operation_s=self._seconds("leases", "operation", default.operation_s),
+            operation_life_s=self._seconds("leases", "operation-life", default.operation_life_s),
+            session_s=self._seconds("leases", "session", default.session_s),
+            clock_margin_s=self._seconds("leases", "clock-margin", default.clock_margin_s),
+            upload_grace_s=self._seconds("leases", "upload-grace", default.upload_grace_s),
+        )
+        for key, value in (("operation", found.operation_s), ("session", found.session_s)):
+            if value <= 0:
+                _, where = self._text("leases", key)
+                raise ConfigInvalid(f"the lease `{key}` must be longer than 0", where, "give 60s or the like")
+        if found.operation_life_s < found.operation_s:
+            _, where = self._text("leases", "operation-life")
+            _, other = self._text("leases", "operation")
+            raise ConfigInvalid(
+                "`operation-life` is shorter than `operation`", where or other, "give 6h or the like"
+            )
+        return found
+
+    def _projects(self) -> dict[str, tuple[RemoteSpec, ...]]:
+        mapping = read_mapping(self._value("projects"), "projects")
+        found: dict[str, tuple[RemoteSpec, ...]] = {}
+        for name, node in mapping.members.items() if mapping is not None else ():
+            project = read_mapping(node, name)
+            if project is None:
+                continue
+            self._refuse(project, f"projects: {name}", PROJECT_KEYS)
+            found[name] = specs_from_node(project.members.get("artifacts"))
+        return found
+
+    def _notes(self, source: str) -> tuple[str, ...]:
+        """What was passed over: other programs' keys, and variables that look like a slip."""
+        notes = []
+        if self._ignored:
+            keys = ", ".join(f"`{key}`" for key in dict.fromkeys(self._ignored))
+            notes.append(f"{source or 'environment'}: ignored, as only BuildStream reads them: {keys}")
+        known = variables()
+        for name in sorted(self._environ):
+            # No error: whoever runs containers sets names like CASKEEPER_PORT for purposes of its own.
+            if name.startswith("CASKEEPER_") and name not in known:
+                guess = suggestion(name, known)
+                if guess.startswith("did you mean"):
+                    notes.append(f"environment variable {name} is no setting: {guess}")
+        return tuple(notes)

@@ -1,0 +1,94 @@
+"""The settings as values (interface section 4). They are made by ``load_settings``, or by hand in tests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from caskeeper.config.quota import QuotaExpression
+from caskeeper.config.remotes import chosen_specs, effective_specs
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from caskeeper.config.remotes import RemoteSpec
+
+LOG_LEVELS = ("debug", "info", "warning", "error")
+LOG_FORMATS = ("text", "json")
+
+
+@dataclass(frozen=True, slots=True)
+class CacheSettings:
+    """`cache:`. ``low_watermark`` is a fraction; ``headroom_bytes`` None follows interface section 4.
+
+    ``modern``: a key that only BuildStream 2 knows is given, and its rules for small quotas hold.
+    """
+
+    quota: QuotaExpression = QuotaExpression("infinity")
+    low_watermark: float = 0.5
+    reserved_disk_space: QuotaExpression = QuotaExpression("5%")
+    headroom_bytes: int | None = None
+    pull_buildtrees: bool = False
+    modern: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseSettings:
+    """`leases:`, in seconds."""
+
+    operation_s: float = 60.0
+    operation_life_s: float = 21600.0
+    session_s: float = 120.0
+    clock_margin_s: float = 10.0
+    upload_grace_s: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedSettings:
+    """`embedded:`: after how many idle seconds the background server of a cachedir ends."""
+
+    idle_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class LogSettings:
+    """`log:`: one of LOG_LEVELS, one of LOG_FORMATS."""
+
+    level: str = "info"
+    format: str = "text"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that was configured.
+
+    ``cachedir`` and ``roots`` are absolute; without roots the cachedir is the one. ``source`` is the
+    file that was read, empty when none was; ``config_file`` names it or else the place where it would
+    be looked for. ``notes`` are lines for the user: what was ignored.
+    """
+
+    cachedir: str
+    redis: str | None = None
+    roots: tuple[str, ...] = ()
+    cache: CacheSettings = CacheSettings()
+    leases: LeaseSettings = LeaseSettings()
+    log: LogSettings = LogSettings()
+    embedded: EmbeddedSettings = EmbeddedSettings()
+    artifacts: tuple[RemoteSpec, ...] = ()
+    projects: Mapping[str, tuple[RemoteSpec, ...]] = field(default_factory=dict)
+    source: str = ""
+    config_file: str = ""
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.roots:
+            object.__setattr__(self, "roots", (self.cachedir,))
+
+    def remotes_for(self, project: str, *, only: tuple[str, ...] | None = None) -> tuple[RemoteSpec, ...]:
+        """A project's remotes, highest priority first (AC-15): its own in `projects:`, then the global ones.
+
+        ``only`` narrows to what a request names: configured URLs, or remotes written out. Raises
+        InvalidRequest.
+        """
+        configured = effective_specs(self.projects.get(project, ()), self.artifacts)
+        return configured if only is None else chosen_specs(configured, only)

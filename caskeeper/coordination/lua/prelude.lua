@@ -1,0 +1,131 @@
+-- prelude: put before the text of every script that touches the shared state.
+-- It decides whether the state is lost (safety.md section 7): no epoch, another server run, or a
+-- structure that is missing or of another epoch.
+-- KEYS  1 state  2 usage  3 operations  4 claims  5 condemned  6 sessions  7 cleanup
+--       (8 caskeeper:volume, only for create and acquire)
+-- ARGV  1 the epoch the caller relies on, '' = whichever is current; the rest belongs to the script
+-- Every answer is a list whose first item is a word: OK, or the reason why nothing was changed.
+local STATE, USAGE, OPERATIONS, CLAIMS = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local CONDEMNED, SESSIONS, CLEANUP = KEYS[5], KEYS[6], KEYS[7]
+
+local clock = redis.call('TIME')
+local NOW = clock[1] * 1000 + math.floor(clock[2] / 1000)
+local RUN_ID = @RUN_ID@
+local fields = redis.call('HMGET', STATE, 'epoch', 'run_id', 'ready', 'known', 'evict_from_ms')
+local EPOCH = fields[1]
+local READY, KNOWN = fields[3] == '1', fields[4] == '1'
+local EVICT_FROM = tonumber(fields[5] or '') or 0
+
+local whole_structures = EPOCH and true or false
+for n = 2, 7 do
+  whole_structures = whole_structures and redis.call('HGET', KEYS[n], 'epoch') == EPOCH
+end
+local LOST = not whole_structures or fields[2] ~= RUN_ID
+
+-- Integers travel as text: Lua would write large ones with an exponent.
+local function int(number)
+  return string.format('%.0f', number)
+end
+
+local function session_key(id)
+  return string.sub(STATE, 1, -6) .. 'session:' .. id
+end
+
+-- Pairs of a hash without its sentinel, as a table.
+local function entries(key)
+  local found, flat = {}, redis.call('HGETALL', key)
+  for n = 1, #flat, 2 do
+    if flat[n] ~= 'epoch' then
+      found[flat[n]] = flat[n + 1]
+    end
+  end
+  return found
+end
+
+-- The set of a session has its sentinel and as many keys as its record says.
+local function session_whole(id, session)
+  local key = session_key(id)
+  return redis.call('SCARD', key) == tonumber(session.size) + 1
+    and redis.call('SISMEMBER', key, 'epoch:' .. EPOCH) == 1
+end
+
+local function sessions_whole()
+  for id, text in pairs(entries(SESSIONS)) do
+    if not session_whole(id, cjson.decode(text)) then
+      return false
+    end
+  end
+  return true
+end
+
+local function session_live(session)
+  return tonumber(session.expires_ms) > NOW
+end
+
+local function end_session(id)
+  redis.call('DEL', session_key(id))
+  redis.call('HDEL', SESSIONS, id)
+end
+
+local function operation(id)
+  local text = redis.call('HGET', OPERATIONS, id)
+  return text and cjson.decode(text)
+end
+
+local function keep_operation(id, record)
+  redis.call('HSET', OPERATIONS, id, cjson.encode(record))
+end
+
+-- A counter of usage goes down, never below zero.
+local function lower(counter, bytes)
+  if redis.call('HINCRBY', USAGE, counter, '-' .. bytes) < 0 then
+    redis.call('HSET', USAGE, counter, '0')
+  end
+end
+
+local function add_used(bytes)
+  redis.call('HINCRBY', USAGE, 'used', bytes)
+  redis.call('HINCRBY', USAGE, 'added_total', bytes)
+end
+
+-- Reservation, claims and record of an operation go together.
+local function drop_operation(id, record)
+  lower('reserved', record.reserved_bytes)
+  for _, member in ipairs(record.claims) do
+    if redis.call('HINCRBY', CLAIMS, member, -1) <= 0 then
+      redis.call('HDEL', CLAIMS, member)
+    end
+  end
+  redis.call('HDEL', OPERATIONS, id)
+end
+
+-- Still mine: nobody else took the lease. An expired lease that nobody wants is still its holder's.
+local function mine(holder)
+  return holder ~= '' and redis.call('HGET', CLEANUP, 'holder') == holder
+end
+
+local function clear(key)
+  redis.call('DEL', key)
+  redis.call('HSET', key, 'epoch', EPOCH)
+end
+
+-- Everything begins anew under a new epoch.
+local function begin_epoch(epoch, used_bytes, ready, evict_from_ms)
+  EPOCH = epoch
+  local cursor, pattern = '0', session_key('*')
+  repeat  -- the sets of sessions whose record is gone as well
+    local page = redis.call('SCAN', cursor, 'MATCH', pattern, 'COUNT', '1000')
+    cursor = page[1]
+    for _, key in ipairs(page[2]) do
+      redis.call('DEL', key)
+    end
+  until cursor == '0'
+  redis.call('DEL', STATE)
+  for n = 2, 7 do
+    clear(KEYS[n])
+  end
+  redis.call('HSET', USAGE, 'used', used_bytes, 'reserved', '0', 'added_total', '0')
+  redis.call('HSET', CLEANUP, 'holder', '', 'expires_ms', '0', 'purpose', '')
+  redis.call('HSET', STATE, 'epoch', epoch, 'run_id', RUN_ID, 'ready', ready, 'known', ready,
+    'evict_from_ms', evict_from_ms)
+end

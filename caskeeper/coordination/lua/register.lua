@@ -1,0 +1,25 @@
+-- register: an operation becomes known, or known again after a loss; what is there stays.
+-- KEYS  1-7 as in prelude
+-- ARGV  1 '', 2 operation, 3 verb, 4 subject, 5 host, 6 reserved bytes, 7 life_ms, 8 maximum life in ms
+-- Answers OK, epoch | LOST | UNREADY | DYING | OVER.
+if not READY then
+  return {'UNREADY'}
+end
+local id = ARGV[2]
+local record = operation(id)
+if not record then
+  record = {verb = ARGV[3], subject = ARGV[4], host = ARGV[5], started_ms = int(NOW),
+    reserved_bytes = '0', dying = false, claims = {}}
+elseif record.dying then
+  return {'DYING'}
+elseif NOW - tonumber(record.started_ms) > tonumber(ARGV[8]) then
+  return {'OVER'}
+end
+local missing = tonumber(ARGV[6]) - tonumber(record.reserved_bytes)
+if missing > 0 then
+  redis.call('HINCRBY', USAGE, 'reserved', int(missing))
+  record.reserved_bytes = ARGV[6]
+end
+record.expires_ms = int(NOW + tonumber(ARGV[7]))
+keep_operation(id, record)
+return {'OK', EPOCH}

@@ -1,0 +1,22 @@
+-- session_open: a session begins, or goes on with the keys it has; its owner knows its present state.
+-- KEYS  1-7 as in prelude, and session:<id>
+-- ARGV  1 '', 2 session, 3 life_ms, 4 label
+-- Answers OK | LOST | UNREADY.
+if not READY then
+  return {'UNREADY'}
+end
+local text = redis.call('HGET', SESSIONS, ARGV[2])
+local session = text and cjson.decode(text)
+if session and not session_whole(ARGV[2], session) then
+  return {'LOST'}
+end
+if not session or not session_live(session) then
+  redis.call('DEL', session_key(ARGV[2]))
+  redis.call('SADD', session_key(ARGV[2]), 'epoch:' .. EPOCH)
+  session = {size = '0'}
+end
+session.label = ARGV[4]
+session.reopened = false
+session.expires_ms = int(NOW + tonumber(ARGV[3]))
+redis.call('HSET', SESSIONS, ARGV[2], cjson.encode(session))
+return {'OK'}

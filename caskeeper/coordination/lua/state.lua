@@ -1,0 +1,7 @@
+-- state: what the shared state is, also when it is lost. Changes nothing.
+-- KEYS  1-7 as in prelude
+-- ARGV  -
+-- Answers OK, epoch or '', lost, ready, known, evict_from_ms, now_ms.
+local lost = LOST or not sessions_whole()
+return {'OK', EPOCH or '', lost and 1 or 0, READY and not lost and 1 or 0, KNOWN and not lost and 1 or 0,
+  int(EVICT_FROM), int(NOW)}

@@ -1,0 +1,166 @@
+"""Directory messages in their canonical form (local-cas section 4).
+
+What is parsed here came from outside: from a peer, or from a volume that a peer filled. A value that
+``parse`` returns can be laid out below a folder without leaving it.
+"""
+
+from __future__ import annotations
+
+import re
+from operator import attrgetter
+from typing import TYPE_CHECKING, NamedTuple
+
+from google.protobuf.message import DecodeError
+
+from caskeeper.digest import EMPTY, Digest
+from caskeeper.errors import InvalidRequest
+from worker._protos import remote_execution_pb2 as pb
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+#: What a POSIX file system takes as one name and as one link target.
+MAX_NAME_BYTES = 255
+MAX_TARGET_BYTES = 4095
+
+_HEX = re.compile(r"[0-9a-f]*\Z")
+_by_name = attrgetter("name")
+
+
+class FileEntry(NamedTuple):
+    """A regular file; ``executable`` is the owner-execute bit."""
+
+    name: str
+    digest: Digest
+    executable: bool = False
+
+
+class DirectoryEntry(NamedTuple):
+    """A sub-directory; ``digest`` is that of its Directory message."""
+
+    name: str
+    digest: Digest
+
+
+class SymlinkEntry(NamedTuple):
+    """A symbolic link; ``target`` is taken verbatim and may dangle."""
+
+    name: str
+    target: str
+
+
+class Directory(NamedTuple):
+    """One folder: three lists, each in ascending order of the names, all names distinct."""
+
+    files: tuple[FileEntry, ...] = ()
+    directories: tuple[DirectoryEntry, ...] = ()
+    symlinks: tuple[SymlinkEntry, ...] = ()
+
+    def directory(self, name: str) -> DirectoryEntry | None:
+        """The sub-directory of that name."""
+        return next((entry for entry in self.directories if entry.name == name), None)
+
+
+def is_name(text: str) -> bool:
+    """Whether ``text`` can be the name of an entry: one path segment, valid UTF-8."""
+    if text in {"", ".", ".."} or "/" in text or "\0" in text:
+        return False
+    try:
+        return len(text.encode()) <= MAX_NAME_BYTES
+    except UnicodeEncodeError:  # a name that the file system gave and that is no UTF-8
+        return False
+
+
+def is_target(text: str) -> bool:
+    """Whether ``text`` can be the target of a symbolic link: not empty, valid UTF-8."""
+    try:
+        return "\0" not in text and 0 < len(text.encode()) <= MAX_TARGET_BYTES
+    except UnicodeEncodeError:
+        return False
+
+
+def parse(data: bytes, digest: Digest) -> Directory:
+    """The Directory that ``data`` is; ``digest`` names it in an error and is not computed again.
+
+    Unknown fields (node_properties of newer peers) are tolerated. Raises InvalidRequest for names that
+    are no single path segment, that repeat over the three lists or are not sorted, for malformed digests
+    and for bytes that are no Directory at all.
+    """
+    if digest == EMPTY and not data:
+        return Directory()
+    try:
+        message = pb.Directory.FromString(data)
+    except DecodeError:
+        raise _invalid(digest, "it is no Directory message") from None
+    files = tuple(
+        [
+            FileEntry(node.name, Digest((d := node.digest).hash, d.size_bytes), node.is_executable)
+            for node in message.files
+        ]
+    )
+    directories = tuple(
+        [
+            DirectoryEntry(node.name, Digest((d := node.digest).hash, d.size_bytes))
+            for node in message.directories
+        ]
+    )
+    symlinks = tuple([SymlinkEntry(node.name, node.target) for node in message.symlinks])
+    _check_names([[entry.name for entry in kind] for kind in (files, directories, symlinks)], digest)
+    _check_digests([entry.digest for entry in files], digest)
+    _check_digests([entry.digest for entry in directories], digest)
+    for link in symlinks:
+        if not is_target(link.target):
+            raise _invalid(digest, f"the target of the symbolic link {link.name!r} cannot be one")
+    return Directory(files, directories, symlinks)
+
+
+def serialise(directory: Directory) -> bytes:
+    """The canonical bytes; the entries may come in any order. Names are the caller's responsibility."""
+    message = pb.Directory()
+    add_file, add_directory, add_symlink = message.files.add, message.directories.add, message.symlinks.add
+    for name, (hash_hex, size_bytes), executable in sorted(directory.files, key=_by_name):
+        node = add_file(name=name)
+        held = node.digest
+        held.hash = hash_hex
+        held.size_bytes = size_bytes
+        if executable:
+            node.is_executable = True
+    for name, (hash_hex, size_bytes) in sorted(directory.directories, key=_by_name):
+        held = add_directory(name=name).digest
+        held.hash = hash_hex
+        held.size_bytes = size_bytes
+    for name, target in sorted(directory.symlinks, key=_by_name):
+        add_symlink(name=name, target=target)
+    return message.SerializeToString()
+
+
+def _check_names(lists: Sequence[list[str]], digest: Digest) -> None:
+    # Lists are checked as wholes: one entry at a time would cost more than the parsing itself.
+    names = [name for one in lists for name in one]
+    joined = "".join(names)
+    plain = joined.isascii() and "/" not in joined and "\0" not in joined
+    if plain and max(map(len, names), default=0) <= MAX_NAME_BYTES:
+        suspects = [name for name in names if len(name) < 3]  # only '', '.' and '..' are left to find
+    else:
+        suspects = names
+    for name in suspects:
+        if not is_name(name):
+            raise _invalid(digest, f"{name[:300]!r} is not a name")
+    if len(set(names)) != len(names):
+        raise _invalid(digest, "two entries have one name")
+    for one in lists:
+        if one != sorted(one):
+            raise _invalid(digest, "its entries are not sorted by name")
+
+
+def _check_digests(digests: Sequence[Digest], digest: Digest) -> None:
+    hashes = [hash_hex for hash_hex, _ in digests]
+    lengths_right = set(map(len, hashes)) <= {64}
+    if lengths_right and _HEX.match("".join(hashes)) and min((d[1] for d in digests), default=0) >= 0:
+        return
+    for held in digests:
+        Digest.checked(*held, where=f"Directory {digest}")
+
+
+def _invalid(digest: Digest, what: str) -> InvalidRequest:
+    return InvalidRequest(what, f"Directory {digest}", "the sender is damaged or lying: use another remote")

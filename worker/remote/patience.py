@@ -1,0 +1,40 @@
+"""How long a remote is waited for, and how often it is asked again."""
+
+from __future__ import annotations
+
+import random
+from typing import NamedTuple
+
+
+class Patience(NamedTuple):
+    """Durations in seconds. One deadline covers all attempts of a call: a dead remote costs it once."""
+
+    #: the first contact: capabilities and permissions together
+    probe_s: float = 5.0
+    #: any other call, and a server's last word on an upload
+    call_s: float = 60.0
+    #: the longest time in which a stream may not move
+    silence_s: float = 30.0
+    #: a stream may take ``call_s`` and its size at this rate
+    slowest_bytes_per_s: int = 32 * 1024
+    #: attempts at one call or stream, the first one included
+    attempts: int = 5
+    first_delay_s: float = 0.2
+    longest_delay_s: float = 3.0
+    #: after a remote did not answer, so long it is not asked again
+    memory_s: float = 10.0
+    #: what was negotiated is asked again after this time
+    negotiation_life_s: float = 300.0
+
+    def stream_s(self, size_bytes: int) -> float:
+        """The deadline of a stream of this size."""
+        return self.call_s + size_bytes / self.slowest_bytes_per_s
+
+    def delay_s(self, failures: int, *, asked_s: float = 0.0) -> float:
+        """The pause after so many failures: doubling, half of it random, never below what was asked for.
+
+        What a remote asks for is capped too: it may not put a worker to sleep.
+        """
+        full = min(self.longest_delay_s, self.first_delay_s * 2 ** max(0, failures - 1))
+        jittered = full * (0.5 + random.random() / 2)  # noqa: S311 -- spreads retries, hides nothing
+        return max(jittered, min(asked_s, self.longest_delay_s))

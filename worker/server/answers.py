@@ -1,0 +1,110 @@
+"""The boundary of every call: errors become statuses here, by the one table read backwards.
+
+Nothing but a status leaves a handler: a foreseen error with its sentence, anything else is a bug, logged
+with its traceback and told as INTERNAL (AC-80).
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, NoReturn, TypeVar
+
+import grpc
+
+from caskeeper.errors import CaskeeperError, InvalidRequest, PermissionDenied, Transient
+from worker import status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from worker._protos.remote_execution_pb2 import Digest as DigestMessage
+
+from caskeeper.digest import Digest
+
+log = logging.getLogger(__name__)
+
+Asked = TypeVar("Asked")
+Answered = TypeVar("Answered")
+
+_CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
+#: Trailers are bounded at 8 KiB by default; a sentence never needs that much.
+_DETAILS_CHARACTERS = 1000
+_GONE = "the client went away"
+
+
+def code_for(error: CaskeeperError) -> grpc.StatusCode:
+    """The status of an error."""
+    return _CODES.get(status.code_of(error), grpc.StatusCode.UNKNOWN)
+
+
+def details_of(error: CaskeeperError) -> str:
+    """The error's sentence, short enough for a trailer."""
+    return str(error)[:_DETAILS_CHARACTERS]
+
+
+def refuse(context: grpc.ServicerContext, code: grpc.StatusCode, error: CaskeeperError) -> NoReturn:
+    """End the call with ``code`` where the protocol wants another than the table's."""
+    context.abort(code, details_of(error))
+
+
+def refuse_when_read_only(context: grpc.ServicerContext, *, read_only: bool) -> None:
+    """PERMISSION_DENIED for a change, whatever is in it (wire-protocols section 12)."""
+    if read_only:
+        refuse(
+            context,
+            grpc.StatusCode.PERMISSION_DENIED,
+            PermissionDenied("this server is read-only", way_out="push to another one"),
+        )
+
+
+def checked_digest(message: DigestMessage) -> Digest:
+    """A digest from the network. Raises InvalidRequest."""
+    return Digest.checked(message.hash, message.size_bytes)
+
+
+def _end(context: grpc.ServicerContext, trouble: Exception) -> NoReturn:
+    """The status of what a handler raised."""
+    if context.code() is not None:
+        raise trouble  # it was ended by `refuse`: grpc's own way out of a handler
+    if isinstance(trouble, CaskeeperError):
+        code = code_for(trouble)
+        if isinstance(trouble, Transient):
+            log.warning("call failed", extra={"code": code.name, "error": str(trouble)})
+        context.abort(code, details_of(trouble))
+    if isinstance(trouble, grpc.RpcError):
+        context.abort(grpc.StatusCode.CANCELLED, _GONE)
+    log.error("bug in a call", exc_info=trouble)
+    context.abort(grpc.StatusCode.INTERNAL, f"bug in the server: {type(trouble).__name__}")
+
+
+def answering(
+    handler: Callable[[Asked, grpc.ServicerContext], Answered],
+) -> Callable[[Asked, grpc.ServicerContext], Answered]:
+    """``handler`` (one answer) inside the boundary."""
+
+    def call(request: Asked, context: grpc.ServicerContext) -> Answered:
+        try:
+            return handler(request, context)
+        except Exception as trouble:  # noqa: BLE001 -- the boundary: whatever it is, the caller gets a status
+            _end(context, trouble)
+
+    return call
+
+
+def streaming(
+    handler: Callable[[Asked, grpc.ServicerContext], Iterator[Answered]],
+) -> Callable[[Asked, grpc.ServicerContext], Iterator[Answered]]:
+    """``handler`` (a stream of answers) inside the boundary."""
+
+    def call(request: Asked, context: grpc.ServicerContext) -> Iterator[Answered]:
+        try:
+            yield from handler(request, context)
+        except Exception as trouble:  # noqa: BLE001 -- the boundary: whatever it is, the caller gets a status
+            _end(context, trouble)
+
+    return call
+
+
+def invalid(what: str, *, where: str = "", way_out: str = "") -> InvalidRequest:
+    """A request that breaks the protocol."""
+    return InvalidRequest(what, where, way_out or "the client breaks the protocol: report it there")

@@ -1,0 +1,51 @@
+"""Capabilities: what this server speaks (wire-protocols sections 3 and 12, interface section 5)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import grpc
+
+from worker._protos import remote_execution_pb2 as reapi
+from worker.server.answers import answering
+from worker.server.cas import BATCH_LIMIT_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SERVICE = "build.bazel.remote.execution.v2.Capabilities"
+
+
+def _answer(*, read_only: bool) -> reapi.ServerCapabilities:
+    version = reapi.SemVer(major=2)
+    return reapi.ServerCapabilities(
+        cache_capabilities=reapi.CacheCapabilities(
+            digest_functions=[reapi.DigestFunction.SHA256],
+            action_cache_update_capabilities=reapi.ActionCacheUpdateCapabilities(
+                update_enabled=not read_only
+            ),
+            max_batch_total_size_bytes=BATCH_LIMIT_BYTES,
+            symlink_absolute_path_strategy=reapi.SymlinkAbsolutePathStrategy.ALLOWED,
+        ),
+        deprecated_api_version=version,
+        low_api_version=version,
+        high_api_version=version,
+    )
+
+
+def handlers(*, read_only: bool) -> grpc.GenericRpcHandler:
+    """The service, ready to be added to a server."""
+    answer = _answer(read_only=read_only)
+    get: Callable[[reapi.GetCapabilitiesRequest, grpc.ServicerContext], reapi.ServerCapabilities] = (
+        answering(lambda _request, _context: answer)
+    )
+    return grpc.method_handlers_generic_handler(
+        SERVICE,
+        {
+            "GetCapabilities": grpc.unary_unary_rpc_method_handler(
+                get,
+                request_deserializer=reapi.GetCapabilitiesRequest.FromString,
+                response_serializer=reapi.ServerCapabilities.SerializeToString,
+            )
+        },
+    )

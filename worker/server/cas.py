@@ -1,0 +1,195 @@
+"""ContentAddressableStorage: FindMissing, BatchUpdate and BatchRead over the volume.
+
+FindMissing answers for hash *and* size, and makes young what is there under the rolling operation, so that
+its answer holds for `upload-grace` (I4). What comes in is verified and published whole; each entry has a
+status of its own.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import grpc
+from google.rpc import code_pb2, status_pb2
+
+from caskeeper.errors import (
+    BlobMissing,
+    CacheTooFull,
+    CaskeeperError,
+    DigestMismatch,
+    NoSpace,
+    Transient,
+)
+from worker._protos import remote_execution_pb2 as reapi
+from worker.server.answers import (
+    answering,
+    checked_digest,
+    code_for,
+    details_of,
+    invalid,
+    refuse_when_read_only,
+)
+from worker.store.blobs import StoreBlobs
+
+if TYPE_CHECKING:
+    from caskeeper.digest import Digest
+    from worker.server.needs import Operation
+    from worker.server.rolling import Rolling
+    from worker.store.objects import Objects
+
+SERVICE = "build.bazel.remote.execution.v2.ContentAddressableStorage"
+#: The sum of the sizes in one batch, and what an entry adds to a message around its data.
+BATCH_LIMIT_BYTES = 1024 * 1024
+ENTRY_BYTES = 128
+#: A client takes no message above 4 MiB unless told otherwise; a margin for the frame.
+MESSAGE_LIMIT_BYTES = 4 * 1024 * 1024 - 64 * 1024
+
+_OK = status_pb2.Status(code=code_pb2.OK)
+
+
+def _status(error: CaskeeperError) -> status_pb2.Status:
+    """An entry's status. Wrong bytes are FAILED_PRECONDITION here (wire-protocols section 12)."""
+    code = code_pb2.FAILED_PRECONDITION if isinstance(error, DigestMismatch) else code_for(error).value[0]
+    return status_pb2.Status(code=code, message=details_of(error))
+
+
+def _check_batch(sizes_bytes: int, entries: int) -> None:
+    """A batch over its limit is refused whole: the client splits it (wire-protocols section 8)."""
+    if sizes_bytes > BATCH_LIMIT_BYTES or sizes_bytes + entries * ENTRY_BYTES > MESSAGE_LIMIT_BYTES:
+        raise invalid(
+            f"{entries} blobs of {sizes_bytes} bytes are more than one batch takes ({BATCH_LIMIT_BYTES})",
+            way_out="split the batch, or stream large blobs",
+        )
+
+
+class _Entry(NamedTuple):
+    digest: Digest
+    data: bytes
+
+
+class ContentAddressableStorage:
+    """The three calls. Made once for a server."""
+
+    def __init__(self, objects: Objects, rolling: Rolling, *, read_only: bool) -> None:
+        self._objects = objects
+        self._rolling = rolling
+        self._read_only = read_only
+
+    def find_missing(
+        self, request: reapi.FindMissingBlobsRequest, context: grpc.ServicerContext
+    ) -> reapi.FindMissingBlobsResponse:
+        """Those that are not here with this size; the others stay for a grace."""
+        asked = list(dict.fromkeys(checked_digest(digest) for digest in request.blob_digests))
+
+        def look(operation: Operation) -> set[Digest]:
+            return StoreBlobs(operation.staging, self._objects).find_missing(asked)
+
+        missing = self._rolling.run(look, stop=context.cancel)
+        response = reapi.FindMissingBlobsResponse()
+        for digest in asked:
+            if digest in missing:
+                response.missing_blob_digests.add(hash=digest.hash, size_bytes=digest.size_bytes)
+        return response
+
+    def batch_update(
+        self, request: reapi.BatchUpdateBlobsRequest, context: grpc.ServicerContext
+    ) -> reapi.BatchUpdateBlobsResponse:
+        """Store small blobs; the answer has one status for each, in the order of the request."""
+        refuse_when_read_only(context, read_only=self._read_only)
+        _check_batch(sum(len(entry.data) for entry in request.requests), len(request.requests))
+        statuses: list[status_pb2.Status] = [_OK] * len(request.requests)
+        entries: dict[int, _Entry] = {}
+        for place, asked in enumerate(request.requests):
+            try:
+                if asked.compressor:
+                    raise invalid("compressed data is not served", way_out="send it as it is (IDENTITY)")
+                entries[place] = _Entry(checked_digest(asked.digest), asked.data)
+            except CaskeeperError as error:
+                statuses[place] = _status(error)
+        if entries:
+            found = self._rolling.run(lambda operation: self._store(entries, operation), stop=context.cancel)
+            for place, error in found.items():
+                statuses[place] = _status(error)
+        response = reapi.BatchUpdateBlobsResponse()
+        for asked, status in zip(request.requests, statuses, strict=True):
+            response.responses.add(digest=asked.digest, status=status)
+        return response
+
+    def _store(self, entries: dict[int, _Entry], operation: Operation) -> dict[int, CaskeeperError]:
+        """All at once; where that fails, one by one, so that each one's trouble stays its own."""
+        blobs = StoreBlobs(operation.staging, self._objects)
+        try:
+            blobs.write_batch(list(entries.values()))
+        except CaskeeperError as trouble:
+            if isinstance(trouble, Transient) and not isinstance(trouble, NoSpace):
+                raise  # not about an entry: the whole call may be repeated
+        else:
+            return {}
+        found: dict[int, CaskeeperError] = {}
+        full: CaskeeperError | None = None
+        for place, entry in entries.items():
+            try:
+                if full is None or not blobs.find_missing([entry.digest]):
+                    blobs.write_batch([entry])
+                else:
+                    found[place] = full  # no cleanup for every entry: the first one's was in vain
+            except (CacheTooFull, NoSpace) as error:
+                found[place] = full = error
+            except Transient:
+                raise
+            except CaskeeperError as error:
+                found[place] = error
+        return found
+
+    def batch_read(
+        self, request: reapi.BatchReadBlobsRequest, context: grpc.ServicerContext
+    ) -> reapi.BatchReadBlobsResponse:
+        """Small blobs with a status each; missing or of another size is NOT_FOUND."""
+        asked: list[Digest | CaskeeperError] = []
+        for message in request.digests:
+            try:
+                asked.append(checked_digest(message))
+            except CaskeeperError as error:
+                asked.append(error)
+        _check_batch(
+            sum(0 if isinstance(digest, CaskeeperError) else digest.size_bytes for digest in asked), len(asked)
+        )
+        response = reapi.BatchReadBlobsResponse()
+        for message, digest in zip(request.digests, asked, strict=True):
+            try:
+                if isinstance(digest, CaskeeperError):
+                    raise digest
+                response.responses.add(digest=message, data=self._read(digest), status=_OK)
+            except CaskeeperError as error:
+                response.responses.add(digest=message, status=_status(error))
+        return response
+
+    def _read(self, digest: Digest) -> bytes:
+        try:
+            return self._objects.read(digest)
+        except DigestMismatch as other:
+            # An object of this hash and another size is not what was asked for (presence is by both).
+            raise BlobMissing(other.what, other.where) from None
+
+    def handlers(self) -> grpc.GenericRpcHandler:
+        """The service, ready to be added to a server."""
+        return grpc.method_handlers_generic_handler(
+            SERVICE,
+            {
+                "FindMissingBlobs": grpc.unary_unary_rpc_method_handler(
+                    answering(self.find_missing),
+                    request_deserializer=reapi.FindMissingBlobsRequest.FromString,
+                    response_serializer=reapi.FindMissingBlobsResponse.SerializeToString,
+                ),
+                "BatchUpdateBlobs": grpc.unary_unary_rpc_method_handler(
+                    answering(self.batch_update),
+                    request_deserializer=reapi.BatchUpdateBlobsRequest.FromString,
+                    response_serializer=reapi.BatchUpdateBlobsResponse.SerializeToString,
+                ),
+                "BatchReadBlobs": grpc.unary_unary_rpc_method_handler(
+                    answering(self.batch_read),
+                    request_deserializer=reapi.BatchReadBlobsRequest.FromString,
+                    response_serializer=reapi.BatchReadBlobsResponse.SerializeToString,
+                ),
+            },
+        )

@@ -1,0 +1,179 @@
+"""Cleanup: plan, then execute group by group (AC-43 to AC-45, D-1 to D-5; safety.md section 5)."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from caskeeper.config.sizes import pretty_size
+from caskeeper.contract import CleanupResult, Progress
+from caskeeper.errors import Busy, CacheTooFull
+from worker.services.eviction import Evictor, evict
+from worker.services.plan import EVICT, KEPT, PROTECTED, YOUNG, judge, take_inventory
+from worker.services.sweep import sweep
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from caskeeper.artifact import Ref
+    from caskeeper.contract import CleanupRequest
+    from worker.protocols import Context
+    from worker.services.maintenance import Maintenance, Run
+    from worker.services.plan import Inventory, Planned
+    from worker.services.recount import Recount
+    from worker.services.space import Space
+
+
+class Cleanup:
+    """The verb ``cache.cleanup``, and what a write that does not fit calls on its own."""
+
+    def __init__(self, maintenance: Maintenance, space: Space, recount: Recount) -> None:
+        self._maintenance = maintenance
+        self._space = space
+        self._recount = recount
+
+    def __call__(self, request: CleanupRequest, context: Context) -> CleanupResult:
+        """Evict down to the target.
+
+        Raises CacheTooFull with the numbers when what is left is required and above the quota (AC-44),
+        Busy while another holds the lease or the waiting period runs.
+        """
+        result = self.clean(target_bytes=request.target_bytes, dry_run=request.dry_run, context=context)
+        limits = self._space.limits()
+        usage = self._maintenance.coordination.usage.snapshot()
+        if not request.dry_run and usage.used_bytes + usage.reserved_bytes > limits.quota_bytes:
+            raise CacheTooFull(*self.numbers(result))
+        return result
+
+    def clean(
+        self, *, target_bytes: int | None, dry_run: bool, context: Context, wait_s: float = 120.0
+    ) -> CleanupResult:
+        """One run. ``target_bytes`` None = the low watermark, less what the disk itself misses."""
+        with self._maintenance.run("cleanup", wait_s=wait_s, check=context.check) as run:
+            self._know_the_size(run)
+            before = self._used()
+            target = self._space.limits().low_bytes if target_bytes is None else target_bytes
+            target = max(0, min(target, before - self._space.disk_deficit()))
+            inventory = self._inventory(run)
+            judge(
+                inventory,
+                used_bytes=before,
+                target_bytes=target,
+                required=self._maintenance.coordination.sessions.required_keys(),
+                block_bytes=self._maintenance.volume.block_bytes,
+            )
+            freed, refs = 0, []
+            if not dry_run:
+                freed, refs = self._execute(run, inventory, target=target, context=context)
+                if self._used() > target:
+                    freed += self._sweep(run, inventory)
+            return CleanupResult(
+                dry_run=dry_run,
+                used_before_bytes=before,
+                used_after_bytes=self._used(),
+                target_bytes=target,
+                freed_bytes=freed,
+                evicted_refs=len(refs),
+                recovered_objects=run.recovered,
+                reaped_operations=run.reaped,
+                groups=tuple(group.as_message() for group in inventory.groups),
+            )
+
+    def numbers(self, result: CleanupResult) -> tuple[str, str, str]:
+        """What, where and way out of a cache that cannot be made smaller."""
+        limits = self._space.limits()
+        usage = self._maintenance.coordination.usage.snapshot()
+        held = [group for group in result.groups if group.action == PROTECTED]
+        young = [group for group in result.groups if group.action == YOUNG]
+        return (
+            (
+                f"quota {pretty_size(limits.quota_bytes)}, used {pretty_size(usage.used_bytes)}, reserved "
+                f"{pretty_size(usage.reserved_bytes)}; {len(held)} artifacts are required by sessions, "
+                f"{len(young)} are too young to go"
+            ),
+            self._maintenance.volume.layout.root,
+            "raise `cache: quota` in the configuration, or end sessions that no longer need their artifacts",
+        )
+
+    def _used(self) -> int:
+        return self._maintenance.coordination.usage.snapshot().used_bytes
+
+    def _know_the_size(self, run: Run) -> None:
+        """A recount under the lease we hold, when the estimate is unknown or was converted upwards."""
+        state = self._maintenance.coordination.state()
+        if state.evict_from_ms > state.now_ms:
+            raise Busy(
+                "Redis lost its state; nothing is evicted until builds had time to come back "
+                f"({(state.evict_from_ms - state.now_ms) / 1000:.0f} s)",
+                f"cleanup {run.holder}",
+            )
+        if not state.known or run.converted_bytes:
+            self._recount.within(run)
+
+    def _inventory(self, run: Run) -> Inventory:
+        parts = self._maintenance
+
+        def scores(refs: list[Ref]) -> list[int | None]:
+            return list(parts.coordination.recency.scores([str(ref) for ref in refs]))
+
+        return take_inventory(
+            parts.refs,
+            parts.closures,
+            parts.objects,
+            charge=parts.volume.charge,
+            scores=scores,
+            horizon_ns=run.horizon_ns,
+        )
+
+    def _execute(
+        self, run: Run, inventory: Inventory, *, target: int, context: Context
+    ) -> tuple[int, list[str]]:
+        evictor = Evictor(run.trash, self._maintenance.refs, horizon_ns=run.horizon_ns)
+        chosen = [group for group in inventory.groups if group.action == EVICT]
+        freed, gone = 0, []
+        for number, group in enumerate(chosen):
+            if self._used() <= target and group.entries:
+                group.action, group.reason, group.frees_bytes = KEPT, "the target was reached before", 0
+                continue
+            context.check()
+            context.progress(
+                Progress(phase="cleanup", done_objects=number, total_objects=len(chosen), done_bytes=freed)
+            )
+            group_freed, refs = self.evict_group(run, evictor, inventory, group)
+            freed += group_freed
+            gone += refs
+        return freed, gone
+
+    def evict_group(
+        self, run: Run, evictor: Evictor, inventory: Inventory, group: Planned
+    ) -> tuple[int, list[str]]:
+        """Condemn, take, give back. (freed bytes, refs that are gone); nothing when it may not go."""
+        run.check()
+        maintenance = self._maintenance.coordination.maintenance
+        names = {"roots": list(group.roots), "refs": group.names, "keys": group.keys}
+        reason = maintenance.condemn(run.holder, run.epoch, **names)
+        if reason:
+            group.action, group.reason, group.frees_bytes = PROTECTED, reason, 0
+            return 0, []
+        uncondemn: Callable[[], None] = lambda: maintenance.uncondemn(run.holder, run.epoch, **names)  # noqa: E731 -- one call, twice named
+        steps = inventory.as_group(group)
+        done = evict(evictor, steps, uncondemn=uncondemn, check=run.check)
+        maintenance.give_back(run.holder, run.epoch, done.freed_bytes)
+        group.frees_bytes = done.freed_bytes
+        if len(done.refs) == len(group.entries) and not done.kept_young:
+            inventory.drop(group)
+        gone = [str(ref) for ref in done.refs]
+        if gone:
+            self._maintenance.coordination.recency.forget(gone)
+        return done.freed_bytes, gone
+
+    def _sweep(self, run: Run, inventory: Inventory) -> int:
+        """Still above the target: look for what nothing refers to, the leavings of crashed operations."""
+        evictor = Evictor(run.trash, self._maintenance.refs, horizon_ns=run.horizon_ns)
+        layout = self._maintenance.volume.layout
+        freed = 0
+        for folder in (layout.objects, layout.executables):
+            if os.path.isdir(folder):
+                freed += sweep(evictor, folder, needed=inventory.needed(), check=run.check)
+        self._maintenance.coordination.maintenance.give_back(run.holder, run.epoch, freed)
+        return freed

@@ -1,0 +1,153 @@
+"""Evicting one group: the steps of safety.md section 9 ``evict``, and nothing else.
+
+A group is every ref of one tree (or of one set of roots). Refs go first, then the extract, the objects
+that nothing else needs, and the closure list last (I7): a crash leaves garbage, never a dangling name.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from worker.services.trash import CLOSURE, EXECUTABLE, OBJECT, REF, Trash, delete_tree, ref_name, unlink
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from caskeeper.artifact import Ref
+    from worker.store.refs import RefRecord, Refs
+
+
+@dataclass
+class Evicted:
+    """What one group gave: charged bytes, refs that are gone, objects kept because they are young."""
+
+    freed_bytes: int = 0
+    refs: list[Ref] = field(default_factory=list)
+    kept_young: int = 0
+
+
+class Evictor:
+    """Takes things away for one cleanup. ``horizon_ns``: what was touched since then stays."""
+
+    def __init__(self, trash: Trash, refs: Refs, *, horizon_ns: int) -> None:
+        self.trash = trash
+        self.volume = trash.volume
+        self.layout = trash.volume.layout
+        self.refs = refs
+        self.horizon_ns = horizon_ns
+
+    def take_refs(self, judged: Sequence[tuple[Ref, RefRecord | None]]) -> tuple[list[Ref], int]:
+        """Remove the refs that still are what was judged; the others stay. (those gone, freed bytes)."""
+        gone, freed = [], 0
+        for ref, record in judged:
+            if not self._is_still(ref, record):
+                continue
+            place, taken = self.layout.ref(ref), self.trash.place(REF, ref_name(ref))
+            if not self.volume.take(place, taken):
+                continue
+            # The writer that published between the look and the rename loses nothing: its ref goes back,
+            # unless a third one has published meanwhile, whose ref then is the newer.
+            if self._record_at(taken) == record or not self.volume.put_back(taken, place):
+                freed += unlink(self.volume, taken)
+                gone.append(ref)
+                self.refs.prune_parents(ref)
+        return gone, freed
+
+    def _is_still(self, ref: Ref, record: RefRecord | None) -> bool:
+        path = self.layout.ref(ref)
+        return os.path.lexists(path) and self._record_at(path) == record
+
+    def _record_at(self, path: str) -> RefRecord | None:
+        return self.refs.record_at(path)
+
+    def take_extracts(self, refs: Iterable[Ref], root_hash: str) -> int:
+        """Remove the shared checkouts of a root below the elements of ``refs`` (AC-51)."""
+        freed = 0
+        for path in dict.fromkeys(self.layout.extract(ref, root_hash) for ref in refs):
+            taken = self.trash.fresh()
+            if self.volume.take(path, taken):
+                freed += delete_tree(self.volume, taken)
+                self._prune(path, stop=self.layout.extracts)
+        return freed
+
+    def _prune(self, path: str, *, stop: str) -> None:
+        parent = os.path.dirname(path)
+        while parent.startswith(stop + "/") and self.volume.remove_folder(parent):
+            parent = os.path.dirname(parent)
+
+    def take_object(self, hash_hex: str) -> tuple[int, bool]:
+        """Remove an object and its executable twin by two looks at the age. (freed bytes, kept as young)."""
+        freed, kept = 0, False
+        for prefix, path in (
+            (EXECUTABLE, self.layout.executable(hash_hex)),
+            (OBJECT, self.layout.object(hash_hex)),
+        ):
+            bytes_freed, young = self._two_looks(path, self.trash.place(prefix, hash_hex))
+            freed += bytes_freed
+            kept = kept or young
+        return freed, kept
+
+    def take_closure(self, root_hash: str, scope_id: str) -> tuple[int, bool]:
+        """Remove a closure list the same way."""
+        return self._two_looks(
+            self.layout.closure(root_hash, scope_id), self.trash.place(CLOSURE, f"{root_hash}.{scope_id}")
+        )
+
+    def _two_looks(self, place: str, taken: str) -> tuple[int, bool]:
+        try:
+            if os.stat(place, follow_symlinks=False).st_atime_ns >= self.horizon_ns:
+                return 0, True
+        except FileNotFoundError:
+            return 0, False
+        if not self.volume.take(place, taken):
+            return 0, False
+        # Whoever touched it between the look and the rename relies on it: it goes back. If the name is
+        # taken again, what lies there is complete and younger, and ours is the one too many.
+        if os.stat(taken).st_atime_ns >= self.horizon_ns and self.volume.put_back(taken, place):
+            return 0, True
+        return unlink(self.volume, taken), False
+
+
+@dataclass(frozen=True)
+class Group:
+    """What goes together: refs as judged, their roots, the closure lists, and what only they need."""
+
+    roots: tuple[str, ...]
+    refs: tuple[tuple[Ref, RefRecord | None], ...]
+    lists: tuple[tuple[str, str], ...]
+    free: tuple[str, ...]
+
+
+def evict(
+    evictor: Evictor, group: Group, *, uncondemn: Callable[[], None], check: Callable[[], None]
+) -> Evicted:
+    """Evict one condemned group. ``uncondemn`` is called as soon as its names are gone.
+
+    ``check`` raises LeaseLost when the cleanup's lease is no longer ours; what was taken by then lies in
+    the trash folder, and the next cleanup puts it back.
+    """
+    result = Evicted()
+    try:
+        result.refs, result.freed_bytes = evictor.take_refs(group.refs)
+        names = [ref for ref, _record in group.refs]
+        if len(result.refs) == len(names):
+            for root in group.roots:
+                result.freed_bytes += evictor.take_extracts(names, root)
+    finally:
+        uncondemn()
+    if len(result.refs) < len(group.refs):
+        return result  # somebody published one of them anew: the tree is wanted again
+    for number, hash_hex in enumerate(group.free):
+        if number % 256 == 0:
+            check()
+        freed, kept = evictor.take_object(hash_hex)
+        result.freed_bytes += freed
+        result.kept_young += kept
+    if not result.kept_young:
+        for root_hash, scope_id in group.lists:
+            freed, kept = evictor.take_closure(root_hash, scope_id)
+            result.freed_bytes += freed
+            result.kept_young += kept
+    return result

@@ -1,0 +1,212 @@
+"""Everything that removes or recounts begins here (safety.md section 5, steps 1 to 4).
+
+One lease for all of it. A run takes the lease, makes its trash folder, puts back what an earlier cleanup
+left half-way, fences operations that are dead, and only then knows the horizon: what is younger may be in
+use and stays.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import uuid
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from caskeeper.errors import Busy, LeaseLost
+from worker.services.recovery import recover
+from worker.services.trash import Trash, delete_tree
+from worker.store.measure import used_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from caskeeper.coordination import Coordination
+    from worker.store.closures import Closures
+    from worker.store.objects import Objects
+    from worker.store.refs import Refs
+    from worker.store.volume import Volume
+
+#: How long a run waits for the lease when its caller did not say.
+WAIT_S = 120.0
+
+
+@dataclass
+class Run:
+    """One holder of the maintenance lease."""
+
+    holder: str
+    epoch: str
+    trash: Trash
+    horizon_ns: int = 0
+    recovered: int = 0
+    reaped: int = 0
+    converted_bytes: int = 0
+    lost: str = ""
+
+    def check(self) -> None:
+        """Raises LeaseLost when somebody else took over."""
+        if self.lost:
+            raise LeaseLost(self.lost, f"cleanup {self.holder}")
+
+
+class Maintenance:
+    """The way to the lease for cleanup, remove, recount and recovery."""
+
+    def __init__(
+        self,
+        *,
+        volume: Volume,
+        refs: Refs,
+        closures: Closures,
+        objects: Objects,
+        coordination: Coordination,
+    ) -> None:
+        self.volume = volume
+        self.refs = refs
+        self.closures = closures
+        self.objects = objects
+        self.coordination = coordination
+        self.leases = coordination.leases
+
+    @contextmanager
+    def run(
+        self, purpose: str, *, wait_s: float = WAIT_S, spare_young: bool = True, check: Callable[[], None]
+    ) -> Iterator[Run]:
+        """Hold the lease, with everything of safety.md section 5 up to the horizon done.
+
+        ``spare_young=False`` fences also folders of operations that have not registered yet, for a
+        recount. Raises Busy when another holder keeps the lease for ``wait_s``, LeaseLost.
+        """
+        run = self._acquire(purpose, wait_s=wait_s, check=check)
+        stop = threading.Event()
+        renewer = threading.Thread(
+            target=self._renew, args=(run, stop), name=f"maintenance-{purpose}", daemon=True
+        )
+        renewer.start()
+        try:
+            run.trash.begin()
+            self._begin(run, spare_young=spare_young)
+            yield run
+            run.check()
+        finally:
+            stop.set()
+            renewer.join()
+            # Only an emptied folder goes: what is still in it belongs to the next cleanup's recovery.
+            run.trash.end()
+            self.coordination.maintenance.release(run.holder)
+
+    def _acquire(self, purpose: str, *, wait_s: float, check: Callable[[], None]) -> Run:
+        holder = f"{purpose}-{uuid.uuid4().hex}"
+        deadline = time.monotonic() + wait_s
+        while True:
+            check()
+            grant = self.coordination.maintenance.acquire(holder, purpose=purpose)
+            if grant is not None:
+                return Run(holder, grant.epoch, Trash(self.volume, holder))
+            if time.monotonic() >= deadline:
+                now = self.coordination.maintenance.holder()
+                raise Busy(
+                    f"a {now.purpose} holds the maintenance lease"
+                    if now
+                    else "the maintenance lease is taken",
+                    "" if now is None else now.holder,
+                )
+            time.sleep(0.05)
+
+    def _renew(self, run: Run, stop: threading.Event) -> None:
+        last = time.monotonic()
+        while not stop.wait(self.leases.operation_s / 3):
+            try:
+                self.coordination.maintenance.renew(run.holder, run.epoch)
+                last = time.monotonic()
+            except Exception as trouble:  # noqa: BLE001 -- any doubt about the lease ends the run
+                if isinstance(trouble, LeaseLost) or time.monotonic() - last > self.leases.operation_s / 2:
+                    run.lost = str(trouble)
+                    return
+
+    def _begin(self, run: Run, *, spare_young: bool) -> None:
+        maintenance = self.coordination.maintenance
+        run.recovered, freed = recover(
+            run.trash, refs=self.refs, closures=self.closures, objects=self.objects
+        )
+        if not self.coordination.state().ready:
+            # After a loss: a first count, so that what is reserved from now on meets a figure.
+            maintenance.set_provisional(run.holder, run.epoch, used_bytes(self.volume))
+        maintenance.ready(run.holder, run.epoch)
+        maintenance.give_back(run.holder, run.epoch, freed)
+        self._reap(run, spare_young=spare_young)
+        run.trash.clock_went_on()
+        run.horizon_ns = self._horizon(run)
+
+    def _reap(self, run: Run, *, spare_young: bool) -> None:
+        """Fence what is dead: mark, move the folder away until it is gone, convert the reservation."""
+        maintenance = self.coordination.maintenance
+        if self._waiting_after_loss():
+            return  # operations of the time before may still come back until the waiting period is over
+        dying = set(maintenance.mark_dying(run.holder, run.epoch))
+        known = {record.id for record in self.coordination.operations.list()}
+        for name in self._folders():
+            if name in dying or (name not in known and not (spare_young and self._is_young(run, name))):
+                run.check()
+                self._fence(run, name)
+                dying.add(name)
+        for operation_id in sorted(dying):
+            run.converted_bytes += maintenance.drop_dead(run.holder, run.epoch, operation_id)
+            run.reaped += 1
+
+    def _waiting_after_loss(self) -> bool:
+        state = self.coordination.state()
+        return state.evict_from_ms > state.now_ms
+
+    def _folders(self) -> list[str]:
+        with os.scandir(self.volume.layout.staging) as entries:
+            return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+
+    def _is_young(self, run: Run, name: str) -> bool:
+        started = self._started_ns(name)
+        return started is None or run.trash.start_ns - started < self.leases.operation_s * 1e9
+
+    def _started_ns(self, name: str) -> int | None:
+        """When an operation started: the time of its ``start``, else of its folder; None = it is gone."""
+        folder = self.volume.layout.operation(name)
+        for path in (f"{folder}/start", folder):
+            try:
+                return os.stat(path).st_mtime_ns
+            except FileNotFoundError:
+                continue
+        return None
+
+    def _fence(self, run: Run, name: str) -> None:
+        """Its owner can change nothing from here on; complete when the emptied folder could be removed."""
+        taken = run.trash.fresh()
+        if self.volume.take(self.volume.layout.operation(name), taken):
+            delete_tree(self.volume, taken)
+
+    def _horizon(self, run: Run) -> int:
+        starts = [run.trash.start_ns]
+        for name in self._folders():
+            started = self._started_ns(name)
+            if started is not None:
+                starts.append(started)
+        return min(starts) - int(self.leases.clock_margin_s * 1e9)
+
+    def ensure_ready(self) -> None:
+        """Bring lost or unready coordination back, or wait until whoever does it is done (section 7).
+
+        Raises Busy when it is not ready in time.
+        """
+        deadline = time.monotonic() + max(30.0, self.leases.operation_s)
+        while True:
+            state = self.coordination.state()
+            if state.ready and not state.lost:
+                return
+            try:
+                with self.run("recovery", wait_s=0.5, check=lambda: None):
+                    return
+            except (Busy, LeaseLost):
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)

@@ -1,0 +1,317 @@
+"""Operations: the right to change the volume, and the reservation that pays for it (safety.md section 3).
+
+An operation is a folder on the volume (the truth) and a record in Redis (start, expiry, reservation,
+claims) that this process renews. Whoever loses one finds out at the next ``check``, at the next
+reservation, or because its folder is gone: never by damaging what others rely on.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import time
+import uuid
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol
+
+from caskeeper.coordination import StateLost
+from caskeeper.errors import Busy, CoordinatorUnavailable, LeaseLost
+from worker.store.blobs import StoreBlobs
+from worker.store.staging import Staging
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from caskeeper.artifact import Ref
+    from caskeeper.coordination import Coordination
+    from caskeeper.digest import Digest
+    from worker.protocols import Context
+    from worker.services.space import Space
+    from worker.store.objects import Objects
+    from worker.store.volume import Volume
+
+log = logging.getLogger(__name__)
+
+#: What is reserved ahead when work of unknown size spends: fewer round trips, little waste.
+SLICE_BYTES = 16 * 1024 * 1024
+#: How long a writer waits for a condemned name to be free again before it gives up.
+HOLD_WAIT_S = 30.0
+
+
+class MakeRoom(Protocol):
+    """Runs or awaits cleanups until ``ask`` answers True; raises with the numbers when none can help."""
+
+    def __call__(
+        self, size_bytes: int, *, own_bytes: int, ask: Callable[[], bool], check: Callable[[], None]
+    ) -> None:
+        """See ``worker.services.room.Room.make``."""
+
+
+class Operation:
+    """One running verb. Made by the desk; ends with its ``with`` block."""
+
+    def __init__(self, desk: OperationDesk, verb: str, subject: str, context: Context) -> None:
+        self._desk = desk
+        self.verb = verb
+        self.subject = subject
+        self.context = context
+        self.id = f"{verb}-{uuid.uuid4().hex}"
+        self.epoch = ""
+        self.staging = Staging(desk.volume, self.id, spend=self._spend, refund=self._refund, check=self.check)
+        self.blobs = StoreBlobs(self.staging, desk.objects)
+        self._money = threading.Lock()
+        self._granted = 0
+        self._allowance = 0
+        self._claimed: set[str] = set()
+        self._lost = ""
+        self._born = time.monotonic()
+        self._renewed = self._born
+
+    # -- life ---------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Folder first, then the record: a folder without a record is fenced, never the other way round."""
+        self.staging.begin()
+        self._desk.when_ready(self._register)
+
+    def _register(self) -> None:
+        self.epoch = self._desk.coordination.operations.register(
+            self.id,
+            verb=self.verb,
+            subject=self.subject,
+            host=self._desk.host,
+            reserved_bytes=self._granted,
+        )
+        self._renewed = time.monotonic()
+
+    def renew(self) -> None:
+        """Keep the lease; called by the desk's thread at a third of its life."""
+        leases = self._desk.leases
+        if time.monotonic() - self._born > leases.operation_life_s:
+            self._lose(f"it ran longer than `leases: operation-life` ({leases.operation_life_s:g} s)")
+            return
+        try:
+            self._desk.coordination.operations.renew(self.id, self.epoch)
+            self._renewed = time.monotonic()
+        except StateLost:
+            self._register_again()
+        except LeaseLost as lost:
+            self._lose(lost.what)
+        except CoordinatorUnavailable:
+            if time.monotonic() - self._renewed > leases.operation_s:
+                self._lose("Redis did not answer for a whole lease")
+
+    def _register_again(self) -> None:
+        """Redis forgot everything (safety.md section 7): come back with what is reserved and claimed."""
+        try:
+            self._register()
+            if self._claimed and not self._desk.coordination.operations.claim(
+                self.id, self.epoch, sorted(self._claimed)
+            ):
+                self._lose("its artifact is being removed")
+        except LeaseLost as lost:
+            self._lose(lost.what)
+        except (Busy, CoordinatorUnavailable):
+            pass  # not ready yet: the next tick tries again; the fence decides if it takes too long
+
+    def _lose(self, why: str) -> None:
+        self._lost = self._lost or why
+
+    def check(self) -> None:
+        """Raises LeaseLost or Cancelled; called between pieces of work."""
+        if self._lost:
+            raise LeaseLost(self._lost, f"{self.verb} {self.subject}")
+        self.context.check()
+
+    def end(self) -> None:
+        """Settle: what was published is now used, whatever became of the rest; then the folder goes."""
+        try:
+            self.staging.end()
+        finally:
+            try:
+                self._settle()
+            except (Busy, CoordinatorUnavailable):
+                # Redis cannot be told. Lost state means a recount before anything is evicted; a record
+                # that survived expires, and its whole reservation is converted: never understated (I5).
+                log.warning("operation not settled", extra={"operation": self.id})
+
+    def _settle(self) -> None:
+        """What was published under a lost epoch is told to the next; a reaped record was converted."""
+        coordination = self._desk.coordination
+        if coordination.operations.settle(self.id, self.epoch, self.staging.added_bytes):
+            return
+        if coordination.state().epoch != self.epoch:
+            self._desk.when_ready(self._register)
+            coordination.operations.settle(self.id, self.epoch, self.staging.added_bytes)
+
+    # -- money --------------------------------------------------------------------------------------
+
+    def reserve(self, size_bytes: int) -> None:
+        """Make sure that ``size_bytes`` charged bytes may be spent (I5: before the first of them).
+
+        May run or await a cleanup. Raises TooLarge, CacheTooFull, NoSpace, LeaseLost, Cancelled.
+        """
+        with self._money:
+            self._grant(size_bytes - self._allowance)
+
+    def _spend(self, size_bytes: int) -> None:
+        with self._money:
+            if size_bytes > self._allowance:
+                self._grant(size_bytes - self._allowance, ahead=SLICE_BYTES)
+            self._allowance -= size_bytes
+
+    def _refund(self, size_bytes: int) -> None:
+        with self._money:
+            self._allowance += size_bytes
+
+    def _grant(self, size_bytes: int, *, ahead: int = 0) -> None:
+        if size_bytes <= 0:
+            return
+        for wanted in dict.fromkeys((max(size_bytes, ahead), size_bytes)):
+            if self._ask(wanted):
+                return
+        self._desk.make_room(
+            size_bytes, own_bytes=self._granted, ask=lambda: self._ask(size_bytes), check=self.check
+        )
+
+    def _ask(self, size_bytes: int) -> bool:
+        self.check()
+        limit_bytes = self._desk.space.limit_for(size_bytes)
+        if limit_bytes is None:
+            return False
+
+        def ask() -> bool:
+            if not self.epoch:
+                self._register()
+            return self._desk.coordination.operations.reserve(
+                self.id, self.epoch, size_bytes, limit_bytes=limit_bytes
+            )
+
+        try:
+            fits = ask()
+        except StateLost:
+            self._desk.when_ready(self._register)
+            fits = ask()
+        if fits:
+            self._granted += size_bytes
+            self._allowance += size_bytes
+        return fits
+
+    # -- claims -------------------------------------------------------------------------------------
+
+    def claim(self, roots: Sequence[Digest]) -> bool:
+        """A reader's right to ``roots`` until it ends; False: they are being removed, so absent."""
+        names = sorted({root.hash for root in roots})
+
+        def claim() -> bool:
+            return self._desk.coordination.operations.claim(self.id, self.epoch, names)
+
+        try:
+            claimed = claim()
+        except StateLost:
+            self._desk.when_ready(self._register)
+            claimed = claim()
+        if claimed:
+            self._claimed.update(names)
+        return claimed
+
+    def hold(self, refs: Sequence[Ref], roots: Sequence[Digest]) -> None:
+        """The last gate before publishing (safety.md section 9 «hold»). Waits while a name is condemned.
+
+        Raises LeaseLost, Busy when the name stays condemned.
+        """
+        names = [str(ref) for ref in refs]
+        hashes = sorted({root.hash for root in roots})
+        deadline = time.monotonic() + HOLD_WAIT_S
+        while True:
+            self.check()
+            try:
+                if self._desk.coordination.operations.hold(self.id, self.epoch, refs=names, roots=hashes):
+                    self._claimed.update(hashes)
+                    return
+            except StateLost:
+                self._desk.when_ready(self._register)
+                continue
+            if time.monotonic() > deadline:
+                raise Busy("the artifact is being removed", f"ref {names[0] if names else hashes[0]}")
+            time.sleep(0.02)
+
+
+class OperationDesk:
+    """Where a process gets its operations from, and the thread that renews them.
+
+    Made after the fork: the thread does not survive one.
+    """
+
+    def __init__(
+        self,
+        *,
+        volume: Volume,
+        objects: Objects,
+        coordination: Coordination,
+        space: Space,
+        make_ready: Callable[[], None],
+        make_room: MakeRoom,
+    ) -> None:
+        self.volume = volume
+        self.objects = objects
+        self.coordination = coordination
+        self.leases = coordination.leases
+        self.space = space
+        self.host = f"{socket.gethostname()}:{os.getpid()}"
+        self._make_ready = make_ready
+        self.make_room = make_room
+        self._running: set[Operation] = set()
+        self._guard = threading.Lock()
+        self._wake = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    @contextmanager
+    def writer(self, verb: str, subject: str, context: Context) -> Iterator[Operation]:
+        """An operation that may add to the volume."""
+        operation = Operation(self, verb, subject, context)
+        try:
+            operation.begin()
+            self._watch(operation)
+            yield operation
+        finally:
+            with self._guard:
+                self._running.discard(operation)
+            operation.end()
+
+    #: A reader stages too (its extract, an executable), so it is the same thing under another name.
+    reader = writer
+
+    def when_ready(self, register: Callable[[], None]) -> None:
+        """Run ``register``; when Redis has lost its state, see to it that somebody brings it back first."""
+        deadline = time.monotonic() + max(30.0, self.leases.operation_s)
+        while True:
+            try:
+                register()
+                return
+            except StateLost:
+                if time.monotonic() > deadline:
+                    raise
+                self._make_ready()
+
+    def _watch(self, operation: Operation) -> None:
+        with self._guard:
+            self._running.add(operation)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._renew_all, name="leases", daemon=True)
+                self._thread.start()
+
+    def _renew_all(self) -> None:
+        while not self._wake.wait(self.leases.operation_s / 3):
+            with self._guard:
+                running = list(self._running)
+            for operation in running:
+                operation.renew()
+
+    def close(self) -> None:
+        """Stop renewing. Operations still running lose their leases in time."""
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join(timeout=5)

@@ -1,0 +1,159 @@
+"""Remove: forget refs, and free what nothing else needs (AC-50 to AC-52, D-1, D-8, D-32)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from caskeeper.artifact import Ref
+from caskeeper.contract import RemoveResult
+from caskeeper.errors import (
+    ArtifactNotFound,
+    BlobMissing,
+    Busy,
+    DigestMismatch,
+    InvalidRequest,
+    VolumeFailed,
+)
+from worker.services.eviction import Evictor
+from worker.services.plan import PROTECTED, Planned, take_inventory
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from caskeeper.contract import RemoveRequest
+    from worker.protocols import Context
+    from worker.services.cleanup import Cleanup
+    from worker.services.maintenance import Maintenance, Run
+    from worker.services.plan import Inventory
+    from worker.store.refs import RefRecord
+
+
+class Remove:
+    """The verb ``artifacts.remove``. It obeys sessions and claims like any eviction (safety.md section 4)."""
+
+    def __init__(self, maintenance: Maintenance, cleanup: Cleanup) -> None:
+        self._maintenance = maintenance
+        self._cleanup = cleanup
+
+    def __call__(self, request: RemoveRequest, context: Context) -> RemoveResult:
+        """Remove every ref, or say which cannot go. Content an operation may still use is freed later.
+
+        Raises ArtifactNotFound when one of the refs is not here (nothing is removed then), Busy when one
+        is required or in use.
+        """
+        wanted = [Ref.parse(text, where="refs") for text in dict.fromkeys(request.refs)]
+        with self._maintenance.run("remove", check=context.check) as run:
+            records = {ref: self._look(ref) for ref in wanted}
+            freed, gone = self._drop_damaged(
+                run, [(ref, record) for ref, record in records.items() if not self._is_readable(record)]
+            )
+            inventory = self._inventory(run)
+            for group in inventory.groups:
+                leaving = [entry for entry in group.entries if entry.ref in records]
+                if leaving:
+                    more, names = self._remove_from(run, inventory, group, [entry.ref for entry in leaving])
+                    freed += more
+                    gone += names
+            return RemoveResult(freed_bytes=freed, removed=tuple(gone))
+
+    def _look(self, ref: Ref) -> RefRecord | None:
+        try:
+            record = self._maintenance.refs.read(ref)
+        except VolumeFailed:
+            return None
+        if record is None:
+            raise ArtifactNotFound(
+                "there is no such ref", f"ref {ref}", "`caskeeper list` shows what is here"
+            )
+        return record
+
+    def _inventory(self, run: Run) -> Inventory:
+        parts = self._maintenance
+
+        def no_scores(refs: Sequence[Ref]) -> list[int | None]:
+            return [None] * len(refs)
+
+        return take_inventory(
+            parts.refs,
+            parts.closures,
+            parts.objects,
+            charge=parts.volume.charge,
+            scores=no_scores,
+            horizon_ns=run.horizon_ns,
+        )
+
+    def _is_readable(self, record: RefRecord | None) -> bool:
+        if record is None:
+            return False
+        try:
+            for root in record.roots:
+                self._maintenance.closures.obtain(root, record.scope, self._maintenance.objects)
+        except (BlobMissing, DigestMismatch, InvalidRequest):
+            return False
+        return True
+
+    def _drop_damaged(self, run: Run, judged: list[tuple[Ref, RefRecord | None]]) -> tuple[int, list[str]]:
+        """What hangs on an unreadable record is unknown: only the name goes, the rest is found as garbage."""
+        refs = [ref for ref, _record in judged]
+        if not refs:
+            return 0, []
+        self._condemn(run, roots=[], refs=refs)
+        try:
+            gone, freed = self._evictor(run).take_refs(judged)
+        finally:
+            self._uncondemn(run, roots=[], refs=refs)
+        self._maintenance.coordination.maintenance.give_back(run.holder, run.epoch, freed)
+        return freed, [str(ref) for ref in gone]
+
+    def _remove_from(
+        self, run: Run, inventory: Inventory, group: Planned, leaving: list[Ref]
+    ) -> tuple[int, list[str]]:
+        if len(leaving) == len(group.entries):
+            freed, gone = self._cleanup.evict_group(run, self._evictor(run), inventory, group)
+            if group.action == PROTECTED:
+                raise Busy(f"it cannot be removed: {group.reason}", f"ref {leaving[0]}")
+            return freed, gone
+        return self._remove_names(run, group, leaving)
+
+    def _remove_names(self, run: Run, group: Planned, leaving: list[Ref]) -> tuple[int, list[str]]:
+        """Other refs keep the tree: only the names go, and the extracts of elements that have none left."""
+        self._condemn(run, roots=[], refs=leaving)
+        evictor = self._evictor(run)
+        try:
+            judged = [(entry.ref, entry.record) for entry in group.entries if entry.ref in leaving]
+            gone, freed = evictor.take_refs(judged)
+            staying = {
+                (entry.ref.project, entry.ref.element) for entry in group.entries if entry.ref not in gone
+            }
+            orphaned = [ref for ref in gone if (ref.project, ref.element) not in staying]
+            for root in group.roots:
+                freed += evictor.take_extracts(orphaned, root)
+        finally:
+            self._uncondemn(run, roots=[], refs=leaving)
+        coordination = self._maintenance.coordination
+        coordination.maintenance.give_back(run.holder, run.epoch, freed)
+        coordination.recency.forget([str(ref) for ref in gone])
+        return freed, [str(ref) for ref in gone]
+
+    def _evictor(self, run: Run) -> Evictor:
+        return Evictor(run.trash, self._maintenance.refs, horizon_ns=run.horizon_ns)
+
+    def _condemn(self, run: Run, *, roots: list[str], refs: list[Ref]) -> None:
+        reason = self._maintenance.coordination.maintenance.condemn(
+            run.holder,
+            run.epoch,
+            roots=roots,
+            refs=[str(ref) for ref in refs],
+            keys=sorted({ref.key for ref in refs}),
+        )
+        if reason:
+            raise Busy(f"it cannot be removed: {reason}", f"ref {refs[0]}")
+
+    def _uncondemn(self, run: Run, *, roots: list[str], refs: list[Ref]) -> None:
+        self._maintenance.coordination.maintenance.uncondemn(
+            run.holder,
+            run.epoch,
+            roots=roots,
+            refs=[str(ref) for ref in refs],
+            keys=sorted({ref.key for ref in refs}),
+        )

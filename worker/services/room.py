@@ -1,0 +1,85 @@
+"""A write that does not fit: wait for a cleanup, then fail with the numbers (interface section 4)."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from caskeeper.config.sizes import pretty_size
+from caskeeper.errors import Busy, CacheTooFull, NoSpace, TooLarge
+from worker.protocols import Context
+from worker.services.plan import PROTECTED, YOUNG
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from caskeeper.contract import CleanupResult
+    from worker.services.cleanup import Cleanup
+    from worker.services.space import Space
+
+#: How long reservations of others are waited for when nothing more can be evicted.
+WAIT_S = 30.0
+
+
+class Room:
+    """Makes room for a reservation, by a cleanup of its own or somebody else's."""
+
+    def __init__(self, cleanup: Cleanup, space: Space, *, clock_margin_s: float) -> None:
+        self._cleanup = cleanup
+        self._space = space
+        self._wait_s = WAIT_S + clock_margin_s
+
+    def make(
+        self, size_bytes: int, *, own_bytes: int, ask: Callable[[], bool], check: Callable[[], None]
+    ) -> None:
+        """Return when ``ask`` answered True. ``own_bytes`` is what the asking operation has reserved already.
+
+        Raises TooLarge, CacheTooFull, NoSpace, or what ``check`` raises.
+        """
+        limits = self._space.limits()
+        if size_bytes > limits.quota_bytes:
+            raise TooLarge(
+                f"{pretty_size(size_bytes)} do not fit into a quota of {pretty_size(limits.quota_bytes)}"
+            )
+        deadline = time.monotonic() + self._wait_s
+        result: CleanupResult | None = None
+        while True:
+            if ask():
+                return
+            check()
+            try:
+                result = self._clean(size_bytes, check)
+            except Busy:
+                result = None
+            else:
+                if ask():
+                    return
+            if result is not None and self._is_protected(result):
+                others = self._space.reserved_bytes() - own_bytes
+                if others <= 0 or time.monotonic() > deadline:
+                    raise CacheTooFull(*self._cleanup.numbers(result))
+            if time.monotonic() > deadline:
+                raise self._too_late(size_bytes, result)
+            time.sleep(0.25)
+
+    def _clean(self, size_bytes: int, check: Callable[[], None]) -> CleanupResult:
+        limits = self._space.limits()
+        reserved = self._space.reserved_bytes()
+        target = min(limits.low_bytes, limits.quota_bytes - reserved - size_bytes)
+        target -= self._space.disk_deficit(size_bytes)
+        context = Context(progress=lambda _progress: None, check=check)
+        return self._cleanup.clean(target_bytes=max(0, target), dry_run=False, context=context, wait_s=1.0)
+
+    def _is_protected(self, result: CleanupResult) -> bool:
+        """What is left is required; nothing of it grows old enough to go by waiting."""
+        actions = {group.action for group in result.groups}
+        return PROTECTED in actions and YOUNG not in actions
+
+    def _too_late(self, size_bytes: int, result: CleanupResult | None) -> NoSpace:
+        limits = self._space.limits()
+        used = self._space.used_bytes()
+        detail = "" if result is None else f"; {self._cleanup.numbers(result)[0].partition('; ')[2]}"
+        return NoSpace(
+            f"{pretty_size(size_bytes)} more do not fit: quota {pretty_size(limits.quota_bytes)}, used "
+            f"{pretty_size(used)}, reserved {pretty_size(self._space.reserved_bytes())}{detail}"
+        )

@@ -1,0 +1,30 @@
+"""Garbage without a name: objects that no closure list holds, left by operations that crashed.
+
+Lists a whole tree of the store, so it runs only when evicting by closure lists did not make enough room.
+The two looks at the age protect whatever an operation still in flight has touched.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from worker.services.eviction import Evictor
+
+
+def sweep(evictor: Evictor, folder: str, *, needed: set[bytes], check: Callable[[], None]) -> int:
+    """Take every object below ``folder`` that is not in ``needed`` and is old. Returns freed bytes."""
+    freed = 0
+    for fan in sorted(os.listdir(folder)):
+        check()
+        for name in os.listdir(f"{folder}/{fan}"):
+            try:
+                raw = bytes.fromhex(fan + name)
+            except ValueError:
+                continue  # not ours to judge
+            if raw not in needed:
+                freed += evictor.take_object(fan + name)[0]
+    return freed

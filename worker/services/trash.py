@@ -1,0 +1,112 @@
+"""One cleanup's trash folder: every removal goes through it, and moving it away stops its owner for good.
+
+The folder is the cleanup's fence (safety.md section 2): all removals are one rename by full path into it,
+so a cleanup that was paused while another took over finds the folder gone (LeaseLost) and has changed
+nothing meanwhile. Names inside are flat: a letter for the kind, then what is needed to put it back.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import TYPE_CHECKING
+
+from caskeeper.artifact import Ref
+from caskeeper.errors import Busy, InvalidRequest
+
+if TYPE_CHECKING:
+    from worker.store.volume import Volume
+
+#: What the first letter of a name in a trash folder says.
+OBJECT, EXECUTABLE, CLOSURE, REF, FOLDER = "o-", "x-", "c-", "r-", "e-"
+#: Separates the parts of a ref in a name: not allowed in any of them.
+_SEPARATOR = "%"
+_NAME_BYTES = 250
+
+
+class Trash:
+    """The folder of the cleanup ``cleanup_id``. ``start_ns`` is its time when made: the volume's clock."""
+
+    def __init__(self, volume: Volume, cleanup_id: str) -> None:
+        self.volume = volume
+        self.id = cleanup_id
+        self.folder = volume.layout.trash(cleanup_id)
+        self.start_ns = 0
+        self._serial = 0
+
+    def begin(self) -> None:
+        """Make the folder; its time is the cleanup's start."""
+        self.volume.make_folder(self.folder)
+        self.start_ns = os.stat(self.folder).st_mtime_ns
+
+    def clock_went_on(self) -> None:
+        """Raises Busy when the volume's clock is behind this cleanup's start (safety.md section 5)."""
+        probe = f"{self.folder}/clock"
+        self.volume.create(probe)
+        now_ns = os.stat(probe).st_mtime_ns
+        self.volume.unlink(probe)
+        if now_ns < self.start_ns:
+            raise Busy("the volume's clock went back during a cleanup", self.folder)
+
+    def place(self, prefix: str, name: str) -> str:
+        """The path in this trash of a thing to be taken."""
+        return f"{self.folder}/{prefix}{name}"
+
+    def fresh(self) -> str:
+        """The path of a folder to be deleted; its name says nothing, for it is never put back."""
+        self._serial += 1
+        return f"{self.folder}/{FOLDER}{self._serial}"
+
+    def end(self) -> None:
+        """Remove the emptied folder; silent when it was moved away."""
+        self.volume.remove_folder(self.folder)
+
+
+def ref_name(ref: Ref) -> str:
+    """A ref as one file name. A ref too long for that keeps only a hash: its record says its name."""
+    name = _SEPARATOR.join(ref)
+    if len(name) <= _NAME_BYTES:
+        return name
+    return hashlib.sha256(name.encode()).hexdigest()
+
+
+def ref_of(name: str) -> Ref | None:
+    """The ref that ``ref_name`` wrote; None when only the record can tell."""
+    parts = name.split(_SEPARATOR)
+    if len(parts) != 3:
+        return None
+    try:
+        return Ref.of(*parts)
+    except InvalidRequest:
+        return None
+
+
+def delete_tree(volume: Volume, path: str) -> int:
+    """Delete a folder that nothing names any more. Returns the charged bytes that became free.
+
+    Links out of it are removed, not followed. Entries that vanish meanwhile are fine. A folder that a
+    late owner still adds to is emptied again until ``rmdir`` succeeds: then its fence is complete.
+    """
+    freed = 0
+    while True:
+        try:
+            entries = list(os.scandir(path))
+        except FileNotFoundError:
+            return freed
+        except NotADirectoryError:
+            return freed + unlink(volume, path)
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                freed += delete_tree(volume, entry.path)
+            else:
+                freed += unlink(volume, entry.path)
+        if volume.remove_folder(path):
+            return freed
+
+
+def unlink(volume: Volume, path: str) -> int:
+    """Unlink one file; its charged bytes when this was the last name of it, else 0."""
+    gone = volume.unlink(path)
+    if gone is None or gone.st_nlink != 1:
+        return 0
+    return volume.charge(gone.st_size)

@@ -1,0 +1,84 @@
+"""A BlobAccess that remembers its own failures, so that a failed copy can be laid at one door."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from caskeeper.errors import CaskeeperError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Sequence
+
+    from caskeeper.digest import Digest
+    from worker.protocols import BlobAccess
+
+
+class Watched:
+    """A remote's BlobAccess while a verb uses it.
+
+    A pull goes on to the next remote when this one failed and stops when the store did; a push the same
+    way round (D-17, D-18). Both sides raise the same classes, so the failure itself is what is compared.
+    """
+
+    def __init__(self, blobs: BlobAccess) -> None:
+        self._blobs = blobs
+        self._failures: list[CaskeeperError] = []
+
+    def caused(self, failure: CaskeeperError) -> bool:
+        """Whether ``failure`` came out of the watched side."""
+        return any(own is failure for own in self._failures)
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """What fails in here is a failure of the watched side."""
+        try:
+            yield
+        except CaskeeperError as failure:
+            self._failures.append(failure)
+            raise
+
+    @property
+    def batch_limit_bytes(self) -> int:
+        with self.watching():
+            return self._blobs.batch_limit_bytes
+
+    def find_missing(self, digests: Collection[Digest]) -> set[Digest]:
+        with self.watching():
+            return self._blobs.find_missing(digests)
+
+    def read_batch(self, digests: Sequence[Digest]) -> list[tuple[Digest, bytes]]:
+        with self.watching():
+            return self._blobs.read_batch(digests)
+
+    def read_stream(self, digest: Digest) -> Iterator[bytes]:
+        with self.watching():
+            chunks = iter(self._blobs.read_stream(digest))
+        while True:
+            with self.watching():
+                chunk = next(chunks, None)
+            if chunk is None:
+                return
+            yield chunk
+
+    def write_batch(self, blobs: Sequence[tuple[Digest, bytes]]) -> None:
+        with self.watching():
+            self._blobs.write_batch(blobs)
+
+    def write_stream(self, digest: Digest, chunks: Iterable[bytes]) -> None:
+        """What ``chunks`` raises is the other side's, even when this side reports it as its own."""
+        theirs: list[BaseException] = []
+
+        def noted() -> Iterator[bytes]:
+            try:
+                yield from chunks
+            except Exception as failure:
+                theirs.append(failure)
+                raise
+
+        try:
+            self._blobs.write_stream(digest, noted())
+        except CaskeeperError as failure:
+            if not theirs:
+                self._failures.append(failure)
+            raise

@@ -1,0 +1,145 @@
+"""The volume side of an operation: its folder below ``tmp/`` (safety.md section 3).
+
+The folder is the operation's right to change the volume: every change starts from it, so whoever renames
+it away has stopped its owner for good, who then meets LeaseLost. Bytes are spent before they are written
+and refunded when a staged file is removed unpublished, so nothing on the disk is ever unaccounted (I5).
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+from typing import TYPE_CHECKING
+
+from caskeeper.errors import LeaseLost
+from worker.store.failures import failure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from worker.store.volume import StagedFile, Volume
+
+
+class Staging:
+    """One operation's folder, from ``begin`` to ``end``. Its methods may be called from several threads."""
+
+    def __init__(
+        self,
+        volume: Volume,
+        operation_id: str,
+        *,
+        spend: Callable[[int], None],
+        refund: Callable[[int], None],
+        check: Callable[[], None],
+    ) -> None:
+        """``spend`` is told the charged bytes before they are written and raises when there is no room;
+        ``refund`` those of a staged file that went unpublished; ``check`` raises to stop the work.
+        """  # noqa: D205, D209 -- one sentence for three functions
+        self.volume = volume
+        self.id = operation_id
+        self.folder = volume.layout.operation(operation_id)
+        self.spend = spend
+        self.refund = refund
+        self.check = check
+        #: the operation's start in the volume's own clock: what is younger is this operation's to rely on
+        self.start_ns = 0
+        self._numbers = itertools.count(1)
+        self._lock = threading.Lock()
+        self._added_bytes = 0
+
+    @property
+    def added_bytes(self) -> int:
+        """What this operation's successful publishes added to ``used`` so far."""
+        return self._added_bytes
+
+    def begin(self) -> None:
+        """Make the folder, then ``start`` in it, whose time is the operation's start."""
+        start = f"{self.folder}/start"
+        if not self.volume.make_folder(self.folder):
+            raise LeaseLost(f"operation {self.id} has begun before", self.folder)
+        self.volume.create(start)
+        try:
+            self.start_ns = os.stat(start).st_mtime_ns
+        except FileNotFoundError:
+            raise LeaseLost(f"the folder of {self.id} was taken away", self.folder) from None
+        except OSError as error:
+            raise failure(error, start) from error
+
+    def path(self) -> str:
+        """A name in the folder that was not used before."""
+        return f"{self.folder}/{next(self._numbers)}"
+
+    def add(self, charged_bytes: int) -> None:
+        """Count what a successful publish added."""
+        with self._lock:
+            self._added_bytes += charged_bytes
+
+    # -- from bytes to a published file ----------------------------------------------------------------
+
+    def stage(self, data: bytes, *, mode: int = 0o444) -> str:
+        """Spend, then write a new file in the folder; its path. NoSpace, LeaseLost, and what spend raises."""
+        charged = self.volume.charge(len(data))
+        path = self.path()
+        self.spend(charged)
+        try:
+            self.volume.stage(path, data, mode=mode)
+        except BaseException:
+            self.refund(charged)
+            raise
+        return path
+
+    def stage_stream(self, size_bytes: int, *, mode: int = 0o444) -> StagedFile:
+        """Spend for ``size_bytes``, then open a new file. The caller writes no more than that, and hands it
+        to ``publish`` or, with what it spent, to ``discard``.
+        """  # noqa: D205, D209 -- the second half is the caller's duty
+        charged = self.volume.charge(size_bytes)
+        self.spend(charged)
+        try:
+            return self.volume.stage_stream(self.path(), mode=mode)
+        except BaseException:
+            self.refund(charged)
+            raise
+
+    def publish(self, staged: str, target: str, *, size_bytes: int) -> bool:
+        """Publish and count. False: something stood there; the staged file is removed and refunded."""
+        charged = self.volume.charge(size_bytes)
+        if self.volume.publish(staged, target):
+            self.add(charged)
+            return True
+        self.discard(staged, size_bytes=size_bytes)
+        return False
+
+    def discard(self, staged: str, *, size_bytes: int) -> None:
+        """Remove a staged file and refund it. A file that is gone was taken by a fence: no refund then."""
+        if self.volume.unlink(staged) is not None:
+            self.refund(self.volume.charge(size_bytes))
+
+    # -- the end ---------------------------------------------------------------------------------------
+
+    def clear(self) -> None:
+        """Remove what was left unpublished, all but ``start``. Before settling: the settlement drops the
+        reservation, which must not happen while bytes of it are still on the disk (I5).
+        """  # noqa: D205, D209 -- the reason belongs to the sentence
+        self._clear(self.folder)
+
+    def end(self) -> None:
+        """Remove what is left, ``start`` last, and the folder. Silent when it was taken away."""
+        self._clear(self.folder)
+        self.volume.unlink(f"{self.folder}/start")
+        self.volume.remove_folder(self.folder)
+
+    def _clear(self, folder: str) -> None:
+        try:
+            with os.scandir(folder) as listing:
+                entries = list(listing)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise failure(error, folder) from error
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                self._clear(entry.path)
+                self.volume.remove_folder(entry.path)
+            elif folder != self.folder or entry.name != "start":
+                self.volume.unlink(entry.path)
