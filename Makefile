@@ -1,0 +1,52 @@
+# Needs nothing but Python >= 3.11 and make; everything else is installed into .venv from the lock files.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: install check lint types layers test demo bench test-interop protos lock format clean
+
+install: $(READY)
+
+$(READY): requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "caskeeper needs Python 3.11 or later; name one: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+check: lint types layers
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)
+	$(BIN)/mypy
+
+layers: $(READY)
+	$(BIN)/lint-imports
+
+test: check
+	$(BIN)/python -P -m pytest
+
+demo: $(READY)
+	$(BIN)/caskeeper demo
+
+bench: $(READY)
+	$(BIN)/python -P benchmarks/run.py
+
+test-interop: $(READY)
+	$(BIN)/python -P -m pytest tests/interop
+
+protos: $(READY)
+	$(BIN)/python -P protos/generate.py
+
+lock: $(READY)
+	sh requirements/lock.sh
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

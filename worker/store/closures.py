@@ -1,0 +1,203 @@
+"""Closure lists: everything below a published root in one sequential read (safety.md section 2).
+
+A list is derived data: missing or damaged, it is rebuilt by walking. It is a header, one record of fixed
+width for each digest in the order of the hashes, and the SHA-256 of all that, so that no damaged byte goes
+unnoticed. Root and scope decide every byte of it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import struct
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from caskeeper.digest import Digest, Hasher
+from caskeeper.errors import LeaseLost, VolumeFailed
+from worker.closure import walk
+from worker.store.failures import failure
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from worker.closure import Closure, Scope
+    from worker.store.objects import Objects
+    from worker.store.staging import Staging
+    from worker.store.volume import Volume
+
+_MAGIC = b"cklist\x00\x01"
+#: magic, root, scope id, number of records
+_HEADER = struct.Struct(">8s32s16sQ")
+#: hash, size with the highest bit set for a Directory
+_RECORD = struct.Struct(">32sQ")
+_IS_DIRECTORY = 1 << 63
+_SUM_BYTES = 32
+_NAME = re.compile(r"([0-9a-f]{62})\.(whole|[0-9a-f]{16})\Z")
+_FAN_OUT = re.compile(r"[0-9a-f]{2}\Z")
+_LOOKS = 200
+_MOMENT_S = 0.005
+
+
+class ListEntry(NamedTuple):
+    """One record; a hash that is both a Directory and a file counts as a Directory."""
+
+    hash_bytes: bytes
+    size_bytes: int
+    is_directory: bool
+
+
+class ClosureList:
+    """The digests of one root in one scope, sorted by hash, 40 bytes each."""
+
+    def __init__(self, root_hash: str, scope_id: str, records: bytes) -> None:
+        self.root_hash = root_hash
+        self.scope_id = scope_id
+        self._records = records
+
+    def __len__(self) -> int:
+        return len(self._records) // _RECORD.size
+
+    @property
+    def entries(self) -> Iterator[ListEntry]:
+        """Every record."""
+        for hash_bytes, size in _RECORD.iter_unpack(self._records):
+            yield ListEntry(hash_bytes, size & ~_IS_DIRECTORY, size >= _IS_DIRECTORY)
+
+    def digests(self) -> Iterator[Digest]:
+        """Every digest."""
+        for hash_bytes, size in _RECORD.iter_unpack(self._records):
+            yield Digest(hash_bytes.hex(), size & ~_IS_DIRECTORY)
+
+    @property
+    def size_bytes(self) -> int:
+        """The sum of all sizes."""
+        return sum(size & ~_IS_DIRECTORY for _, size in _RECORD.iter_unpack(self._records))
+
+    @classmethod
+    def of(cls, closure: Closure) -> ClosureList:
+        """The list of a closure."""
+        sizes = {bytes.fromhex(hash_hex): size for hash_hex, size in closure.files}
+        for hash_hex, size in closure.directories:
+            sizes[bytes.fromhex(hash_hex)] = size | _IS_DIRECTORY
+        records = b"".join([_RECORD.pack(hash_bytes, sizes[hash_bytes]) for hash_bytes in sorted(sizes)])
+        return cls(closure.root.hash, closure.scope.id, records)
+
+    def to_bytes(self) -> bytes:
+        """The file."""
+        body = self._head() + self._records
+        return body + Hasher(body).digest()
+
+    @classmethod
+    def from_bytes(cls, data: bytes, root_hash: str, scope_id: str) -> ClosureList | None:
+        """What the file of this root and scope holds; None when any byte of it is not as written."""
+        found = cls(root_hash, scope_id, data[_HEADER.size : -_SUM_BYTES])
+        if len(found._records) % _RECORD.size or not data.startswith(found._head()):
+            return None
+        return found if Hasher(data[:-_SUM_BYTES]).digest() == data[-_SUM_BYTES:] else None
+
+    def _head(self) -> bytes:
+        return _HEADER.pack(_MAGIC, bytes.fromhex(self.root_hash), self.scope_id.encode(), len(self))
+
+
+class ClosureFile(NamedTuple):
+    """One list in a listing, unread. ``size_bytes`` as charged, ``age_ns`` is its atime."""
+
+    root_hash: str
+    scope_id: str
+    size_bytes: int
+    age_ns: int
+
+
+class Closures:
+    """The closure lists of one volume."""
+
+    def __init__(self, volume: Volume) -> None:
+        self._volume = volume
+        self._layout = volume.layout
+
+    def read(self, root_hash: str, scope_id: str) -> ClosureList | None:
+        """The list as stored; None = missing or damaged."""
+        data = _content(self._layout.closure(root_hash, scope_id))
+        return None if data is None else ClosureList.from_bytes(data, root_hash, scope_id)
+
+    def write(self, staging: Staging, closure: Closure) -> None:
+        """Publish the list like an object: what is there already is made young, unless it is damaged."""
+        path = self._layout.closure(closure.root.hash, closure.scope.id)
+        data = ClosureList.of(closure).to_bytes()
+        while not self._refresh(staging, path, data):
+            staged = staging.stage(data)
+            if _content(path) in {None, data}:
+                staging.publish(staged, path, size_bytes=len(data))
+            else:
+                # Derived data is the one thing that may be replaced under its name: whoever reads the
+                # damaged list rebuilds it, whoever wrote it writes these bytes, and its age is renewed
+                # by the next look. The place of the damaged one is given back by the next recount.
+                self._volume.replace(staged, path)
+                staging.add(self._volume.charge(len(data)))
+
+    def obtain(self, root: Digest, scope: Scope, objects: Objects) -> ClosureList:
+        """The list as stored, else rebuilt in memory. BlobMissing when a Directory of the scope is gone."""
+        found = self.read(root.hash, scope.id)
+        return ClosureList.of(walk(root, scope, objects.directory)) if found is None else found
+
+    def listing(self) -> Iterator[ClosureFile]:
+        """Every list. VolumeFailed for a folder that cannot be listed and for what is no list (I9)."""
+        for folder in _entries(self._layout.closures):
+            if not _FAN_OUT.match(folder.name):
+                raise _stranger(folder.path)
+            for entry in _entries(folder.path):
+                name = _NAME.match(entry.name)
+                if name is None:
+                    raise _stranger(entry.path)
+                try:
+                    status = entry.stat(follow_symlinks=False)
+                except FileNotFoundError:
+                    continue
+                except OSError as error:
+                    raise failure(error, entry.path) from error
+                size_bytes = self._volume.charge(status.st_size)
+                yield ClosureFile(folder.name + name[1], name[2], size_bytes, status.st_atime_ns)
+
+    def _refresh(self, staging: Staging, path: str, data: bytes) -> bool:
+        """As for an object (safety.md section 9), but every byte is compared. False: to be written."""
+        for look in range(_LOOKS):
+            if not self._volume.touch(path):
+                return False
+            try:
+                age_ns = os.stat(path).st_atime_ns
+            except FileNotFoundError:
+                return False
+            except OSError as error:
+                raise failure(error, path) from error
+            if age_ns >= staging.start_ns:
+                return _content(path) == data
+            if look:
+                time.sleep(_MOMENT_S)
+        raise LeaseLost("the volume's clock is behind the start of this operation", path)
+
+
+def _content(path: str) -> bytes | None:
+    try:
+        with open(path, "rb", buffering=0) as file:
+            return file.read()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise failure(error, path) from error
+
+
+def _entries(folder: str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as listing:
+            return list(listing)
+    except OSError as error:
+        raise failure(error, folder) from error
+
+
+def _stranger(path: str) -> VolumeFailed:
+    return VolumeFailed(
+        "this is no closure list",
+        path,
+        "move it out of the cache: as long as it is there, nothing is deleted",
+    )

@@ -1,0 +1,229 @@
+"""Ref records: the names of artifacts, one small file each (safety.md section 2, local-cas section 5).
+
+Promises: a ref appears or changes by one rename (I3), a vanishing entry is no trouble (D-4), and a file
+that cannot be read as a ref is never passed over (I9). When to publish, and what must be complete and
+held before, is the operation's business.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from google.protobuf.message import DecodeError
+
+from caskeeper.artifact import Ref
+from caskeeper.digest import Digest
+from caskeeper.errors import InvalidRequest, VolumeFailed
+from worker._protos import ref_record_pb2 as pb
+from worker.closure import WHOLE, Scope
+from worker.store.failures import failure
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from worker.store.staging import Staging
+    from worker.store.volume import Volume
+
+#: Far more than a record needs; a larger file is none.
+MAX_RECORD_BYTES = 1024 * 1024
+
+
+class RefRecord(NamedTuple):
+    """What a ref names. A ref of BuildStream 1.x reads as kind 0, whole, serial 0."""
+
+    roots: tuple[Digest, ...]
+    kind: int = 0
+    scope: Scope = WHOLE
+    serial: int = 0
+    created_ms: int = 0
+    labels: Mapping[str, str] = {}
+    origin: str = ""
+
+    @property
+    def root(self) -> Digest:
+        """The leading root."""
+        return self.roots[0]
+
+    @classmethod
+    def fresh(
+        cls,
+        roots: tuple[Digest, ...],
+        *,
+        origin: str,
+        scope: Scope = WHOLE,
+        kind: int = 0,
+        labels: Mapping[str, str] | None = None,
+    ) -> RefRecord:
+        """A new record with a serial of its own, made now. ``origin``: commit, link, server, or a url."""
+        created_ms = time.time_ns() // 1_000_000
+        return cls(roots, kind, scope, secrets.randbits(63) + 1, created_ms, dict(labels or {}), origin)
+
+
+class RefEntry(NamedTuple):
+    """One ref in a listing. ``record`` is None when the file is damaged; ``age_ns`` is its atime."""
+
+    ref: Ref
+    record: RefRecord | None
+    age_ns: int
+    size_bytes: int
+
+
+def encode(ref: Ref, record: RefRecord) -> bytes:
+    """The bytes of the file. They begin with the root's Digest message, and read as one."""
+    message = pb.RefRecord(
+        hash=record.root.hash,
+        size_bytes=record.root.size_bytes,
+        kind=pb.Kind.Name(record.kind) if record.kind in pb.Kind.values() else None,
+        serial=record.serial,
+        created_ms=record.created_ms,
+        labels=record.labels,
+        origin=record.origin,
+        name=str(ref),
+    )
+    for root in record.roots[1:]:
+        message.further_roots.add(hash=root.hash, size_bytes=root.size_bytes)
+    if not record.scope.whole:
+        message.scope.excluded.extend(record.scope.excluded)
+        message.scope.included.extend(record.scope.included)
+    return message.SerializeToString(deterministic=True)
+
+
+def decode(data: bytes) -> RefRecord | None:
+    """The record in ``data``, or None when it is damaged."""
+    try:
+        message = pb.RefRecord.FromString(data)
+        return RefRecord(
+            roots=(
+                Digest.checked(message.hash, message.size_bytes),
+                *(Digest.checked(root.hash, root.size_bytes) for root in message.further_roots),
+            ),
+            kind=message.kind,
+            scope=Scope.of(message.scope.excluded, message.scope.included),
+            serial=message.serial,
+            created_ms=message.created_ms,
+            labels=dict(message.labels),
+            origin=message.origin,
+        )
+    except (DecodeError, InvalidRequest):
+        return None
+
+
+class Refs:
+    """The refs of one volume."""
+
+    def __init__(self, volume: Volume) -> None:
+        self._volume = volume
+        self._layout = volume.layout
+
+    def read(self, ref: Ref) -> RefRecord | None:
+        """What the ref names; None = there is no such ref. VolumeFailed when its file is damaged."""
+        path = self._layout.ref(ref)
+        found = _look(path)
+        if found is None:
+            return None
+        record = decode(found[0])
+        if record is None:
+            raise VolumeFailed(
+                "a ref is damaged", path, f"run `caskeeper remove {ref}`, then pull or commit it"
+            )
+        return record
+
+    def stage(self, staging: Staging, ref: Ref, record: RefRecord) -> str:
+        """Write the record into the operation's folder; its path."""
+        return staging.stage(encode(ref, record))
+
+    def publish(self, staging: Staging, staged: str, ref: Ref) -> None:
+        """Bind the ref by one rename, replacing what it named (the commit point, I3).
+
+        The operation holds the ref: no cleanup takes it away between the look at what is replaced and
+        the rename, so a replaced file's place counts once. LeaseLost when the operation was fenced.
+        """
+        path = self._layout.ref(ref)
+        charged = self._volume.charge(_size(staged))
+        replaced = self._volume.charge(_size(path))
+        self._volume.replace(staged, path)
+        staging.add(max(0, charged - replaced))
+        if replaced:
+            staging.refund(min(charged, replaced))
+
+    def listing(self) -> Iterator[RefEntry]:
+        """Every ref, in no particular order. VolumeFailed for a folder that cannot be listed and for
+        anything that is no ref.
+        """  # noqa: D205, D209 -- one sentence
+        for project in _entries(self._layout.refs):
+            for element in _entries(_folder(project)):
+                for key in _entries(_folder(element)):
+                    try:
+                        ref = Ref.of(project.name, element.name, key.name)
+                    except InvalidRequest:
+                        raise _stranger(key.path) from None
+                    if not key.is_file(follow_symlinks=False) or ref.element != element.name:
+                        raise _stranger(key.path)
+                    found = _look(key.path)
+                    if found is not None:
+                        data, status = found
+                        yield RefEntry(ref, decode(data), status.st_atime_ns, status.st_size)
+
+    def touch(self, ref: Ref) -> bool:
+        """Make the ref young. False: it is gone."""
+        return self._volume.touch(self._layout.ref(ref))
+
+    def prune_parents(self, ref: Ref) -> None:
+        """Remove the element's and the project's folder if they are empty now (D-32)."""
+        element = os.path.dirname(self._layout.ref(ref))
+        for folder in (element, os.path.dirname(element)):
+            if not self._volume.remove_folder(folder) and os.path.lexists(folder):
+                return
+
+
+def _look(path: str) -> tuple[bytes, os.stat_result] | None:
+    """Content and status of one file; None = gone."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        try:
+            return os.read(fd, MAX_RECORD_BYTES), os.fstat(fd)
+        finally:
+            os.close(fd)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise failure(error, path) from error
+
+
+def _size(path: str) -> int:
+    """The size of a file, 0 when it is gone."""
+    try:
+        return os.lstat(path).st_size
+    except FileNotFoundError:
+        return 0
+    except OSError as error:
+        raise failure(error, path) from error
+
+
+def _entries(folder: str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as listing:
+            return list(listing)
+    except FileNotFoundError:
+        if folder.endswith("/cas/refs/heads"):
+            raise VolumeFailed(
+                "there is no folder of refs", folder, "check that the volume is mounted"
+            ) from None
+        return []  # pruned since it was listed
+    except OSError as error:
+        raise failure(error, folder) from error
+
+
+def _folder(entry: os.DirEntry[str]) -> str:
+    if not entry.is_dir(follow_symlinks=False):
+        raise _stranger(entry.path)
+    return entry.path
+
+
+def _stranger(path: str) -> VolumeFailed:
+    return VolumeFailed(
+        "this is no ref", path, "move it out of the cache: as long as it is there, nothing is deleted"
+    )
