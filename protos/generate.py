@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import google.rpc.status_pb2
+import grpc_tools
 from grpc_tools import protoc
 
 HERE = Path(__file__).resolve().parent
@@ -20,11 +21,13 @@ def generate(target: Path) -> None:
     """Write ``worker/_protos/*`` below ``target``. Exits with protoc's status when it fails."""
     sources = sorted(str(path) for path in HERE.glob("worker/_protos/*.proto"))
     site = Path(google.rpc.status_pb2.__file__).parents[2]
+    well_known = Path(grpc_tools.__file__).parent / "_proto"
     status = protoc.main(
         [
             "protoc",
             f"-I{HERE}",
             f"-I{site}",
+            f"-I{well_known}",
             f"--python_out={target}",
             f"--pyi_out={target}",
             f"--grpc_python_out={target}",

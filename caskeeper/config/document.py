@@ -73,19 +73,12 @@ def parse_document(text: str, file: str) -> Node | None:
         problem = ", ".join(part for part in (error.context, error.problem) if part)
         raise _malformed(problem, place) from error
     except yaml.reader.ReaderError as error:
-        # The C reader counts bytes, the other one characters.
-        in_bytes = loader is not yaml.SafeLoader
-        before = text.encode()[: error.position].decode(errors="replace") if in_bytes else text
-        raise _malformed(
-            f"character U+{_code(error.character):04X} is not allowed",
-            _place_of(file, before[: error.position]),
-        ) from error
+        before = text[: error.position]
+        if loader is not yaml.SafeLoader:  # the C reader counts bytes
+            before = text.encode()[: error.position].decode(errors="ignore")
+        raise _malformed("a control character is not allowed", _place_of(file, before)) from error
     except UnicodeEncodeError as error:  # from the environment only: a file was decoded
         raise _malformed("not UTF-8", _place_of(file, text[: error.start])) from error
-
-
-def _code(character: int | str) -> int:
-    return character if isinstance(character, int) else ord(character)
 
 
 def _place_of(file: str, before: str) -> Provenance:

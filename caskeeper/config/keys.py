@@ -64,5 +64,7 @@ def variable(*path: str) -> str:
 
 def variables() -> list[str]:
     """Every environment variable that is a setting."""
-    paths = [(key, *rest) for key, names in KEYS.items() for rest in ([(name,) for name in names] or [()])]
-    return ["CASKEEPER_CONFIG", *(variable(*path) for path in paths)]
+    found = ["CASKEEPER_CONFIG"]
+    for key, names in KEYS.items():
+        found += [variable(key, name) for name in names] or [variable(key)]
+    return found

@@ -72,7 +72,7 @@ def load_settings(path: str | None = None, environ: Mapping[str, str] | None = N
             "there is no such file", named, "name an existing one with --config or CASKEEPER_CONFIG"
         )
     loader = _Loader(document or MappingNode(Provenance(file), {}), environ)
-    return loader.settings(source=file if document is not None else "", config_file=file)
+    return loader.settings(source="" if document is None else os.path.abspath(file), config_file=file)
 
 
 class _Loader:
@@ -119,7 +119,7 @@ class _Loader:
         self, mapping: MappingNode, section: str, known: Mapping[str, object] | tuple[str, ...]
     ) -> None:
         ignored = IGNORED.get(section.partition(":")[0], frozenset())
-        refuse_unknown_keys(mapping, [*known, *sorted(ignored)], section=section)
+        refuse_unknown_keys(mapping, known, section=section, ignored=ignored)
         prefix = f"{section}: " if section else ""
         self._ignored += [prefix + key for key in mapping.members if key in ignored]
 

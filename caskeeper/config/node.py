@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from caskeeper.errors import ConfigInvalid
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 _TRUE = frozenset({"True", "true"})
 _FALSE = frozenset({"False", "false"})
@@ -64,9 +64,9 @@ Node = ScalarNode | ListNode | MappingNode
 
 
 def _wrong_type(node: Node, name: str, expected: str) -> ConfigInvalid:
-    found = repr(node.text[:80]) if isinstance(node, ScalarNode) and not node.is_null else node.kind
-    if isinstance(node, ScalarNode) and node.is_null:
-        found = "null"
+    found = node.kind
+    if isinstance(node, ScalarNode):
+        found = "null" if node.is_null else repr(node.text[:80])
     return ConfigInvalid(
         f"`{name}` has the wrong type", str(node.where), f"give {expected} instead of {found}"
     )
@@ -92,7 +92,7 @@ def read_bool(node: Node | None, name: str, *, default: bool) -> bool:
             return True
         if node.text in _FALSE:
             return False
-    raise _wrong_type(node, name, "a boolean, `true` or `false`,")
+    raise _wrong_type(node, name, "`true` or `false`")
 
 
 def read_mapping(node: Node | None, name: str) -> MappingNode | None:
@@ -116,22 +116,24 @@ def read_choice(node: Node | None, name: str, choices: tuple[str, ...], *, defau
     return text
 
 
-def refuse_unknown_keys(mapping: MappingNode, known: Iterable[str], *, section: str = "") -> None:
+def refuse_unknown_keys(
+    mapping: MappingNode, known: Iterable[str], *, section: str = "", ignored: Iterable[str] = ()
+) -> None:
     """Raises ConfigInvalid for the first key that is not known, at its value, with close matches."""
-    allowed = list(known)
+    allowed, others = list(known), sorted(ignored)
     for key, value in mapping.members.items():
-        if key not in allowed:
+        if key not in allowed and key not in others:
             inside = f" in `{section}`" if section else ""
             raise ConfigInvalid(
-                f"unknown key `{key[:80]}`{inside}", str(value.where), suggestion(key, allowed)
+                f"unknown key `{key[:80]}`{inside}", str(value.where), suggestion(key, allowed, others)
             )
 
 
-def suggestion(word: str, known: list[str]) -> str:
-    """The way out for a word that nobody knows: close matches, else everything there is."""
+def suggestion(word: str, known: Sequence[str], others: Sequence[str] = ()) -> str:
+    """The way out for a word that nobody knows: close matches, else all that is known."""
     import difflib  # noqa: PLC0415 -- only who mistyped waits for it
 
-    close = difflib.get_close_matches(word, known, n=3, cutoff=0.6)
+    close = difflib.get_close_matches(word, [*known, *others], n=3, cutoff=0.6)
     if close:
         return f"did you mean {' or '.join(f'`{match}`' for match in close)}?"
     return f"known here: {', '.join(f'`{key}`' for key in sorted(known))}"

@@ -71,9 +71,15 @@ class QuotaExpression:
         return size_bytes
 
 
+#: The default: all that the volume has.
+INFINITY = QuotaExpression("infinity")
+
+
 class Limits(NamedTuple):
-    """What holds now: nothing is written above ``quota_bytes``; a cleanup begins above ``high_bytes``,
-    ends at ``low_bytes``, and ``reserved_disk_bytes`` of the volume stay free.
+    """What holds at this moment.
+
+    Nothing is written above ``quota_bytes``; a cleanup begins above ``high_bytes`` and ends at
+    ``low_bytes``; ``reserved_disk_bytes`` of the volume stay free.
     """
 
     quota_bytes: int

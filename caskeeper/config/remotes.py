@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from caskeeper.config.node import (
     ListNode,
     MappingNode,
-    Provenance,
-    ScalarNode,
     read_bool,
     read_text,
     refuse_unknown_keys,
@@ -121,16 +119,7 @@ def parse_remote_argument(text: str, *, push: bool = True, where: str = "remote"
         if "," in text:
             raise InvalidRequest("a URL is followed by options", place, "write url=URL,key=value,…")
         return RemoteSpec(text, push)
-    given: dict[str, str] = {}
-    for pair in text.split(","):
-        name, equals, value = (part.strip() for part in pair.partition("="))
-        if not equals:
-            raise InvalidRequest(f"{pair[:80]!r} is not key=value", place, "write url=URL,key=value,…")
-        if name not in _ARGUMENT_KEYS:
-            raise InvalidRequest(f"unknown key `{name[:80]}`", place, suggestion(name, list(_ARGUMENT_KEYS)))
-        if name in given:
-            raise InvalidRequest(f"the key `{name}` stands twice", place, "give it once")
-        given[name] = value
+    given = _pairs(text, place)
     if not given.get("url"):
         raise InvalidRequest("the key `url` is missing or empty", place, "add url=URL")
     if given.get("type", "all") != "all":
@@ -153,14 +142,31 @@ def parse_remote_argument(text: str, *, push: bool = True, where: str = "remote"
     )
 
 
+def _pairs(text: str, place: str) -> dict[str, str]:
+    """The options of a remote argument by key."""
+    given: dict[str, str] = {}
+    for pair in text.split(","):
+        name, equals, value = (part.strip() for part in pair.partition("="))
+        if not equals:
+            raise InvalidRequest(f"{pair[:80]!r} is not key=value", place, "write url=URL,key=value,…")
+        if name not in _ARGUMENT_KEYS:
+            raise InvalidRequest(f"unknown key `{name[:80]}`", place, suggestion(name, list(_ARGUMENT_KEYS)))
+        if name in given:
+            raise InvalidRequest(f"the key `{name}` stands twice", place, "give it once")
+        given[name] = value
+    return given
+
+
 def effective_specs(*lists: Iterable[RemoteSpec]) -> tuple[RemoteSpec, ...]:
     """The lists one after the other, of equal specs the first (AC-15)."""
     return tuple(dict.fromkeys(spec for specs in lists for spec in specs))
 
 
 def chosen_specs(configured: Sequence[RemoteSpec], arguments: Iterable[str]) -> tuple[RemoteSpec, ...]:
-    """The remotes that arguments name, in their order: a configured URL means its specs with their
-    credentials, everything else is parsed. Raises InvalidRequest.
+    """The remotes that arguments name, in their order.
+
+    A configured URL means its specs with their credentials, everything else is parsed. Raises
+    InvalidRequest.
     """
     chosen: list[RemoteSpec] = []
     for text in arguments:

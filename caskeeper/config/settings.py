@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from caskeeper.config.quota import QuotaExpression
+from caskeeper.config.quota import INFINITY, QuotaExpression
 from caskeeper.config.remotes import chosen_specs, effective_specs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from caskeeper.config.remotes import RemoteSpec
+
+_RESERVED_DISK_SPACE = QuotaExpression("5%")
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("text", "json")
@@ -24,9 +26,9 @@ class CacheSettings:
     ``modern``: a key that only BuildStream 2 knows is given, and its rules for small quotas hold.
     """
 
-    quota: QuotaExpression = QuotaExpression("infinity")
+    quota: QuotaExpression = INFINITY
     low_watermark: float = 0.5
-    reserved_disk_space: QuotaExpression = QuotaExpression("5%")
+    reserved_disk_space: QuotaExpression = _RESERVED_DISK_SPACE
     headroom_bytes: int | None = None
     pull_buildtrees: bool = False
     modern: bool = False

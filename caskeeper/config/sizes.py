@@ -20,7 +20,8 @@ def size_from(text: str) -> int | None:
     if match is None:
         return None
     whole, part, unit = match.group(1), match.group(2) or "", match.group(3) or "B"
-    return int(whole + part) * 1024 ** _UNITS.index(unit) // 10 ** len(part)
+    one: int = 10 ** len(part)
+    return (int(whole + part) << 10 * _UNITS.index(unit)) // one
 
 
 def parse_size(text: str, where: str = "", *, error: type[CaskeeperError] = ConfigInvalid) -> int:

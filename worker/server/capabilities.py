@@ -36,8 +36,8 @@ def _answer(*, read_only: bool) -> reapi.ServerCapabilities:
 def handlers(*, read_only: bool) -> grpc.GenericRpcHandler:
     """The service, ready to be added to a server."""
     answer = _answer(read_only=read_only)
-    get: Callable[[reapi.GetCapabilitiesRequest, grpc.ServicerContext], reapi.ServerCapabilities] = (
-        answering(lambda _request, _context: answer)
+    get: Callable[[reapi.GetCapabilitiesRequest, grpc.ServicerContext], reapi.ServerCapabilities] = answering(
+        lambda _request, _context: answer
     )
     return grpc.method_handlers_generic_handler(
         SERVICE,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import grpc
-from google.rpc import code_pb2, status_pb2
+from google.rpc import status_pb2
 
 from caskeeper.errors import (
     BlobMissing,
@@ -24,11 +24,11 @@ from worker._protos import remote_execution_pb2 as reapi
 from worker.server.answers import (
     answering,
     checked_digest,
-    code_for,
     details_of,
     invalid,
     refuse_when_read_only,
 )
+from worker.status import OK, code_of
 from worker.store.blobs import StoreBlobs
 
 if TYPE_CHECKING:
@@ -44,13 +44,11 @@ ENTRY_BYTES = 128
 #: A client takes no message above 4 MiB unless told otherwise; a margin for the frame.
 MESSAGE_LIMIT_BYTES = 4 * 1024 * 1024 - 64 * 1024
 
-_OK = status_pb2.Status(code=code_pb2.OK)
+_OK = status_pb2.Status(code=OK)
 
 
 def _status(error: CaskeeperError) -> status_pb2.Status:
-    """An entry's status. Wrong bytes are FAILED_PRECONDITION here (wire-protocols section 12)."""
-    code = code_pb2.FAILED_PRECONDITION if isinstance(error, DigestMismatch) else code_for(error).value[0]
-    return status_pb2.Status(code=code, message=details_of(error))
+    return status_pb2.Status(code=code_of(error), message=details_of(error))
 
 
 def _check_batch(sizes_bytes: int, entries: int) -> None:
@@ -60,6 +58,14 @@ def _check_batch(sizes_bytes: int, entries: int) -> None:
             f"{entries} blobs of {sizes_bytes} bytes are more than one batch takes ({BATCH_LIMIT_BYTES})",
             way_out="split the batch, or stream large blobs",
         )
+
+
+def _refresh(blobs: StoreBlobs, digest: Digest) -> bool:
+    """Whether it is here with this size; then it is young now (I4)."""
+    try:
+        return blobs.refresh(digest)
+    except DigestMismatch:
+        return False  # an object of this hash and another size is not what was asked for
 
 
 class _Entry(NamedTuple):
@@ -82,7 +88,8 @@ class ContentAddressableStorage:
         asked = list(dict.fromkeys(checked_digest(digest) for digest in request.blob_digests))
 
         def look(operation: Operation) -> set[Digest]:
-            return StoreBlobs(operation.staging, self._objects).find_missing(asked)
+            blobs = StoreBlobs(operation.staging, self._objects)
+            return {digest for digest in asked if not _refresh(blobs, digest)}
 
         missing = self._rolling.run(look, stop=context.cancel)
         response = reapi.FindMissingBlobsResponse()
@@ -129,7 +136,7 @@ class ContentAddressableStorage:
         full: CaskeeperError | None = None
         for place, entry in entries.items():
             try:
-                if full is None or not blobs.find_missing([entry.digest]):
+                if full is None or blobs.refresh(entry.digest):
                     blobs.write_batch([entry])
                 else:
                     found[place] = full  # no cleanup for every entry: the first one's was in vain
@@ -152,7 +159,8 @@ class ContentAddressableStorage:
             except CaskeeperError as error:
                 asked.append(error)
         _check_batch(
-            sum(0 if isinstance(digest, CaskeeperError) else digest.size_bytes for digest in asked), len(asked)
+            sum(0 if isinstance(digest, CaskeeperError) else digest.size_bytes for digest in asked),
+            len(asked),
         )
         response = reapi.BatchReadBlobsResponse()
         for message, digest in zip(request.digests, asked, strict=True):

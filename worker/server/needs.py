@@ -30,9 +30,6 @@ class Operation(Protocol):
     def check(self) -> None:
         """Raises LeaseLost when the operation is over."""
 
-    def reserve(self, size_bytes: int) -> None:
-        """Make sure that so many charged bytes may be spent. Raises TooLarge, CacheTooFull, NoSpace."""
-
     def hold(self, refs: Sequence[Ref], roots: Sequence[Digest]) -> None:
         """The last gate before publishing refs (safety.md section 9). Raises LeaseLost, Busy."""
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from caskeeper.digest import EMPTY, Digest, Hasher
 from caskeeper.errors import DigestMismatch, LeaseLost, VolumeFailed
-from worker.protocols import CHUNK_BYTES
 from worker.store.failures import failure
 from worker.store.objects import mismatch
 
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
 
     from worker.store.objects import Objects
     from worker.store.staging import Staging
+    from worker.store.volume import StagedFile
 
 #: Blobs up to this size travel through memory whole.
 BATCH_LIMIT_BYTES = 4 * 1024 * 1024
@@ -165,21 +165,9 @@ class StoreBlobs:
         self, size_bytes: int, chunks: Iterable[bytes], *, mode: int, expected: Digest | None
     ) -> tuple[str, Digest]:
         """A staged file of exactly ``size_bytes`` bytes, hashed on the way in, and its digest."""
-        claimed = expected or f"a stream of {size_bytes} bytes"
         file = self.staging.stage_stream(size_bytes, mode=mode)
         try:
-            hasher = Hasher()
-            for chunk in chunks:
-                self.staging.check()
-                if file.size_bytes + len(chunk) > size_bytes:
-                    raise DigestMismatch(f"more bytes came than {claimed} has")
-                hasher.update(chunk)
-                file.write(chunk)
-            found = Digest(hasher.hexdigest(), file.size_bytes)
-            if found.size_bytes < size_bytes:
-                raise DigestMismatch(f"only {found.size_bytes} bytes came of {claimed}")
-            if expected is not None and found != expected:
-                raise DigestMismatch(f"{found.size_bytes} bytes came as {claimed}, their hash is {found.hash}")
+            found = self._received(file, size_bytes, chunks, expected)
             file.finish()
         except BaseException:
             file.discard()
@@ -187,11 +175,26 @@ class StoreBlobs:
             raise
         return file.path, found
 
+    def _received(
+        self, file: StagedFile, size_bytes: int, chunks: Iterable[bytes], expected: Digest | None
+    ) -> Digest:
+        claimed = expected or f"a stream of {size_bytes} bytes"
+        hasher = Hasher()
+        for chunk in chunks:
+            self.staging.check()
+            if file.size_bytes + len(chunk) > size_bytes:
+                raise DigestMismatch(f"more bytes came than {claimed} has")
+            hasher.update(chunk)
+            file.write(chunk)
+        found = Digest(hasher.hexdigest(), file.size_bytes)
+        if found.size_bytes < size_bytes:
+            raise DigestMismatch(f"only {found.size_bytes} bytes came of {claimed}")
+        if expected is not None and found != expected:
+            raise DigestMismatch(f"what came as {claimed} has the hash {found.hash}")
+        return found
+
     def _rely(self, refreshed: Callable[[], bool], digest: Digest) -> None:
         """What was published a moment ago is young, so only a fence can have taken it away."""
         if not refreshed():
             raise LeaseLost(f"{digest} was taken away as soon as it was published", self.staging.folder)
 
-
-#: How large a piece ``add_stream`` is best fed with.
-PIECE_BYTES = CHUNK_BYTES

@@ -54,7 +54,7 @@ def mismatch(digest: Digest, path: str) -> DigestMismatch:
     except OSError as error:
         raise failure(error, path) from error
     if found.hash == digest.hash:
-        return DigestMismatch(f"{digest} claims {digest.size_bytes} bytes, the content has {found.size_bytes}")
+        return DigestMismatch(f"{digest} claims another size than the {found.size_bytes} bytes it names")
     return damaged(digest, path)
 
 

@@ -33,9 +33,11 @@ class Staging:
         refund: Callable[[int], None],
         check: Callable[[], None],
     ) -> None:
-        """``spend`` is told the charged bytes before they are written and raises when there is no room;
+        """Nothing happens before ``begin``.
+
+        ``spend`` is told the charged bytes before they are written and raises when there is no room,
         ``refund`` those of a staged file that went unpublished; ``check`` raises to stop the work.
-        """  # noqa: D205, D209 -- one sentence for three functions
+        """
         self.volume = volume
         self.id = operation_id
         self.folder = volume.layout.operation(operation_id)
@@ -90,9 +92,10 @@ class Staging:
         return path
 
     def stage_stream(self, size_bytes: int, *, mode: int = 0o444) -> StagedFile:
-        """Spend for ``size_bytes``, then open a new file. The caller writes no more than that, and hands it
-        to ``publish`` or, with what it spent, to ``discard``.
-        """  # noqa: D205, D209 -- the second half is the caller's duty
+        """Spend for ``size_bytes``, then open a new file.
+
+        The caller writes no more than that, and hands it to ``publish`` or ``discard`` in the end.
+        """
         charged = self.volume.charge(size_bytes)
         self.spend(charged)
         try:
@@ -118,9 +121,10 @@ class Staging:
     # -- the end ---------------------------------------------------------------------------------------
 
     def clear(self) -> None:
-        """Remove what was left unpublished, all but ``start``. Before settling: the settlement drops the
-        reservation, which must not happen while bytes of it are still on the disk (I5).
-        """  # noqa: D205, D209 -- the reason belongs to the sentence
+        """Remove what was left unpublished, all but ``start``: before settling.
+
+        The settlement drops the reservation, which must not happen while bytes of it are on the disk (I5).
+        """
         self._clear(self.folder)
 
     def end(self) -> None:

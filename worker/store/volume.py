@@ -127,6 +127,14 @@ class Volume:
         except OSError as error:
             raise failure(error, layout.root) from error
 
+    @staticmethod
+    def make_root(layout: Layout) -> None:
+        """The cache folder itself, for a volume that does not exist yet."""
+        try:
+            os.makedirs(layout.root, exist_ok=True)
+        except OSError as error:
+            raise failure(error, layout.root) from error
+
     def _change(self, verb: str, *paths: str) -> None:
         """Called before every change; does nothing here. Tests override it (safety.md section 8)."""
 
@@ -239,7 +247,7 @@ class Volume:
         return True
 
     def replace(self, source: str, target: str) -> None:
-        """Rename over ``target``: refs only, for nothing else is ever replaced.
+        """Rename over ``target``: refs only, for nothing else of a working volume is ever replaced.
 
         LeaseLost: ``source`` is gone. A missing folder of ``target`` is made (D-32: somebody pruned it).
         """

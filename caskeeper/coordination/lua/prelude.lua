@@ -78,7 +78,7 @@ end
 
 -- A counter of usage goes down, never below zero.
 local function lower(counter, bytes)
-  if redis.call('HINCRBY', USAGE, counter, '-' .. bytes) < 0 then
+  if tonumber(bytes) > 0 and redis.call('HINCRBY', USAGE, counter, '-' .. bytes) < 0 then
     redis.call('HSET', USAGE, counter, '0')
   end
 end

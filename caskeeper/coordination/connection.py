@@ -1,0 +1,140 @@
+"""One lazily made connection pool per process, and the one place where redis' errors end.
+
+Importing redis costs 100 ms, so it waits for the first use. A forked child makes a pool of its own:
+two processes on one socket would read each other's answers.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+
+from caskeeper.errors import ConfigInvalid, CoordinatorUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from redis import Redis
+
+    from caskeeper.coordination.scripts import Script
+
+#: Lua: the id of the server's present run. Asked inside each script: a check beside it could be
+#: overtaken by a restart.
+RUN_ID = "string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')"
+
+_SCHEMES = ("redis", "rediss", "unix", "redis+socket")
+
+
+def client_url(url: str) -> str:
+    """``url`` as the redis library reads it; Celery's spellings are accepted. Raises ConfigInvalid."""
+    scheme = url.partition("://")[0]
+    if scheme not in _SCHEMES or "://" not in url:
+        raise ConfigInvalid(
+            f"{scheme[:40]!r} is no way to reach Redis",
+            "redis",
+            "write redis://, rediss://, unix:// or redis+socket://",
+        )
+    parts = urlsplit(url)
+    options = dict(parse_qsl(parts.query))
+    if scheme == "redis+socket":
+        scheme = "unix"
+        if "virtual_host" in options:
+            options["db"] = options.pop("virtual_host")
+    if options.get("ssl_cert_reqs", "").startswith("CERT_"):
+        options["ssl_cert_reqs"] = options["ssl_cert_reqs"].removeprefix("CERT_").lower()
+    return f"{scheme}://{parts.netloc}{quote(parts.path, safe='/%')}" + (
+        f"?{urlencode(options)}" if options else ""
+    )
+
+
+def without_credentials(url: str) -> str:
+    """``url`` as it may stand in a message."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+class Connection:
+    """The way to one Redis database, from any thread of any process.
+
+    ``client`` makes the redis client and ``run_id`` is the Lua expression for the server's run: both
+    are there for servers that are no real ones.
+    """
+
+    def __init__(self, url: str, *, client: Callable[[], Redis] | None = None, run_id: str = RUN_ID) -> None:
+        self.url = url
+        self.where = without_credentials(url)
+        self.run_id = run_id
+        self._client_url = client_url(url)
+        self._make = client or self._connect
+        self._made: tuple[int, Redis] | None = None
+
+    def _connect(self) -> Redis:
+        import redis  # noqa: PLC0415 -- 100 ms that light client code must not pay
+        from redis.backoff import NoBackoff  # noqa: PLC0415 -- as above
+        from redis.retry import Retry  # noqa: PLC0415 -- as above
+
+        tcp = {} if self._client_url.startswith("unix") else {"socket_keepalive": True}
+        try:
+            return redis.Redis.from_url(
+                self._client_url,
+                decode_responses=True,
+                protocol=2,  # RESP3 changes the types of answers between releases of the library
+                socket_connect_timeout=5,
+                socket_timeout=30,
+                health_check_interval=30,
+                retry=Retry(NoBackoff(), 0),  # a give-back sent twice would understate (I5)
+                **tcp,
+            )
+        except (ValueError, TypeError) as error:
+            raise ConfigInvalid(f"the URL of Redis is not one: {error}", self.where) from error
+
+    def _client(self) -> Redis:
+        made = self._made
+        if made is None or made[0] != os.getpid():
+            # No lock: a fork could inherit it held. Two threads may both connect; one pool is dropped.
+            made = self._made = (os.getpid(), self._make())
+        return made[1]
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        from redis.exceptions import RedisError  # noqa: PLC0415 -- the client has imported it already
+
+        try:
+            yield
+        except (RedisError, OSError) as error:
+            text = str(error) or type(error).__name__
+            raise CoordinatorUnavailable(f"Redis: {text[:300]}", self.where) from error
+
+    def command(self, *words: str | int | float) -> Any:
+        """The answer to one command. Raises CoordinatorUnavailable."""
+        client = self._client()
+        with self._errors():
+            return client.execute_command(*words)  # type: ignore[no-untyped-call]
+
+    def script(self, script: Script, keys: Sequence[str], args: Sequence[str | int]) -> list[Any]:
+        """The answer of a script, in one round trip unless the server does not have it yet.
+
+        CoordinatorUnavailable leaves open whether it ran. Nothing is sent twice for that reason;
+        NOSCRIPT alone says that nothing was done.
+        """
+        from redis.exceptions import NoScriptError  # noqa: PLC0415 -- as above
+
+        client = self._client()
+        with self._errors():
+            try:
+                answer: Any = client.evalsha(script.sha, len(keys), *keys, *map(str, args))
+            except NoScriptError:
+                answer = client.eval(script.text, len(keys), *keys, *map(str, args))
+        return list(answer)
+
+    def eviction_policy(self) -> str:
+        """What the server does when its memory is full."""
+        return str(self.command("INFO", "memory").get("maxmemory_policy", "noeviction"))
+
+    def close(self) -> None:
+        """This process' connections are closed; the next use makes new ones."""
+        made, self._made = self._made, None
+        if made is not None and made[0] == os.getpid():
+            made[1].connection_pool.disconnect()

@@ -1,0 +1,97 @@
+"""Every key in Redis that is ours: its type, its fields, who writes it.
+
+All but one begin with ``caskeeper:{<volume id>}:``; the braces are literal and keep one volume's
+keys together. The first seven are the *shared state*: they have no TTL (expiry is a stored Redis
+TIME) and each carries the epoch, so that the loss of any one is seen (safety.md section 7). They are
+written by the scripts in ``lua/`` and by nothing else.
+"""
+
+from __future__ import annotations
+
+import re
+
+from caskeeper.errors import InvalidRequest
+
+#: String: the id of the volume this database belongs to. Written once by create.lua, and again by
+#: acquire.lua after a FLUSHALL. No TTL.
+VOLUME = "caskeeper:volume"
+
+#: Hash: epoch; run_id (of the server that wrote it); ready, known (0 or 1); evict_from_ms;
+#: stop_nonce (only between clean_stop.lua and resume.lua). Written by create, acquire, ready,
+#: finish_recount, clean_stop, resume.
+STATE = "state"
+
+#: Hash: epoch; used, reserved, added_total in bytes. Written by register, reserve, settle,
+#: settle_part, drop_dead, give_back, set_provisional, finish_recount.
+USAGE = "usage"
+
+#: Hash: epoch; operation id -> JSON {verb, subject, host, started_ms, expires_ms, reserved_bytes,
+#: dying, claims}, integers as text. Written by register, renew, reserve, hold, settle, settle_part,
+#: mark_dying, drop_dead.
+OPERATIONS = "operations"
+
+#: Hash: epoch; ``root:<hash>`` or ``ref:<name>`` -> how many operations claim it. Written by hold,
+#: settle, drop_dead.
+CLAIMS = "claims"
+
+#: Hash: epoch; ``root:<hash>``, ``ref:<name>`` or ``key:<artifact key>`` -> the maintenance holder
+#: that is taking it away. Written by condemn, uncondemn, ready, lease_release.
+CONDEMNED = "condemned"
+
+#: Hash: epoch; session id -> JSON {label, expires_ms, size, reopened}, integers as text. Written by
+#: session_open, session_renew, session_require, session_close, mark_dying.
+SESSIONS = "sessions"
+
+#: Hash, the one maintenance lease: epoch; holder ('' = free), purpose, expires_ms. Written by
+#: acquire, lease_renew, lease_release.
+CLEANUP = "cleanup"
+
+#: Set, one per session, ``session:<id>``: the required artifact keys and the sentinel
+#: ``epoch:<epoch>``; its size must be the record's size + 1. Part of the shared state. Written by
+#: session_open, session_require, session_close, session_renew, mark_dying.
+SESSION = "session:"
+
+#: Sorted set: ref -> Redis TIME in ms of its last use. A hint. Written by recency_touch, Recency.forget.
+RECENCY = "recency"
+
+#: String with TTL, ``exec:<task id>``: the token of the one execution going on. Delivery only
+#: (queue.md 2.4). Written by flight_take, flight_renew, flight_release.
+EXECUTION = "exec:"
+
+#: String with a day's TTL, ``deliv:<task id>``: how often the task was delivered (queue.md 2.6).
+#: Written by flight_count.
+DELIVERIES = "deliv:"
+
+_IDENTIFIER = re.compile(r"[A-Za-z0-9._-]{1,128}\Z")
+
+
+def identifier(text: str, *, what: str) -> str:
+    """``text`` when it can be a part of a key and a field beside the sentinel. Raises InvalidRequest."""
+    if not _IDENTIFIER.match(text) or text == "epoch":
+        raise InvalidRequest(
+            f"{text[:80]!r} is no {what}", what, "use 1 to 128 characters of [A-Za-z0-9._-], not `epoch`"
+        )
+    return text
+
+
+class Keys:
+    """The names of one volume's keys."""
+
+    def __init__(self, volume_id: str) -> None:
+        self.prefix = f"caskeeper:{{{identifier(volume_id, what='volume id')}}}:"
+        names = (STATE, USAGE, OPERATIONS, CLAIMS, CONDEMNED, SESSIONS, CLEANUP)
+        #: KEYS 1 to 7 of every script that touches the shared state.
+        self.structures = tuple(self.prefix + name for name in names)
+        self.recency = self.prefix + RECENCY
+
+    def session(self, session_id: str) -> str:
+        """The set of a session's keys."""
+        return f"{self.prefix}{SESSION}{session_id}"
+
+    def execution(self, task_id: str) -> str:
+        """The token of a task's execution."""
+        return f"{self.prefix}{EXECUTION}{task_id}"
+
+    def deliveries(self, task_id: str) -> str:
+        """The delivery count of a task."""
+        return f"{self.prefix}{DELIVERIES}{task_id}"

@@ -1,0 +1,80 @@
+"""What coordination answers with: frozen values and one error."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from caskeeper.errors import Busy
+
+
+class StateLost(Busy):
+    """The shared state is gone, of another epoch, or still being recovered (safety.md section 7).
+
+    A worker recovers it under the maintenance lease; everybody else waits and tries again. What
+    leaves the process is a Busy: nobody outside can do more about it.
+    """
+
+    template = "coordination state lost: {what}"
+    default_way_out = "a worker recovers it by itself; try again shortly"
+
+    def to_json(self) -> dict[str, object]:
+        """As Busy, the nearest class that other programs know."""
+        return {**super().to_json(), "error": Busy.__name__}
+
+
+class State(NamedTuple):
+    """The shared state as a whole. ``ready`` and ``known`` are False while it is lost."""
+
+    epoch: str | None
+    lost: bool
+    ready: bool  # operations and sessions may register
+    known: bool  # the size was counted in this epoch
+    evict_from_ms: int  # Redis TIME before which nothing may be condemned
+    now_ms: int
+
+
+class Usage(NamedTuple):
+    """The size estimate (safety.md section 6); an upper bound of the disk once ``known``."""
+
+    used_bytes: int
+    reserved_bytes: int
+    added_total_bytes: int
+    known: bool
+
+
+class OperationRecord(NamedTuple):
+    """One registered operation; expired or not, it is alive until fenced."""
+
+    id: str
+    verb: str
+    subject: str
+    host: str
+    started_ms: int
+    expires_ms: int
+    reserved_bytes: int
+    dying: bool
+    claims: tuple[str, ...]  # `root:<hash>` and `ref:<name>`
+
+
+class SessionRecord(NamedTuple):
+    """One live session; ``keys`` is how many it requires."""
+
+    id: str
+    label: str
+    expires_ms: int
+    keys: int
+
+
+class LeaseHolder(NamedTuple):
+    """Who removes or recounts at this moment."""
+
+    holder: str
+    purpose: str
+    expires_ms: int
+
+
+class Grant(NamedTuple):
+    """The maintenance lease. ``lost``: the state is not ready, so the holder has to recover it first."""
+
+    epoch: str
+    lost: bool

@@ -1,0 +1,103 @@
+"""One gRPC channel to one remote: made when first used, for the process that uses it (lessons B.1)."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import grpc
+
+from caskeeper.errors import RemoteUnavailable
+from worker.remote.address import checked_instance_name, parse_url
+from worker.remote.credentials import client_credentials
+
+if TYPE_CHECKING:
+    from caskeeper.config.remotes import RemoteSpec
+    from worker.remote.methods import Method
+
+Asked = TypeVar("Asked")
+Answered = TypeVar("Answered")
+
+#: Payloads are at most 1 MiB, some servers stream in 4 MiB; a lying one gets no further than this.
+RECEIVE_LIMIT_BYTES = 16 * 1024 * 1024
+
+OPTIONS: tuple[tuple[str, int], ...] = (
+    ("grpc.max_receive_message_length", RECEIVE_LIMIT_BYTES),
+    ("grpc.max_send_message_length", RECEIVE_LIMIT_BYTES),
+    # Servers put up with one ping in 300 s and only during calls; more often is answered by GOAWAY
+    # «too_many_pings». A peer that fell silent is found by deadlines and the watchdog, not by pings.
+    ("grpc.keepalive_time_ms", 330_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.keepalive_permit_without_calls", 0),
+    # A connection of its own: a failed one is not shared through the process-wide pool.
+    ("grpc.use_local_subchannel_pool", 1),
+    # The default waits up to two minutes before it connects to a restarted server again.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 3_000),
+    ("grpc.service_config_disable_resolution", 1),
+)
+
+
+class Connection:
+    """The channel of a spec. Safe to use from several threads of one process.
+
+    A bad url or instance name is refused here; certificate files are read when the channel is made.
+    """
+
+    def __init__(self, spec: RemoteSpec) -> None:
+        self.address = parse_url(spec.url)
+        self.url = self.address.url
+        self.instance_name = checked_instance_name(spec.instance_name, url=self.url)
+        self._spec = spec
+        self._lock = threading.Lock()
+        self._pid = 0
+        self._closed = False
+        self._channel: grpc.Channel | None = None
+        self._calls: dict[str, Any] = {}
+
+    def unary(self, method: Method[Asked, Answered]) -> grpc.UnaryUnaryMultiCallable[Asked, Answered]:
+        """The callable of a method with one request and one answer."""
+        return self._callable(method, "unary_unary")  # type: ignore[no-any-return]
+
+    def reader(self, method: Method[Asked, Answered]) -> grpc.UnaryStreamMultiCallable[Asked, Answered]:
+        """The callable of a method that answers with a stream."""
+        return self._callable(method, "unary_stream")  # type: ignore[no-any-return]
+
+    def writer(self, method: Method[Asked, Answered]) -> grpc.StreamUnaryMultiCallable[Asked, Answered]:
+        """The callable of a method that is sent a stream."""
+        return self._callable(method, "stream_unary")  # type: ignore[no-any-return]
+
+    def _callable(self, method: Method[Asked, Answered], shape: str) -> Any:
+        if self._pid and self._pid != os.getpid():
+            # A bug of ours, not trouble of the remote's: gRPC would hang past every deadline here.
+            raise RuntimeError(
+                f"the connection to {self.url} was opened by process {self._pid} and is used by its "
+                f"child {os.getpid()} after a fork: open one per process, through a RemotePool"
+            )
+        with self._lock:
+            if self._closed:
+                raise RemoteUnavailable("the connection was closed here", self.url)
+            if self._channel is None:
+                self._channel = self._open()
+                self._pid = os.getpid()
+            if method.path not in self._calls:
+                self._calls[method.path] = getattr(self._channel, shape)(
+                    method.path, request_serializer=method.encode, response_deserializer=method.decode
+                )
+            return self._calls[method.path]
+
+    def _open(self) -> grpc.Channel:
+        if self.address.secure:
+            credentials = client_credentials(self._spec, url=self.url)
+            return grpc.secure_channel(self.address.target, credentials, options=OPTIONS)
+        return grpc.insecure_channel(self.address.target, options=OPTIONS)
+
+    def close(self) -> None:
+        """End every call under way. In a forked child nothing happens: the channel is the parent's."""
+        if self._pid and self._pid != os.getpid():
+            return
+        with self._lock:
+            self._closed = True
+            if self._channel is not None:
+                self._channel.close()

@@ -1,0 +1,85 @@
+"""What went wrong in one call, before it is decided whether to try again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import grpc
+from google.protobuf.message import DecodeError
+from google.rpc import error_details_pb2, status_pb2
+
+from caskeeper.errors import RemoteUnavailable
+from worker import status
+
+if TYPE_CHECKING:
+    from caskeeper.errors import CaskeeperError
+    from worker.remote.methods import Method
+
+#: A failure with one of these means that nobody answered: the remote is left alone for a while.
+SILENT_CODES = frozenset({status.UNAVAILABLE, status.DEADLINE_EXCEEDED})
+
+_WAYS_OUT = {
+    status.RESOURCE_EXHAUSTED: "free space on that remote, or use another one",
+    status.UNIMPLEMENTED: "check that the url names an artifact server of this kind",
+    status.INVALID_ARGUMENT: "check url and instance name of the remote",
+}
+
+
+class CallFailed(Exception):  # noqa: N818 -- a status on its way to the retry loop; never leaves this package
+    """One attempt ended with a status other than OK."""
+
+    def __init__(self, code: int, message: str, *, retry_after_s: float = 0.0, final: bool = False) -> None:
+        super().__init__(code, message)
+        self.code = code
+        self.message = message
+        self.retry_after_s = retry_after_s
+        #: our own clock ended it: trying again would cost the same time once more
+        self.final = final
+
+    @classmethod
+    def of(cls, error: grpc.RpcError) -> CallFailed:
+        """The status gRPC raised."""
+        code = error.code()
+        number = int(code.value[0]) if code is not None else status.UNKNOWN
+        return cls(number, error.details() or "", retry_after_s=_retry_after_s(error))
+
+    @property
+    def transient(self) -> bool:
+        """Another attempt may succeed."""
+        return self.code in status.TRANSIENT_CODES and not self.final
+
+    @property
+    def oversize(self) -> bool:
+        """One side found a message too large; gRPC says so with the code of a full disk."""
+        return self.code == status.INVALID_ARGUMENT or (
+            self.code == status.RESOURCE_EXHAUSTED and "larger than max" in self.message
+        )
+
+    def error(self, method: Method[object, object], url: str, *, where: str = "") -> CaskeeperError:
+        """The error the caller meets: the status table, read in the light of this method."""
+        what = f"{method.name} answered {status.name_of(self.code)}: {_plain(self.message)}"
+        place = f"{where} at {url}" if where else url
+        if self.code in method.unexpected:
+            return RemoteUnavailable(what, place)
+        return status.error_of(self.code, what, place, _WAYS_OUT.get(self.code, ""))
+
+
+def _plain(text: str) -> str:
+    """What a remote wrote, fit for one line of ours."""
+    line = " ".join(text.split())
+    return "".join(c if c.isprintable() else "?" for c in line)[:300] or "no reason given"
+
+
+def _retry_after_s(error: grpc.RpcError) -> float:
+    """The RetryInfo a server may send along; 0 when there is none."""
+    for key, value in error.trailing_metadata() or ():
+        if key != "grpc-status-details-bin" or not isinstance(value, bytes):
+            continue
+        info = error_details_pb2.RetryInfo()
+        try:
+            for detail in status_pb2.Status.FromString(value).details:
+                if detail.Unpack(info):
+                    return max(0.0, info.retry_delay.seconds + info.retry_delay.nanos / 1e9)
+        except DecodeError:
+            return 0.0
+    return 0.0

@@ -1,0 +1,107 @@
+"""`caskeeper server`: one volume over gRPC (interface section 5).
+
+The synchronous server with a thread pool: hashing and file I/O happen in the handler's thread and release
+the interpreter (speed.md section 3).
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import grpc
+
+from caskeeper.errors import ConfigInvalid
+from worker.server import capabilities
+from worker.server.allocator import keep_buffers
+from worker.server.bytestream import ByteStream
+from worker.server.cas import ContentAddressableStorage
+from worker.server.reference_storage import ReferenceStorage
+from worker.server.rolling import Rolling
+from worker.store.objects import Objects
+
+if TYPE_CHECKING:
+    from worker.server.needs import Services
+
+#: Calls at the same time; a stream holds its thread until it ends. More wait their turn.
+THREADS = 32
+
+_OPTIONS: list[tuple[str, int]] = [
+    # A port that is taken is an error, not a lottery between two servers.
+    ("grpc.so_reuseport", 0),
+    # A client that died without a word frees its thread within a minute.
+    ("grpc.keepalive_time_ms", 40_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    # Clients that probe a quiet connection are welcome.
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+]
+
+
+class RunningServer:
+    """A server that answers until it is stopped."""
+
+    def __init__(self, server: grpc.Server, rolling: Rolling, *, host: str, port: int) -> None:
+        self._server = server
+        self._rolling = rolling
+        self.port = port
+        #: HOST:PORT as a client dials it
+        self.address = f"{host}:{port}"
+
+    def stop(self, grace_s: float | None = 5.0) -> None:
+        """Take no more calls, let running ones end within ``grace_s``, settle what was stored."""
+        self._server.stop(grace_s).wait()
+        self._rolling.close()
+
+    def wait(self) -> None:
+        """Until somebody stops it."""
+        self._server.wait_for_termination()
+
+
+def _parse_listen(listen: str) -> tuple[str, int]:
+    host, colon, port = listen.rpartition(":")
+    if not colon or not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
+        raise ConfigInvalid(
+            f"{listen[:100]!r} is not an address to listen on",
+            "--listen",
+            "write HOST:PORT, for example 127.0.0.1:11001; port 0 takes any free one",
+        )
+    if ":" in host and not (host.startswith("[") and host.endswith("]")):
+        raise ConfigInvalid(
+            f"{listen[:100]!r} is not an address to listen on", "--listen", f"write [{host}]:{port}"
+        )
+    return host, int(port)
+
+
+def serve(services: Services, *, listen: str, read_only: bool = False) -> RunningServer:
+    """Serve the volume of ``services`` at ``listen`` (HOST:PORT; port 0: any free one).
+
+    Raises ConfigInvalid when it cannot listen there, and what the first operation raises.
+    """
+    host, wanted_port = _parse_listen(listen)
+    keep_buffers()
+    objects = Objects(services.volume)
+    rolling = Rolling(services.desk, subject=listen, grace_s=services.settings.leases.upload_grace_s)
+    server = grpc.server(
+        ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="serve"),
+        handlers=[
+            capabilities.handlers(read_only=read_only),
+            ContentAddressableStorage(objects, rolling, read_only=read_only).handlers(),
+            ByteStream(objects, rolling, read_only=read_only).handlers(),
+            ReferenceStorage(services, objects, rolling, read_only=read_only).handlers(),
+        ],
+        options=_OPTIONS,
+    )
+    try:
+        port = server.add_insecure_port(f"{host}:{wanted_port}")
+    except RuntimeError:
+        port = 0
+    if port == 0:
+        raise ConfigInvalid(f"cannot listen on {listen}", "--listen", "is the port taken? name another one")
+    rolling.start()
+    try:
+        server.start()
+    except BaseException:
+        rolling.close()
+        raise
+    return RunningServer(server, rolling, host=host, port=port)

@@ -1,0 +1,57 @@
+"""Commit: import a folder and bind refs to it (AC-58; capture is local-cas section 4)."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from caskeeper.artifact import Ref
+from caskeeper.contract import CommitResult
+from caskeeper.errors import InvalidRequest
+from worker.services.naming import record_of
+from worker.services.paths import below_roots
+from worker.store.capture import capture
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from caskeeper.contract import CommitRequest
+    from worker.protocols import Context
+    from worker.services.naming import Naming
+    from worker.services.operations import OperationDesk
+    from worker.store.closures import Closures
+
+
+class Commit:
+    """The verb ``artifacts.commit``."""
+
+    def __init__(
+        self, desk: OperationDesk, naming: Naming, closures: Closures, *, roots: Sequence[str]
+    ) -> None:
+        self._desk = desk
+        self._naming = naming
+        self._closures = closures
+        self._roots = roots
+
+    def __call__(self, request: CommitRequest, context: Context) -> CommitResult:
+        """Store the tree at ``path`` and publish every ref; none of them before everything is stored.
+
+        Raises InvalidRequest for a path outside the roots or an entry that cannot be stored.
+        """
+        refs = [Ref.parse(text, where="refs") for text in request.refs]
+        refs = list(dict.fromkeys(refs))
+        if not refs:
+            raise InvalidRequest("there is no ref to bind", "argument refs", "give at least one")
+        source = below_roots(request.path, self._roots, where="path")
+        if not os.path.isdir(source):
+            raise InvalidRequest(f"{request.path[:200]!r} is not a folder", "argument path")
+        with self._desk.writer("commit", str(refs[0]), context) as operation:
+            captured = capture(source, operation.blobs, context=context._replace(check=operation.check))
+            self._closures.write(operation.staging, captured.closure)
+            self._naming.publish(operation, refs, record_of(captured.root, origin="commit"))
+            return CommitResult(
+                root=str(captured.root),
+                size_bytes=captured.size_bytes,
+                files=captured.files,
+                added_bytes=operation.staging.added_bytes,
+            )

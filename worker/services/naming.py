@@ -1,0 +1,98 @@
+"""Publishing refs as the last step of a writer, and resolving them as the first of a reader."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from typing import TYPE_CHECKING
+
+from caskeeper.errors import ArtifactNotFound, Busy, CaskeeperError, InvalidRequest
+from worker.closure import WHOLE
+from worker.store.refs import RefRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from caskeeper.artifact import Ref
+    from caskeeper.coordination import Coordination
+    from caskeeper.digest import Digest
+    from worker.closure import Scope
+    from worker.services.operations import Operation
+    from worker.store.refs import Refs
+
+log = logging.getLogger(__name__)
+
+#: ``kind`` of a ref whose root is a Directory message (ref_record.proto).
+DIRECTORY = 0
+#: How often a name that changes under a reader is looked at again.
+ATTEMPTS = 8
+
+
+def record_of(
+    root: Digest, *, scope: Scope = WHOLE, origin: str, labels: Mapping[str, str] | None = None
+) -> RefRecord:
+    """A new record of one tree."""
+    return RefRecord(
+        roots=(root,),
+        kind=DIRECTORY,
+        scope=scope,
+        serial=secrets.randbits(64),
+        created_ms=int(time.time() * 1000),
+        labels=dict(labels or {}),
+        origin=origin,
+    )
+
+
+class Naming:
+    """Refs on the volume together with what Redis knows of them."""
+
+    def __init__(self, refs: Refs, coordination: Coordination) -> None:
+        self.refs = refs
+        self._coordination = coordination
+
+    def find(self, ref: Ref) -> RefRecord:
+        """What ``ref`` names. Raises ArtifactNotFound, InvalidRequest for a kind that is no tree."""
+        record = self.refs.read(ref)
+        if record is None:
+            raise ArtifactNotFound("there is no such ref", f"ref {ref}")
+        if record.kind != DIRECTORY:
+            raise InvalidRequest("it does not name a directory tree", f"ref {ref}", "use another command")
+        return record
+
+    def claim(self, operation: Operation, ref: Ref) -> RefRecord:
+        """Resolve, claim the root, resolve again (safety.md section 3): it stays until the operation ends.
+
+        Raises ArtifactNotFound, also for what is just being removed; Busy when the name never rests.
+        """
+        for _attempt in range(ATTEMPTS):
+            record = self.find(ref)
+            if not operation.claim(record.roots):
+                raise ArtifactNotFound("it is being removed", f"ref {ref}")
+            again = self.refs.read(ref)
+            if again is not None and again.roots == record.roots:
+                return again
+        raise Busy("it is bound to something else again and again", f"ref {ref}")
+
+    def publish(self, operation: Operation, refs: Sequence[Ref], record: RefRecord) -> None:
+        """The commit point (I3): flush, hold every name, publish each. The content is complete already.
+
+        Raises LeaseLost, Busy while a name stays condemned. Names published before a failure stay.
+        """
+        operation.check()
+        operation.staging.volume.sync()
+        staged = [(ref, self.refs.stage(operation.staging, ref, record)) for ref in refs]
+        operation.hold(refs, record.roots)
+        for ref, path in staged:
+            self.refs.publish(operation.staging, path, ref)
+        self.used(refs)
+
+    def used(self, refs: Sequence[Ref], *, touch: bool = False) -> None:
+        """These were used now (D-29). Recency is a hint (I6): without Redis the ages of the files decide."""
+        if touch:
+            for ref in refs:
+                self.refs.touch(ref)
+        try:
+            self._coordination.recency.touch([str(ref) for ref in refs])
+        except CaskeeperError as trouble:
+            log.warning("recency not noted", extra={"ref": str(refs[0]), "reason": str(trouble)})

@@ -1,0 +1,100 @@
+"""Whether this process, on this host, may work on a volume: looked at once at every start.
+
+The protocol needs one owner, times that read back as they were set, a create that never replaces, and a
+clock that does not run backwards (safety.md section 2). Each failure says which, and the way out.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from typing import TYPE_CHECKING
+
+from caskeeper.errors import ConfigInvalid, PermissionDenied, VolumeFailed
+from worker.store.failures import failure
+from worker.store.system_calls import MTIME_S
+
+if TYPE_CHECKING:
+    from worker.store.format import Format
+    from worker.store.volume import Volume
+
+_SECOND_NS = 1_000_000_000
+_LOOKS = 3
+_MOMENT_S = 0.005
+
+
+def accept(volume: Volume, format: Format, *, clock_margin_s: float = 10.0) -> None:  # noqa: A002 -- the word of the layout
+    """Take over what FORMAT prescribes and examine the file system. PermissionDenied, ConfigInvalid,
+    VolumeFailed.
+    """  # noqa: D205, D209 -- placeholder
+    check_owner(format, volume.layout.format)
+    # one rounding for all hosts, or their counters would disagree with the recount
+    volume.block_bytes = format.block_bytes
+    now_ns = check_file_system(volume)
+    _check_clock(volume, now_ns, clock_margin_s)
+
+
+def check_owner(format: Format, where: str) -> None:  # noqa: A002 -- the word of the layout
+    """One uid for all: another one can neither refresh nor link what is there."""
+    uid = os.geteuid()
+    if uid != format.uid:
+        raise PermissionDenied(
+            f"the volume belongs to uid {format.uid}, this process has uid {uid}",
+            where,
+            f"run everything that uses this volume as uid {format.uid}",
+        )
+
+
+def check_file_system(volume: Volume) -> int:
+    """Try what the protocol needs in a folder of its own; the volume's time in ns. Leaves nothing."""
+    folder = f"{volume.layout.run}/probe.{secrets.token_hex(8)}"
+    first, second = f"{folder}/1", f"{folder}/2"
+    volume.make_folders(folder)
+    try:
+        volume.stage(first, b"first")
+        volume.stage(second, b"second")
+        if volume.publish(second, first):
+            raise ConfigInvalid(
+                "this file system replaces a file where it must not", folder, "use a local file system"
+            )
+        return _volume_time_ns(volume, first)
+    finally:
+        volume.unlink(first)
+        volume.unlink(second)
+        volume.remove_folder(folder)
+
+
+def _volume_time_ns(volume: Volume, path: str) -> int:
+    for _ in range(_LOOKS):
+        volume.touch(path)
+        there = _stat(path)
+        if there.st_mtime_ns != MTIME_S * _SECOND_NS:
+            break
+        if there.st_atime_ns % _SECOND_NS:
+            return there.st_atime_ns
+        time.sleep(_MOMENT_S)  # a whole second may come by chance, not so often in a row
+    raise ConfigInvalid(
+        "this file system does not keep the times of files exactly",
+        volume.layout.root,
+        "use one with inodes of 256 bytes or more, and without times of whole seconds",
+    )
+
+
+def _check_clock(volume: Volume, now_ns: int, margin_s: float) -> None:
+    """FORMAT is touched at every start: its age is the latest time that is known to have been."""
+    seen_ns = _stat(volume.layout.format).st_atime_ns
+    if now_ns + int(margin_s * _SECOND_NS) < seen_ns:
+        raise VolumeFailed(
+            f"its clock is {(seen_ns - now_ns) / _SECOND_NS:.0f} s behind what it was at an earlier start",
+            volume.layout.root,
+            "set the clock of the volume's host",
+        )
+    volume.touch(volume.layout.format)
+
+
+def _stat(path: str) -> os.stat_result:
+    try:
+        return os.stat(path)
+    except OSError as error:
+        raise failure(error, path) from error
