@@ -108,7 +108,7 @@ def part_of(scope: Scope, subdir: str | None = None) -> Part:
                 inner = above.named[name] = Part(others=False, named={})
             above = inner
         above.named[names[-1]] = EVERYTHING
-    for name in subdir.split("/") if subdir else ():
+    for name in relative_subdir(subdir).split("/") if subdir else ():
         found = here.below(name)
         if found is None:
             raise PartialArtifact(

@@ -55,16 +55,19 @@ MODERN_KEYS = ("fetch", "source-caches", "track")
 STRUCTURED = frozenset({"artifacts", "projects"})
 
 
+PREFIX = "CASKEEPER_"
+
+
 def variable(*path: str) -> str:
     """The environment variable of a key: ``cache``, ``low-watermark`` -> CASKEEPER_CACHE_LOW_WATERMARK."""
     if path == ("redis",):
-        return "CASKEEPER_REDIS_URL"
-    return "_".join(("CASKEEPER", *path)).upper().replace("-", "_")
+        return f"{PREFIX}REDIS_URL"
+    return PREFIX + "_".join(path).upper().replace("-", "_")
 
 
 def variables() -> list[str]:
     """Every environment variable that is a setting."""
-    found = ["CASKEEPER_CONFIG"]
+    found = [f"{PREFIX}CONFIG"]
     for key, names in KEYS.items():
         found += [variable(key, name) for name in names] or [variable(key)]
     return found

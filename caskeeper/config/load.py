@@ -17,6 +17,7 @@ from caskeeper.config.keys import (
     KEYS,
     MODERN_CACHE_KEYS,
     MODERN_KEYS,
+    PREFIX,
     PROJECT_KEYS,
     STRUCTURED,
     variable,
@@ -27,12 +28,12 @@ from caskeeper.config.node import (
     MappingNode,
     Provenance,
     ScalarNode,
+    close_matches,
     read_bool,
     read_choice,
     read_mapping,
     read_text,
     refuse_unknown_keys,
-    suggestion,
 )
 from caskeeper.config.places import default_config_path, expand, user_folder
 from caskeeper.config.quota import QuotaExpression, percentage
@@ -71,8 +72,9 @@ def load_settings(path: str | None = None, environ: Mapping[str, str] | None = N
         raise ConfigInvalid(
             "there is no such file", named, "name an existing one with --config or CASKEEPER_CONFIG"
         )
+    place = os.path.abspath(file) if file else ""  # for processes that start in another folder
     loader = _Loader(document or MappingNode(Provenance(file), {}), environ)
-    return loader.settings(source="" if document is None else os.path.abspath(file), config_file=file)
+    return loader.settings(source="" if document is None else place, config_file=place)
 
 
 class _Loader:
@@ -266,11 +268,11 @@ class _Loader:
         if self._ignored:
             keys = ", ".join(f"`{key}`" for key in dict.fromkeys(self._ignored))
             notes.append(f"{source or 'environment'}: ignored, as only BuildStream reads them: {keys}")
-        known = variables()
+        known = [name.removeprefix(PREFIX) for name in variables()]
         for name in sorted(self._environ):
             # No error: whoever runs containers sets names like CASKEEPER_PORT for purposes of its own.
-            if name.startswith("CASKEEPER_") and name not in known:
-                guess = suggestion(name, known)
-                if guess.startswith("did you mean"):
-                    notes.append(f"environment variable {name} is no setting: {guess}")
+            if name.startswith(PREFIX) and name.removeprefix(PREFIX) not in known:
+                for guess in close_matches(name.removeprefix(PREFIX), known):
+                    notes.append(f"environment variable {name} is no setting: did you mean {PREFIX}{guess}?")
+                    break
         return tuple(notes)

@@ -129,11 +129,16 @@ def refuse_unknown_keys(
             )
 
 
-def suggestion(word: str, known: Sequence[str], others: Sequence[str] = ()) -> str:
-    """The way out for a word that nobody knows: close matches, else all that is known."""
+def close_matches(word: str, known: Sequence[str]) -> list[str]:
+    """What somebody may have meant, the best guess first."""
     import difflib  # noqa: PLC0415 -- only who mistyped waits for it
 
-    close = difflib.get_close_matches(word, [*known, *others], n=3, cutoff=0.6)
+    return difflib.get_close_matches(word, known, n=3, cutoff=0.6)
+
+
+def suggestion(word: str, known: Sequence[str], others: Sequence[str] = ()) -> str:
+    """The way out for a word that nobody knows: close matches, else all that is known."""
+    close = close_matches(word, [*known, *others])
     if close:
         return f"did you mean {' or '.join(f'`{match}`' for match in close)}?"
     return f"known here: {', '.join(f'`{key}`' for key in sorted(known))}"

@@ -77,7 +77,7 @@ class Connection:
 
         tcp = {} if self._client_url.startswith("unix") else {"socket_keepalive": True}
         try:
-            return redis.Redis.from_url(
+            client = redis.Redis.from_url(
                 self._client_url,
                 decode_responses=True,
                 protocol=2,  # RESP3 changes the types of answers between releases of the library
@@ -87,8 +87,11 @@ class Connection:
                 retry=Retry(NoBackoff(), 0),  # a give-back sent twice would understate (I5)
                 **tcp,
             )
+            pool = client.connection_pool
+            pool.connection_class(**pool.connection_kwargs)  # options it does not know: now, not later
         except (ValueError, TypeError) as error:
             raise ConfigInvalid(f"the URL of Redis is not one: {error}", self.where) from error
+        return client
 
     def _client(self) -> Redis:
         made = self._made
@@ -107,7 +110,7 @@ class Connection:
             text = str(error) or type(error).__name__
             raise CoordinatorUnavailable(f"Redis: {text[:300]}", self.where) from error
 
-    def command(self, *words: str | int | float) -> Any:
+    def command(self, *words: str | float) -> Any:
         """The answer to one command. Raises CoordinatorUnavailable."""
         client = self._client()
         with self._errors():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from functools import lru_cache
+from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from caskeeper.coordination import keys as key_names
@@ -52,7 +52,7 @@ class Script(NamedTuple):
     sha: str
 
 
-@lru_cache(maxsize=None)
+@cache
 def load(name: str, run_id: str) -> Script:
     """The script ``lua/<name>.lua`` with what has to stand before it."""
     parts = [name] if name in _WITHOUT_PRELUDE | _WITHOUT_GUARD else ["guard", name]

@@ -7,6 +7,7 @@ import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
+from google.protobuf.message import Message
 
 from caskeeper.errors import RemoteUnavailable
 from worker.remote.address import checked_instance_name, parse_url
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
     from caskeeper.config.remotes import RemoteSpec
     from worker.remote.methods import Method
 
-Asked = TypeVar("Asked")
-Answered = TypeVar("Answered")
+Asked = TypeVar("Asked", bound=Message)
+Answered = TypeVar("Answered", bound=Message)
 
 #: Payloads are at most 1 MiB, some servers stream in 4 MiB; a lying one gets no further than this.
 RECEIVE_LIMIT_BYTES = 16 * 1024 * 1024
@@ -83,7 +84,9 @@ class Connection:
                 self._pid = os.getpid()
             if method.path not in self._calls:
                 self._calls[method.path] = getattr(self._channel, shape)(
-                    method.path, request_serializer=method.encode, response_deserializer=method.decode
+                    method.path,
+                    request_serializer=method.request.SerializeToString,
+                    response_deserializer=method.answer.FromString,
                 )
             return self._calls[method.path]
 

@@ -49,7 +49,7 @@ def client_credentials(spec: RemoteSpec, *, url: str) -> grpc.ChannelCredentials
         chain = _content(spec.client_cert, role="client-cert", url=url)
         try:
             # An empty password: a locked key fails instead of asking on the terminal.
-            context.load_cert_chain(spec.client_cert, spec.client_key, password="")  # noqa: S106 -- see above
+            context.load_cert_chain(spec.client_cert, spec.client_key, password="")
         except (ssl.SSLError, OSError, ValueError) as error:
             raise ConfigInvalid(
                 f"the client-key {spec.client_key!r} and client-cert {spec.client_cert!r} "

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import grpc
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
@@ -12,11 +11,10 @@ from caskeeper.errors import RemoteUnavailable
 from worker import status
 
 if TYPE_CHECKING:
+    import grpc
+
     from caskeeper.errors import CaskeeperError
     from worker.remote.methods import Method
-
-#: A failure with one of these means that nobody answered: the remote is left alone for a while.
-SILENT_CODES = frozenset({status.UNAVAILABLE, status.DEADLINE_EXCEEDED})
 
 _WAYS_OUT = {
     status.RESOURCE_EXHAUSTED: "free space on that remote, or use another one",
@@ -25,16 +23,26 @@ _WAYS_OUT = {
 }
 
 
-class CallFailed(Exception):  # noqa: N818 -- a status on its way to the retry loop; never leaves this package
-    """One attempt ended with a status other than OK."""
+class CallFailed(Exception):
+    """One attempt ended with a status other than OK; on its way to the retry loop, never out of here."""
 
-    def __init__(self, code: int, message: str, *, retry_after_s: float = 0.0, final: bool = False) -> None:
+    def __init__(
+        self,
+        code: int,
+        message: str,
+        *,
+        retry_after_s: float = 0.0,
+        final: bool = False,
+        entry: bool = False,
+    ) -> None:
         super().__init__(code, message)
         self.code = code
         self.message = message
         self.retry_after_s = retry_after_s
         #: our own clock ended it: trying again would cost the same time once more
         self.final = final
+        #: the status of one blob in a batch: the remote answered, and the message had a fit size
+        self.entry = entry
 
     @classmethod
     def of(cls, error: grpc.RpcError) -> CallFailed:
@@ -51,13 +59,19 @@ class CallFailed(Exception):  # noqa: N818 -- a status on its way to the retry l
     @property
     def oversize(self) -> bool:
         """One side found a message too large; gRPC says so with the code of a full disk."""
-        return self.code == status.INVALID_ARGUMENT or (
-            self.code == status.RESOURCE_EXHAUSTED and "larger than max" in self.message
+        return not self.entry and (
+            self.code == status.INVALID_ARGUMENT
+            or (self.code == status.RESOURCE_EXHAUSTED and "larger than max" in self.message)
         )
 
-    def error(self, method: Method[object, object], url: str, *, where: str = "") -> CaskeeperError:
+    @property
+    def silent(self) -> bool:
+        """Nobody answered: the remote is left alone for a while."""
+        return self.code in {status.UNAVAILABLE, status.DEADLINE_EXCEEDED} and not self.entry
+
+    def error(self, method: Method[Any, Any], url: str, *, where: str = "") -> CaskeeperError:
         """The error the caller meets: the status table, read in the light of this method."""
-        what = f"{method.name} answered {status.name_of(self.code)}: {_plain(self.message)}"
+        what = f"{method.name}: {status.name_of(self.code)}: {_plain(self.message)}"
         place = f"{where} at {url}" if where else url
         if self.code in method.unexpected:
             return RemoteUnavailable(what, place)
@@ -72,14 +86,16 @@ def _plain(text: str) -> str:
 
 def _retry_after_s(error: grpc.RpcError) -> float:
     """The RetryInfo a server may send along; 0 when there is none."""
-    for key, value in error.trailing_metadata() or ():
+    metadata: Any = error.trailing_metadata()
+    for key, value in metadata or ():
         if key != "grpc-status-details-bin" or not isinstance(value, bytes):
             continue
         info = error_details_pb2.RetryInfo()
         try:
             for detail in status_pb2.Status.FromString(value).details:
                 if detail.Unpack(info):
-                    return max(0.0, info.retry_delay.seconds + info.retry_delay.nanos / 1e9)
+                    delay = info.retry_delay
+                    return max(0.0, float(delay.seconds) + float(delay.nanos) / 1e9)
         except DecodeError:
             return 0.0
     return 0.0

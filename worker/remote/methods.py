@@ -5,18 +5,17 @@ One table instead of generated stubs: it is typed, and it says per call what a c
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
+
+from google.protobuf.message import Message
 
 from worker import status
 from worker._protos import bytestream_pb2 as bytestream
 from worker._protos import reference_storage_pb2 as references
 from worker._protos import remote_execution_pb2 as reapi
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-Asked = TypeVar("Asked")
-Answered = TypeVar("Answered")
+Asked = TypeVar("Asked", bound=Message)
+Answered = TypeVar("Answered", bound=Message)
 
 _CAS = "/build.bazel.remote.execution.v2.ContentAddressableStorage"
 _CAPABILITIES = "/build.bazel.remote.execution.v2.Capabilities"
@@ -36,8 +35,8 @@ class Method(NamedTuple, Generic[Asked, Answered]):
     """One method; ``unexpected`` codes are read as a remote that is out of order."""
 
     path: str
-    encode: Callable[[Asked], bytes]
-    decode: Callable[[bytes], Answered]
+    request: type[Asked]
+    answer: type[Answered]
     unexpected: frozenset[int]
 
     @property
@@ -48,55 +47,55 @@ class Method(NamedTuple, Generic[Asked, Answered]):
 
 GET_CAPABILITIES = Method(
     f"{_CAPABILITIES}/GetCapabilities",
-    reapi.GetCapabilitiesRequest.SerializeToString,
-    reapi.ServerCapabilities.FromString,
+    reapi.GetCapabilitiesRequest,
+    reapi.ServerCapabilities,
     _ASKING,
 )
 FIND_MISSING = Method(
     f"{_CAS}/FindMissingBlobs",
-    reapi.FindMissingBlobsRequest.SerializeToString,
-    reapi.FindMissingBlobsResponse.FromString,
+    reapi.FindMissingBlobsRequest,
+    reapi.FindMissingBlobsResponse,
     _ASKING,
 )
 BATCH_READ = Method(
     f"{_CAS}/BatchReadBlobs",
-    reapi.BatchReadBlobsRequest.SerializeToString,
-    reapi.BatchReadBlobsResponse.FromString,
+    reapi.BatchReadBlobsRequest,
+    reapi.BatchReadBlobsResponse,
     _READING,
 )
 BATCH_UPDATE = Method(
     f"{_CAS}/BatchUpdateBlobs",
-    reapi.BatchUpdateBlobsRequest.SerializeToString,
-    reapi.BatchUpdateBlobsResponse.FromString,
+    reapi.BatchUpdateBlobsRequest,
+    reapi.BatchUpdateBlobsResponse,
     _WRITING,
 )
 READ = Method(
     f"{_BYTESTREAM}/Read",
-    bytestream.ReadRequest.SerializeToString,
-    bytestream.ReadResponse.FromString,
+    bytestream.ReadRequest,
+    bytestream.ReadResponse,
     _READING,
 )
 WRITE = Method(
     f"{_BYTESTREAM}/Write",
-    bytestream.WriteRequest.SerializeToString,
-    bytestream.WriteResponse.FromString,
+    bytestream.WriteRequest,
+    bytestream.WriteResponse,
     _WRITING,
 )
 STATUS = Method(
     f"{_REFERENCES}/Status",
-    references.StatusRequest.SerializeToString,
-    references.StatusResponse.FromString,
+    references.StatusRequest,
+    references.StatusResponse,
     _ASKING,
 )
 GET_REFERENCE = Method(
     f"{_REFERENCES}/GetReference",
-    references.GetReferenceRequest.SerializeToString,
-    references.GetReferenceResponse.FromString,
+    references.GetReferenceRequest,
+    references.GetReferenceResponse,
     _READING,
 )
 UPDATE_REFERENCE = Method(
     f"{_REFERENCES}/UpdateReference",
-    references.UpdateReferenceRequest.SerializeToString,
-    references.UpdateReferenceResponse.FromString,
+    references.UpdateReferenceRequest,
+    references.UpdateReferenceResponse,
     _BINDING,
 )

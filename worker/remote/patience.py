@@ -35,6 +35,6 @@ class Patience(NamedTuple):
 
         What a remote asks for is capped too: it may not put a worker to sleep.
         """
-        full = min(self.longest_delay_s, self.first_delay_s * 2 ** max(0, failures - 1))
+        full = min(self.longest_delay_s, self.first_delay_s * 2.0 ** max(0, failures - 1))
         jittered = full * (0.5 + random.random() / 2)  # noqa: S311 -- spreads retries, hides nothing
         return max(jittered, min(asked_s, self.longest_delay_s))

@@ -7,12 +7,12 @@ import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
+from google.protobuf.message import Message
 
 from worker.remote.capabilities import negotiate
 from worker.remote.channel import Connection
-from worker.remote.failure import SILENT_CODES, CallFailed
+from worker.remote.failure import CallFailed
 from worker.remote.methods import GET_CAPABILITIES
-from worker.remote.patience import Patience
 from worker.remote.watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from caskeeper.errors import CaskeeperError
     from worker.remote.capabilities import Capabilities
     from worker.remote.methods import Method
+    from worker.remote.patience import Patience
 
-Asked = TypeVar("Asked")
-Answered = TypeVar("Answered")
+Asked = TypeVar("Asked", bound=Message)
+Answered = TypeVar("Answered", bound=Message)
 Result = TypeVar("Result")
 
 
@@ -125,7 +126,7 @@ class Session:
     def given_up(self, method: Method[Any, Any], failure: CallFailed, *, where: str = "") -> CaskeeperError:
         """The error of a failure that stays one; a remote that did not answer is remembered."""
         error = failure.error(method, self.url, where=where)
-        if failure.code in SILENT_CODES:
+        if failure.silent:
             self._silent = (error, time.monotonic() + self.patience.memory_s)
             self._known = None
         return error
@@ -139,4 +140,4 @@ class Session:
         if left_s <= 0:
             self._silent = None
             return
-        raise type(error)(f"{error.what}; not asked again for {left_s:.0f} s", error.where)
+        raise type(error)(f"{error.what}; not asked again for {left_s:.0f} s", self.url)

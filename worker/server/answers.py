@@ -7,10 +7,11 @@ with its traceback and told as INTERNAL (AC-80).
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import grpc
 
+from caskeeper.digest import Digest
 from caskeeper.errors import CaskeeperError, InvalidRequest, PermissionDenied, Transient
 from worker import status
 
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from worker._protos.remote_execution_pb2 import Digest as DigestMessage
-
-from caskeeper.digest import Digest
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +63,8 @@ def checked_digest(message: DigestMessage) -> Digest:
 
 def _end(context: grpc.ServicerContext, trouble: Exception) -> NoReturn:
     """The status of what a handler raised."""
-    if context.code() is not None:
+    asked: Any = context  # the stubs do not know `code`
+    if asked.code() is not None:
         raise trouble  # it was ended by `refuse`: grpc's own way out of a handler
     if isinstance(trouble, CaskeeperError):
         code = code_for(trouble)

@@ -115,8 +115,8 @@ class ContentAddressableStorage:
                 statuses[place] = _status(error)
         if entries:
             found = self._rolling.run(lambda operation: self._store(entries, operation), stop=context.cancel)
-            for place, error in found.items():
-                statuses[place] = _status(error)
+            for place, trouble in found.items():
+                statuses[place] = _status(trouble)
         response = reapi.BatchUpdateBlobsResponse()
         for asked, status in zip(request.requests, statuses, strict=True):
             response.responses.add(digest=asked.digest, status=status)

@@ -7,16 +7,24 @@ is here only in part (I2) is not served: it would be taken for complete.
 
 from __future__ import annotations
 
-import secrets
-import time
+import logging
 from itertools import islice
 from typing import TYPE_CHECKING
 
 import grpc
 
 from caskeeper.artifact import Ref
-from caskeeper.errors import ArtifactNotFound, BlobMissing, Cancelled, DigestMismatch, InvalidRequest
+from caskeeper.errors import (
+    ArtifactNotFound,
+    BlobMissing,
+    Busy,
+    Cancelled,
+    CoordinatorUnavailable,
+    DigestMismatch,
+    InvalidRequest,
+)
 from worker._protos import reference_storage_pb2 as wire
+from worker._protos import remote_execution_pb2 as reapi
 from worker._protos.ref_record_pb2 import DIRECTORY
 from worker.closure import WHOLE, walk
 from worker.protocols import Context
@@ -32,6 +40,8 @@ if TYPE_CHECKING:
     from worker.server.needs import Operation, Services
     from worker.server.rolling import Rolling
     from worker.store.objects import Objects
+
+log = logging.getLogger(__name__)
 
 SERVICE = "buildstream.v2.ReferenceStorage"
 #: So many digests are looked at between two looks at whether the client still waits.
@@ -77,9 +87,9 @@ class ReferenceStorage:
         if gap:
             raise ArtifactNotFound(f"its content is no longer complete: {gap}", place)
         self._refs.touch(ref)
-        self._services.coordination.recency.touch([str(ref)])
+        self._used([ref])
         return wire.GetReferenceResponse(
-            digest={"hash": record.root.hash, "size_bytes": record.root.size_bytes}  # type: ignore[arg-type] -- protobuf takes a mapping for a message
+            digest=reapi.Digest(hash=record.root.hash, size_bytes=record.root.size_bytes)
         )
 
     def _refresh(self, root: Digest, operation: Operation, context: grpc.ServicerContext) -> str:
@@ -102,6 +112,13 @@ class ReferenceStorage:
                     return str(digest)
         return ""
 
+    def _used(self, refs: list[Ref]) -> None:
+        """Tell the order of eviction; a hint, for which no answer fails (I6)."""
+        try:
+            self._services.coordination.recency.touch([str(ref) for ref in refs])
+        except (Busy, CoordinatorUnavailable) as trouble:
+            log.info("recency not told", extra={"error": str(trouble)})
+
     def update(
         self, request: wire.UpdateReferenceRequest, context: grpc.ServicerContext
     ) -> wire.UpdateReferenceResponse:
@@ -115,7 +132,7 @@ class ReferenceStorage:
             self._publish(refs, root, context)
         except (BlobMissing, DigestMismatch) as gap:
             refuse(context, grpc.StatusCode.FAILED_PRECONDITION, gap)
-        self._services.coordination.recency.touch([str(ref) for ref in refs])
+        self._used(refs)
         return wire.UpdateReferenceResponse()
 
     def _publish(self, refs: list[Ref], root: Digest, context: grpc.ServicerContext) -> None:
@@ -134,15 +151,7 @@ class ReferenceStorage:
                 raise BlobMissing(gap, way_out="upload it, then send the reference again")
             self._closures.write(staging, closure)
             self._services.volume.sync()
-            record = RefRecord(
-                roots=(root,),
-                kind=DIRECTORY,
-                scope=WHOLE,
-                serial=secrets.randbits(64),
-                created_ms=int(time.time() * 1000),
-                labels={},
-                origin="server",
-            )
+            record = RefRecord.fresh((root,), origin="server", kind=DIRECTORY)
             staged = [(ref, self._refs.stage(staging, ref, record)) for ref in refs]
             operation.hold(refs, [root])
             for ref, path in staged:

@@ -18,6 +18,7 @@ _KEYWORDS = frozenset(
     {"blobs", "uploads", "actions", "actionResults", "operations", "capabilities", "compressed-blobs"}
 )
 _FUNCTION = "sha256"
+_OTHER_FUNCTIONS = frozenset({"sha1", "md5", "vso", "sha384", "sha512", "murmur3", "sha256tree", "blake3"})
 
 
 def _no_such(name: str, why: str) -> BlobMissing:
@@ -41,14 +42,14 @@ def _after_instance(name: str) -> tuple[str, list[str]]:
 
 def _digest(name: str, segments: list[str], *, more: bool) -> Digest:
     """``[digest_function/]hash/size``; with ``more``, further segments may follow."""
-    if segments and len(segments[0]) != 64:
-        function, *segments = segments
-        if function != _FUNCTION and segments and function.isalnum():
-            raise InvalidRequest(
-                f"digest function {function[:40]!r} is not served",
-                f"resource name {name[:200]!r}",
-                f"use {_FUNCTION}",
-            )
+    if segments and segments[0] in _OTHER_FUNCTIONS:
+        raise InvalidRequest(
+            f"digest function {segments[0]!r} is not served",
+            f"resource name {name[:200]!r}",
+            f"use {_FUNCTION}",
+        )
+    if segments and segments[0] == _FUNCTION:
+        segments = segments[1:]
     if len(segments) < 2 or (len(segments) > 2 and not more):
         raise _no_such(name, "the digest is not hash/size")
     try:

@@ -129,6 +129,9 @@ class Rolling:
             except CaskeeperError as trouble:
                 # Nothing was ended without a successor, so nothing is unprotected: next time then.
                 log.warning("rolling operation not renewed", extra={"error": str(trouble)})
+            except Exception:
+                # A bug must not end the thread: an operation that is never ended stops all eviction.
+                log.exception("bug in the rolling operation")
 
     def _current(self) -> _Tenure:
         """The youngest tenure; a new one where there is none or it was lost. Call with the guard held."""

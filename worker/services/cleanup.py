@@ -13,7 +13,7 @@ from worker.services.plan import EVICT, KEPT, PROTECTED, YOUNG, judge, take_inve
 from worker.services.sweep import sweep
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from caskeeper.artifact import Ref
     from caskeeper.contract import CleanupRequest
@@ -62,9 +62,9 @@ class Cleanup:
                 required=self._maintenance.coordination.sessions.required_keys(),
                 block_bytes=self._maintenance.volume.block_bytes,
             )
-            freed, refs = 0, []
+            freed, gone = 0, 0
             if not dry_run:
-                freed, refs = self._execute(run, inventory, target=target, context=context)
+                freed, gone = self._execute(run, inventory, target=target, context=context)
                 if self._used() > target:
                     freed += self._sweep(run, inventory)
             return CleanupResult(
@@ -73,7 +73,7 @@ class Cleanup:
                 used_after_bytes=self._used(),
                 target_bytes=target,
                 freed_bytes=freed,
-                evicted_refs=len(refs),
+                evicted_refs=gone,
                 recovered_objects=run.recovered,
                 reaped_operations=run.reaped,
                 groups=tuple(group.as_message() for group in inventory.groups),
@@ -113,7 +113,7 @@ class Cleanup:
     def _inventory(self, run: Run) -> Inventory:
         parts = self._maintenance
 
-        def scores(refs: list[Ref]) -> list[int | None]:
+        def scores(refs: Sequence[Ref]) -> list[int | None]:
             return list(parts.coordination.recency.scores([str(ref) for ref in refs]))
 
         return take_inventory(
@@ -127,10 +127,10 @@ class Cleanup:
 
     def _execute(
         self, run: Run, inventory: Inventory, *, target: int, context: Context
-    ) -> tuple[int, list[str]]:
+    ) -> tuple[int, int]:
         evictor = Evictor(run.trash, self._maintenance.refs, horizon_ns=run.horizon_ns)
         chosen = [group for group in inventory.groups if group.action == EVICT]
-        freed, gone = 0, []
+        freed, gone = 0, 0
         for number, group in enumerate(chosen):
             if self._used() <= target and group.entries:
                 group.action, group.reason, group.frees_bytes = KEPT, "the target was reached before", 0
@@ -141,7 +141,7 @@ class Cleanup:
             )
             group_freed, refs = self.evict_group(run, evictor, inventory, group)
             freed += group_freed
-            gone += refs
+            gone += len(refs)
         return freed, gone
 
     def evict_group(

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from caskeeper.artifact import Ref
 from caskeeper.contract import CommitResult
 from caskeeper.errors import InvalidRequest
-from worker.services.naming import record_of
 from worker.services.paths import below_roots
 from worker.store.capture import capture
+from worker.store.refs import RefRecord
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,7 +48,7 @@ class Commit:
         with self._desk.writer("commit", str(refs[0]), context) as operation:
             captured = capture(source, operation.blobs, context=context._replace(check=operation.check))
             self._closures.write(operation.staging, captured.closure)
-            self._naming.publish(operation, refs, record_of(captured.root, origin="commit"))
+            self._naming.publish(operation, refs, RefRecord.fresh((captured.root,), origin="commit"))
             return CommitResult(
                 root=str(captured.root),
                 size_bytes=captured.size_bytes,

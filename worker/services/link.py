@@ -6,16 +6,13 @@ from typing import TYPE_CHECKING
 
 from caskeeper.artifact import Ref
 from caskeeper.contract import LinkResult
-from caskeeper.errors import BlobMissing
-from worker.services import transfer
-from worker.services.naming import record_of
+from worker.store.refs import RefRecord
 
 if TYPE_CHECKING:
     from caskeeper.contract import LinkRequest
     from worker.protocols import Context
     from worker.services.naming import Naming
-    from worker.services.operations import Operation, OperationDesk
-    from worker.store.refs import RefRecord
+    from worker.services.operations import OperationDesk
     from worker.services.presence import Presence
 
 
@@ -35,14 +32,13 @@ class Link:
         old = Ref.parse(request.ref, where="ref")
         new = Ref.of(old.project, old.element, request.key, where="key")
         with self._desk.writer("link", str(old), context) as operation:
+            context = context._replace(check=operation.check)
             record = self._naming.claim(operation, old)
             for root in record.roots:
-                if missing := self._presence.refresh(operation, root, record.scope):
-                    raise BlobMissing(str(missing[0]), f"ref {old}")
+                self._presence.rely(operation, root, record.scope, context)
             if new != old:
-                self._naming.publish(
-                    operation,
-                    [new],
-                    record_of(record.root, scope=record.scope, origin="link", labels=record.labels),
+                linked = RefRecord.fresh(
+                    record.roots, origin="link", scope=record.scope, kind=record.kind, labels=record.labels
                 )
+                self._naming.publish(operation, [new], linked)
         return LinkResult()

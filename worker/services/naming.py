@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import logging
-import secrets
-import time
 from typing import TYPE_CHECKING
 
 from caskeeper.errors import ArtifactNotFound, Busy, CaskeeperError, InvalidRequest
-from worker.closure import WHOLE
-from worker.store.refs import RefRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from caskeeper.artifact import Ref
     from caskeeper.coordination import Coordination
-    from caskeeper.digest import Digest
-    from worker.closure import Scope
     from worker.services.operations import Operation
-    from worker.store.refs import Refs
+    from worker.store.refs import RefRecord, Refs
 
 log = logging.getLogger(__name__)
 
@@ -27,21 +21,6 @@ log = logging.getLogger(__name__)
 DIRECTORY = 0
 #: How often a name that changes under a reader is looked at again.
 ATTEMPTS = 8
-
-
-def record_of(
-    root: Digest, *, scope: Scope = WHOLE, origin: str, labels: Mapping[str, str] | None = None
-) -> RefRecord:
-    """A new record of one tree."""
-    return RefRecord(
-        roots=(root,),
-        kind=DIRECTORY,
-        scope=scope,
-        serial=secrets.randbits(64),
-        created_ms=int(time.time() * 1000),
-        labels=dict(labels or {}),
-        origin=origin,
-    )
 
 
 class Naming:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from caskeeper.config.quota import evaluate
+from caskeeper.config.quota import limits as limits_of
 
 if TYPE_CHECKING:
     from caskeeper.config.quota import Limits
@@ -35,12 +35,11 @@ class Space:
     def _limits(self) -> tuple[Limits, int, bool]:
         space = self._volume.space()
         usage = self._coordination.usage.snapshot()
-        limits = evaluate(
+        limits = limits_of(
             self._settings.cache,
             total_bytes=space.total_bytes,
             available_bytes=space.available_bytes,
             used_bytes=usage.used_bytes,
-            cachedir=self._settings.cachedir,
         )
         inodes_short = bool(space.inodes_total) and space.inodes_free < space.inodes_total * INODE_RESERVE
         return limits, space.available_bytes, inodes_short

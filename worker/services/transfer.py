@@ -12,7 +12,6 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from caskeeper.digest import EMPTY
 from caskeeper.errors import BlobMissing, Cancelled, CaskeeperError
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ LOOK_S = 0.2
 
 def find_missing(blobs: BlobAccess, digests: Iterable[Digest], context: Context) -> list[Digest]:
     """Those of ``digests`` that ``blobs`` lacks, each once, in the given order; asked in groups."""
-    wanted = iter(dict.fromkeys(digest for digest in digests if digest != EMPTY))
+    wanted = iter(dict.fromkeys(digests))
     missing: list[Digest] = []
     while group := list(islice(wanted, FIND_GROUP)):
         context.check()
@@ -151,32 +150,42 @@ class _Carrier:
         self.sink.write_batch(blobs)
         self.meter.add(len(blobs), sum(digest.size_bytes for digest in digests))
 
-    def _go_on(self, digest: Digest) -> None:
-        if self.stop.is_set():
-            raise Cancelled("another part of the same transfer failed", str(digest))
-
     def _stream(self, digest: Digest) -> None:
-        failures: list[Exception] = []
-        sent = 0
-
-        def chunks() -> Iterator[bytes]:
-            nonlocal sent
-            try:
-                for chunk in self.source.read_stream(digest):
-                    self._go_on(digest)
-                    sent += len(chunk)
-                    self.meter.add(0, len(chunk))
-                    yield chunk
-            except Exception as failure:
-                failures.append(failure)
-                raise
-
+        chunks = _Chunks(self, digest)
         try:
-            self.sink.write_stream(digest, chunks())
+            self.sink.write_stream(digest, chunks)
         except CaskeeperError as failure:
             # The sink sees its input fail and may report that as a failure of its own: the cause wins.
-            if failures and failures[0] is not failure:
-                raise failures[0] from failure
+            if chunks.failures and chunks.failures[0] is not failure:
+                raise chunks.failures[0] from failure
             raise
         # A sink that had the blob by now may have stopped listening.
-        self.meter.add(1, digest.size_bytes - sent)
+        self.meter.add(1, digest.size_bytes - chunks.sent_bytes)
+
+
+class _Chunks:
+    """One blob of the source; iterated again, it starts anew, so that a sink may repeat a failed call."""
+
+    def __init__(self, carrier: _Carrier, digest: Digest) -> None:
+        self._carrier = carrier
+        self._digest = digest
+        self.failures: list[Exception] = []
+        self.sent_bytes = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        meter = self._carrier.meter
+        meter.add(0, -self.sent_bytes)
+        self.sent_bytes = 0
+        try:
+            for chunk in self._carrier.source.read_stream(self._digest):
+                self._go_on()
+                self.sent_bytes += len(chunk)
+                meter.add(0, len(chunk))
+                yield chunk
+        except Exception as failure:
+            self.failures.append(failure)
+            raise
+
+    def _go_on(self) -> None:
+        if self._carrier.stop.is_set():
+            raise Cancelled("another part of the same transfer failed", str(self._digest))

@@ -67,18 +67,25 @@ class Watched:
 
     def write_stream(self, digest: Digest, chunks: Iterable[bytes]) -> None:
         """What ``chunks`` raises is the other side's, even when this side reports it as its own."""
-        theirs: list[BaseException] = []
-
-        def noted() -> Iterator[bytes]:
-            try:
-                yield from chunks
-            except Exception as failure:
-                theirs.append(failure)
-                raise
-
+        noted = _Noted(chunks)
         try:
-            self._blobs.write_stream(digest, noted())
+            self._blobs.write_stream(digest, noted)
         except CaskeeperError as failure:
-            if not theirs:
+            if not noted.failures:
                 self._failures.append(failure)
+            raise
+
+
+class _Noted:
+    """``chunks``, and whether iterating them failed. As repeatable as they are."""
+
+    def __init__(self, chunks: Iterable[bytes]) -> None:
+        self._chunks = chunks
+        self.failures: list[Exception] = []
+
+    def __iter__(self) -> Iterator[bytes]:
+        try:
+            yield from self._chunks
+        except Exception as failure:
+            self.failures.append(failure)
             raise

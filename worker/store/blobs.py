@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     from worker.store.objects import Objects
+    from worker.store.staged_file import StagedFile
     from worker.store.staging import Staging
-    from worker.store.volume import StagedFile
 
 #: Blobs up to this size travel through memory whole.
 BATCH_LIMIT_BYTES = 4 * 1024 * 1024
@@ -197,4 +197,3 @@ class StoreBlobs:
         """What was published a moment ago is young, so only a fence can have taken it away."""
         if not refreshed():
             raise LeaseLost(f"{digest} was taken away as soon as it was published", self.staging.folder)
-

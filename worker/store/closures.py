@@ -14,7 +14,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from caskeeper.digest import Digest, Hasher
-from caskeeper.errors import LeaseLost, VolumeFailed
+from caskeeper.errors import VolumeFailed
 from worker.closure import walk
 from worker.store.failures import failure
 
@@ -174,7 +174,9 @@ class Closures:
                 return _content(path) == data
             if look:
                 time.sleep(_MOMENT_S)
-        raise LeaseLost("the volume's clock is behind the start of this operation", path)
+        raise VolumeFailed(
+            "its clock is behind the start of this operation", path, "set the clock of the volume's host"
+        )
 
 
 def _content(path: str) -> bytes | None:

@@ -24,25 +24,26 @@ _LOOKS = 3
 _MOMENT_S = 0.005
 
 
-def accept(volume: Volume, format: Format, *, clock_margin_s: float = 10.0) -> None:  # noqa: A002 -- the word of the layout
-    """Take over what FORMAT prescribes and examine the file system. PermissionDenied, ConfigInvalid,
-    VolumeFailed.
-    """  # noqa: D205, D209 -- placeholder
-    check_owner(format, volume.layout.format)
+def accept(volume: Volume, volume_format: Format, *, clock_margin_s: float = 10.0) -> None:
+    """Take over what FORMAT prescribes, and examine user, file system and clock.
+
+    Raises PermissionDenied for another user, ConfigInvalid for a file system that cannot, VolumeFailed
+    for a clock that went back.
+    """
+    check_owner(volume_format, volume.layout.format)
     # one rounding for all hosts, or their counters would disagree with the recount
-    volume.block_bytes = format.block_bytes
-    now_ns = check_file_system(volume)
-    _check_clock(volume, now_ns, clock_margin_s)
+    volume.block_bytes = volume_format.block_bytes
+    _check_clock(volume, check_file_system(volume), clock_margin_s)
 
 
-def check_owner(format: Format, where: str) -> None:  # noqa: A002 -- the word of the layout
+def check_owner(volume_format: Format, where: str) -> None:
     """One uid for all: another one can neither refresh nor link what is there."""
     uid = os.geteuid()
-    if uid != format.uid:
+    if uid != volume_format.uid:
         raise PermissionDenied(
-            f"the volume belongs to uid {format.uid}, this process has uid {uid}",
+            f"the volume belongs to uid {volume_format.uid}, this process has uid {uid}",
             where,
-            f"run everything that uses this volume as uid {format.uid}",
+            f"run everything that uses this volume as uid {volume_format.uid}",
         )
 
 

@@ -119,13 +119,21 @@ def find_format(layout: Layout) -> Format | None:
 
 def _read(path: str) -> Format | None:
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=_without_age) as file:
             data = file.read()
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise failure(error, path) from error
     return Format.parse(data, path)
+
+
+def _without_age(path: str, flags: int) -> int:
+    """Open without the reading becoming its age, which says when somebody started last (fitness)."""
+    try:
+        return os.open(path, flags | os.O_NOATIME)
+    except PermissionError:  # another user's, which the check of the owner is about to say
+        return os.open(path, flags)
 
 
 def new_format(volume: Volume) -> Format:
@@ -138,18 +146,18 @@ def new_format(volume: Volume) -> Format:
     )
 
 
-def stage_format(volume: Volume, format: Format) -> str:  # noqa: A002 -- the word of the layout
+def stage_format(volume: Volume, volume_format: Format) -> str:
     """Write it beside its place, flushed to the disk; the path. Staged before: as it was."""
-    staged = _staged_path(volume.layout, format)
+    staged = _staged_path(volume.layout, volume_format)
     if _read(staged) is None:
-        volume.stage(staged, format.to_bytes())
+        volume.stage(staged, volume_format.to_bytes())
         volume.sync()
     return staged
 
 
-def publish_format(volume: Volume, format: Format) -> Format:  # noqa: A002 -- the word of the layout
+def publish_format(volume: Volume, volume_format: Format) -> Format:
     """Rename the staged one into place, and answer what FORMAT says now: another's, if that came first."""
-    staged = _staged_path(volume.layout, format)
+    staged = _staged_path(volume.layout, volume_format)
     if not volume.publish(staged, volume.layout.format):
         volume.unlink(staged)
     volume.sync()
@@ -178,13 +186,13 @@ def staged_formats(layout: Layout) -> tuple[Format, ...]:
     return tuple(found)
 
 
-def discard_staged(volume: Volume, format: Format) -> None:  # noqa: A002 -- the word of the layout
+def discard_staged(volume: Volume, volume_format: Format) -> None:
     """Remove a staged FORMAT that shall not be completed."""
-    volume.unlink(_staged_path(volume.layout, format))
+    volume.unlink(_staged_path(volume.layout, volume_format))
 
 
-def _staged_path(layout: Layout, format: Format) -> str:  # noqa: A002 -- the word of the layout
-    return f"{layout.staging}/{_STAGED}{format.volume_id}"
+def _staged_path(layout: Layout, volume_format: Format) -> str:
+    return f"{layout.staging}/{_STAGED}{volume_format.volume_id}"
 
 
 def prepare_folders(volume: Volume) -> None:

@@ -21,9 +21,8 @@ if TYPE_CHECKING:
 
     from worker.store.volume import Volume
 
-#: What a trash folder calls an object and an executable: these words and the hash.
-OBJECT_IN_TRASH = "object."
-EXECUTABLE_IN_TRASH = "executable."
+#: What a trash folder calls an object: this and the hash.
+OBJECT_IN_TRASH = "o-"
 
 
 def hash_of(fd: int, path: str) -> Digest:
@@ -186,7 +185,7 @@ class Objects:
             if not os.path.lexists(taken):
                 continue
             try:
-                self.volume.put_back(taken, place)
+                if self.volume.put_back(taken, place):
+                    return
             except LeaseLost:
-                continue  # unlinked or moved between the two looks
-            return
+                continue  # the cleanup's folder was moved between the two looks

@@ -10,16 +10,17 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from google.protobuf.message import DecodeError
 
 from caskeeper.artifact import Ref
-from caskeeper.digest import Digest
-from caskeeper.errors import InvalidRequest, VolumeFailed
+from caskeeper.digest import EMPTY, Digest
+from caskeeper.errors import BlobMissing, DigestMismatch, InvalidRequest, VolumeFailed
 from worker._protos import ref_record_pb2 as pb
 from worker.closure import WHOLE, Scope
 from worker.store.failures import failure
+from worker.store.objects import Objects
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -32,7 +33,10 @@ MAX_RECORD_BYTES = 1024 * 1024
 
 
 class RefRecord(NamedTuple):
-    """What a ref names. A ref of BuildStream 1.x reads as kind 0, whole, serial 0."""
+    """What a ref names. A ref of BuildStream 1.x reads as kind 0, serial 0, without a name.
+
+    ``name`` is the ref that the record was written for, as text; empty in one that was never written.
+    """
 
     roots: tuple[Digest, ...]
     kind: int = 0
@@ -41,6 +45,7 @@ class RefRecord(NamedTuple):
     created_ms: int = 0
     labels: Mapping[str, str] = {}
     origin: str = ""
+    name: str = ""
 
     @property
     def root(self) -> Digest:
@@ -76,7 +81,7 @@ def encode(ref: Ref, record: RefRecord) -> bytes:
     message = pb.RefRecord(
         hash=record.root.hash,
         size_bytes=record.root.size_bytes,
-        kind=pb.Kind.Name(record.kind) if record.kind in pb.Kind.values() else None,
+        kind=cast("pb.Kind", record.kind),
         serial=record.serial,
         created_ms=record.created_ms,
         labels=record.labels,
@@ -106,6 +111,7 @@ def decode(data: bytes) -> RefRecord | None:
             created_ms=message.created_ms,
             labels=dict(message.labels),
             origin=message.origin,
+            name=message.name,
         )
     except (DecodeError, InvalidRequest):
         return None
@@ -115,8 +121,9 @@ class Refs:
     """The refs of one volume."""
 
     def __init__(self, volume: Volume) -> None:
-        self._volume = volume
+        self.volume = volume
         self._layout = volume.layout
+        self._objects = Objects(volume)
 
     def read(self, ref: Ref) -> RefRecord | None:
         """What the ref names; None = there is no such ref. VolumeFailed when its file is damaged."""
@@ -124,12 +131,31 @@ class Refs:
         found = _look(path)
         if found is None:
             return None
-        record = decode(found[0])
+        record = self._scoped(decode(found[0]))
         if record is None:
             raise VolumeFailed(
                 "a ref is damaged", path, f"run `caskeeper remove {ref}`, then pull or commit it"
             )
         return record
+
+    def record_at(self, path: str) -> RefRecord | None:
+        """The record in a file, wherever it lies; None = gone or damaged."""
+        found = _look(path)
+        return None if found is None else self._scoped(decode(found[0]))
+
+    def _scoped(self, record: RefRecord | None) -> RefRecord | None:
+        """Our records say their scope. A ref of BuildStream 1.x does not, and its partial artifacts, the
+        default there, lack the Directory of a top-level folder (AC-57).
+        """  # noqa: D205 -- why it is there is one thought
+        if record is None or record.serial or record.kind:
+            return record
+        try:
+            folders = self._objects.directory(record.root).directories
+        except (BlobMissing, DigestMismatch, InvalidRequest):
+            return record  # whoever walks it meets the same and says so
+        here = [entry for entry in folders if entry.digest != EMPTY]
+        missing = [entry.name for entry in here if self._objects.stat(entry.digest.hash) is None]
+        return record._replace(scope=Scope.of(missing))
 
     def stage(self, staging: Staging, ref: Ref, record: RefRecord) -> str:
         """Write the record into the operation's folder; its path."""
@@ -142,9 +168,9 @@ class Refs:
         the rename, so a replaced file's place counts once. LeaseLost when the operation was fenced.
         """
         path = self._layout.ref(ref)
-        charged = self._volume.charge(_size(staged))
-        replaced = self._volume.charge(_size(path))
-        self._volume.replace(staged, path)
+        charged = self.volume.charge(_size(staged))
+        replaced = self.volume.charge(_size(path))
+        self.volume.replace(staged, path)
         staging.add(max(0, charged - replaced))
         if replaced:
             staging.refund(min(charged, replaced))
@@ -152,12 +178,12 @@ class Refs:
     def listing(self) -> Iterator[RefEntry]:
         """Every ref, in no particular order. VolumeFailed for a folder that cannot be listed and for
         anything that is no ref.
-        """  # noqa: D205, D209 -- one sentence
+        """  # noqa: D205 -- one sentence
         for project in _entries(self._layout.refs):
             for element in _entries(_folder(project)):
                 for key in _entries(_folder(element)):
                     try:
-                        ref = Ref.of(project.name, element.name, key.name)
+                        ref = Ref.of(project.name, f"{element.name}.bst", key.name)
                     except InvalidRequest:
                         raise _stranger(key.path) from None
                     if not key.is_file(follow_symlinks=False) or ref.element != element.name:
@@ -165,17 +191,17 @@ class Refs:
                     found = _look(key.path)
                     if found is not None:
                         data, status = found
-                        yield RefEntry(ref, decode(data), status.st_atime_ns, status.st_size)
+                        yield RefEntry(ref, self._scoped(decode(data)), status.st_atime_ns, status.st_size)
 
     def touch(self, ref: Ref) -> bool:
         """Make the ref young. False: it is gone."""
-        return self._volume.touch(self._layout.ref(ref))
+        return self.volume.touch(self._layout.ref(ref))
 
     def prune_parents(self, ref: Ref) -> None:
         """Remove the element's and the project's folder if they are empty now (D-32)."""
         element = os.path.dirname(self._layout.ref(ref))
         for folder in (element, os.path.dirname(element)):
-            if not self._volume.remove_folder(folder) and os.path.lexists(folder):
+            if not self.volume.remove_folder(folder) and os.path.lexists(folder):
                 return
 
 

@@ -18,7 +18,8 @@ from worker.store.failures import failure
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from worker.store.volume import StagedFile, Volume
+    from worker.store.staged_file import StagedFile
+    from worker.store.volume import Volume
 
 
 class Staging:
@@ -120,15 +121,11 @@ class Staging:
 
     # -- the end ---------------------------------------------------------------------------------------
 
-    def clear(self) -> None:
-        """Remove what was left unpublished, all but ``start``: before settling.
-
-        The settlement drops the reservation, which must not happen while bytes of it are on the disk (I5).
-        """
-        self._clear(self.folder)
-
     def end(self) -> None:
-        """Remove what is left, ``start`` last, and the folder. Silent when it was taken away."""
+        """Remove what was left unpublished, ``start`` last, and the folder. Silent when it was taken away.
+
+        Before the settlement, which drops the reservation for what is removed here (I5).
+        """
         self._clear(self.folder)
         self.volume.unlink(f"{self.folder}/start")
         self.volume.remove_folder(self.folder)

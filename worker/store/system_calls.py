@@ -44,9 +44,7 @@ def _bound(name: str, *argtypes: Any) -> Any:
 _utimensat = _bound("utimensat", ctypes.c_int, ctypes.c_char_p, ctypes.POINTER(_Times), ctypes.c_int)
 _futimens = _bound("futimens", ctypes.c_int, ctypes.POINTER(_Times))
 _syncfs = _bound("syncfs", ctypes.c_int)
-_renameat2 = _bound(
-    "renameat2", ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint
-)
+_renameat2 = _bound("renameat2", ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)
 
 #: Whether the C library knows renameat2; whether a file system does is seen when it is called.
 HAS_RENAMEAT2 = _renameat2 is not None
@@ -77,9 +75,7 @@ def stamp(fd: int, path: str) -> None:
 
 def rename_noreplace(source: str, target: str) -> None:
     """Rename by full path unless ``target`` exists (EEXIST). EINVAL: the file system cannot."""
-    if _renameat2(
-        _AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), _RENAME_NOREPLACE
-    ):
+    if _renameat2(_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), _RENAME_NOREPLACE):
         raise _failed(source)
 
 

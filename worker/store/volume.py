@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from caskeeper.errors import CaskeeperError, LeaseLost, VolumeFailed
 from worker.store import system_calls
 from worker.store.failures import failure
+from worker.store.staged_file import StagedFile, write_all
 
 if TYPE_CHECKING:
     from caskeeper.layout import Layout
@@ -62,56 +63,6 @@ def _process_umask() -> int:
     except OSError:
         pass
     return 0o777  # unknown: every mode is then set explicitly
-
-
-def _write_all(fd: int, data: bytes | memoryview) -> None:
-    written = os.write(fd, data)
-    if written == len(data):
-        return
-    rest = memoryview(data)
-    while written < len(rest):
-        written += os.write(fd, rest[written:])
-
-
-class StagedFile:
-    """A new file that arrives in pieces; gone again unless ``finish`` is reached."""
-
-    def __init__(self, volume: Volume, path: str, fd: int, mode: int) -> None:
-        self.path = path
-        self.size_bytes = 0
-        self._volume = volume
-        self._fd = fd
-        self._mode = mode
-
-    def write(self, chunk: bytes | memoryview) -> None:
-        """Append ``chunk``. After a failure the file is gone (NoSpace, VolumeFailed)."""
-        try:
-            self._volume._change("write", self.path)  # noqa: SLF001 -- a part of the volume
-            _write_all(self._fd, chunk)
-        except OSError as error:
-            self.discard()
-            raise failure(error, self.path) from error
-        self.size_bytes += len(chunk)
-
-    def finish(self) -> int:
-        """Mode and times as published; the file is complete. Answers its size in bytes."""
-        try:
-            self._volume._finish(self._fd, self.path, self._mode)  # noqa: SLF001 -- a part of the volume
-        except OSError as error:
-            self.discard()
-            raise failure(error, self.path) from error
-        self._close()
-        return self.size_bytes
-
-    def discard(self) -> None:
-        """Remove it, whatever state it is in. Silent when it is gone."""
-        self._close()
-        self._volume.unlink(self.path)
-
-    def _close(self) -> None:
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
 
 
 class Volume:
@@ -178,7 +129,7 @@ class Volume:
         try:
             try:
                 if data:
-                    _write_all(fd, data)
+                    write_all(fd, data)
                 self._finish(fd, path, mode)
             finally:
                 os.close(fd)
@@ -232,8 +183,16 @@ class Volume:
                 return True
 
     def put_back(self, source: str, target: str) -> bool:
-        """As ``publish``, from the trash: LeaseLost means that it is no longer there to be put back."""
-        return self.publish(source, target)
+        """As ``publish``, out of a trash folder. False: something stands at its place, or it left the trash.
+
+        The second is a reader that has put it back itself. LeaseLost: the trash folder is gone.
+        """
+        try:
+            return self.publish(source, target)
+        except LeaseLost:
+            if os.path.lexists(os.path.dirname(source)):
+                return False
+            raise
 
     def _publish_by_link(self, source: str, target: str) -> bool:
         """The same in two steps; a crash between them leaves a second name in the staging folder."""
@@ -247,7 +206,7 @@ class Volume:
         return True
 
     def replace(self, source: str, target: str) -> None:
-        """Rename over ``target``: refs only, for nothing else of a working volume is ever replaced.
+        """Rename over ``target``: for refs and derived data, never for an object of a working volume.
 
         LeaseLost: ``source`` is gone. A missing folder of ``target`` is made (D-32: somebody pruned it).
         """

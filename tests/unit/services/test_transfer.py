@@ -130,14 +130,37 @@ def test_progress_counts_bytes_and_never_runs_back():
     assert [progress.done_bytes for progress in seen] == sorted(progress.done_bytes for progress in seen)
 
 
-def test_missing_blobs_are_asked_for_in_groups_each_once_and_the_empty_one_never():
+def test_missing_blobs_are_asked_for_in_groups_and_each_once():
     blobs = MemoryBlobs(b"present")
     digests = [Digest(f"{number:064x}", 1) for number in range(10_000)]
     asked = [*digests, EMPTY, Digest.of(b"present"), *digests]
     assert transfer.find_missing(blobs, asked, quiet()) == digests
     groups = [group for verb, group in blobs.calls if verb == "find_missing"]
-    assert [len(group) for group in groups] == [4096, 4096, 10_001 - 2 * 4096]
-    assert all(EMPTY not in group for group in groups)
+    assert [len(group) for group in groups] == [4096, 4096, 10_002 - 2 * 4096]
+
+
+def test_a_sink_may_repeat_a_stream_and_progress_counts_it_once():
+    class Repeating(MemoryBlobs):
+        def write_stream(self, digest, chunks):
+            next(iter(chunks))
+            super().write_stream(digest, chunks)
+
+    source, sink = MemoryBlobs(), Repeating(batch_limit_bytes=0)
+    digest = source.add(b"z" * 3_000_000)
+    meter = carry(source, Watched(sink), [digest])
+    assert sink.data == source.data
+    assert meter.done == [1, 3_000_000]
+
+
+def test_a_sink_that_had_the_blob_by_now_may_stop_listening():
+    class Sated(MemoryBlobs):
+        def write_stream(self, digest, chunks):
+            next(iter(chunks))
+
+    source = MemoryBlobs()
+    digest = source.add(b"z" * 3_000_000)
+    meter = carry(source, Sated(batch_limit_bytes=0), [digest])
+    assert meter.done == [1, 3_000_000]
 
 
 def test_the_watched_side_knows_its_own_failures_from_the_other_sides():

@@ -1,0 +1,260 @@
+"""The client: typed, synchronous, light. It enqueues, waits, protects and looks; workers do the work.
+
+Nothing is connected before it is needed. Without a Redis in the configuration the embedded one of the
+cachedir is joined, or started (interface section 1).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+from caskeeper.artifact import Ref
+from caskeeper.config import load_settings
+from caskeeper.contract import (
+    CleanupRequest,
+    CleanupResult,
+    CommitRequest,
+    CommitResult,
+    ComputeSizeRequest,
+    ComputeSizeResult,
+    ExtractRequest,
+    ExtractResult,
+    LinkRequest,
+    LinkResult,
+    PullRequest,
+    PullResult,
+    PushRequest,
+    PushResult,
+    RemoveRequest,
+    RemoveResult,
+)
+from caskeeper.errors import InvalidRequest
+from caskeeper.layout import Layout, relative_subdir
+from caskeeper.presence import check_mounted, has_subdir, is_here
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import TracebackType
+
+    from caskeeper.config import Settings
+    from caskeeper.contract import Message
+    from caskeeper.coordination import Coordination, SessionRecord, Usage
+    from caskeeper.embedding import Membership
+    from caskeeper.job import Job
+    from caskeeper.queue import Queue
+    from caskeeper.session import Session
+
+_BUILDTREE = "buildtree"
+
+
+class ClientStatus(NamedTuple):
+    """What Redis knows: sizes, sessions, waiting jobs by queue, and jobs that workers hold."""
+
+    usage: Usage
+    sessions: tuple[SessionRecord, ...]
+    queues: dict[str, int]
+    taken: int
+
+
+def _to_stderr(line: str) -> None:
+    sys.stderr.write(f"caskeeper: {line}\n")
+
+
+class Client:
+    """``with Client() as cache``. ``settings`` or the path ``config``, else as the command line finds it.
+
+    ``say`` receives the one line that tells of a started embedded server. Every method that needs Redis
+    raises CoordinatorUnavailable when it does not answer.
+    """
+
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        config: str | None = None,
+        *,
+        say: Callable[[str], None] = _to_stderr,
+    ) -> None:
+        self.settings = settings if settings is not None else load_settings(config)
+        self._layout = Layout(self.settings.cachedir)
+        self._say = say
+        self._embedded: Membership | None = None
+        self._queue: Queue | None = None
+        self._coordination: Coordination | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of every connection; an embedded server may then end. Jobs go on."""
+        if self._queue is not None:
+            self._queue.close()
+        if self._coordination is not None:
+            self._coordination.close()
+        if self._embedded is not None:
+            self._embedded.close()
+        self._queue = self._coordination = self._embedded = None
+
+    # What workers do
+
+    def pull(
+        self,
+        ref: Ref | str,
+        *,
+        subdir: str | None = None,
+        excluded_subdirs: Sequence[str] = (),
+        remotes: Sequence[str] | None = None,
+        refresh: bool = False,
+    ) -> Job[PullResult]:
+        """Bring an artifact here; its build tree only if `pull-buildtrees` is set or ``subdir`` names it."""
+        excluded = list(dict.fromkeys(excluded_subdirs))
+        asked_for = subdir is not None and relative_subdir(subdir).split("/")[0] == _BUILDTREE
+        if not self.settings.cache.pull_buildtrees and not asked_for and _BUILDTREE not in excluded:
+            excluded.append(_BUILDTREE)
+        request = PullRequest(
+            ref=_ref(ref),
+            subdir=subdir,
+            excluded_subdirs=tuple(excluded),
+            remotes=None if remotes is None else tuple(remotes),
+            refresh=refresh,
+        )
+        return self.queue.submit(request, PullResult)
+
+    def push(self, *refs: Ref | str, remotes: Sequence[str] | None = None) -> Job[PushResult]:
+        """Offer artifacts to every push remote of their project."""
+        chosen = None if remotes is None else tuple(remotes)
+        return self.queue.submit(PushRequest(refs=_refs(refs), remotes=chosen), PushResult)
+
+    def commit(self, path: str | os.PathLike[str], *refs: Ref | str) -> Job[CommitResult]:
+        """Import a folder and bind every ref to it."""
+        request = CommitRequest(path=self._path(path, "path"), refs=_refs(refs))
+        return self.queue.submit(request, CommitResult)
+
+    def extract(
+        self,
+        ref: Ref | str,
+        *,
+        subdir: str | None = None,
+        destination: str | os.PathLike[str] | None = None,
+    ) -> Job[ExtractResult]:
+        """Check out: shared and read-only in the cache, or a private writable copy at ``destination``."""
+        place = None if destination is None else self._path(destination, "destination")
+        request = ExtractRequest(ref=_ref(ref), subdir=subdir, destination=place)
+        return self.queue.submit(request, ExtractResult)
+
+    def link(self, ref: Ref | str, key: str) -> Job[LinkResult]:
+        """Bind another key of the same element to what ``ref`` names."""
+        return self.queue.submit(LinkRequest(ref=_ref(ref), key=key), LinkResult)
+
+    def remove(self, *refs: Ref | str) -> Job[RemoveResult]:
+        """Forget refs and free what nothing else needs."""
+        return self.queue.submit(RemoveRequest(refs=_refs(refs)), RemoveResult)
+
+    def cleanup(self, *, target_bytes: int | None = None, dry_run: bool = False) -> Job[CleanupResult]:
+        """Evict down to ``target_bytes``, by default to the low watermark; ``dry_run`` only plans."""
+        request = CleanupRequest(target_bytes=target_bytes, dry_run=dry_run)
+        return self.queue.submit(request, CleanupResult)
+
+    def compute_size(self) -> Job[ComputeSizeResult]:
+        """Recount the volume."""
+        return self.queue.submit(ComputeSizeRequest(), ComputeSizeResult)
+
+    def job(self, job_id: str) -> Job[Message]:
+        """A job by its id, whoever sent it."""
+        return self.queue.job(job_id)
+
+    # What needs no worker
+
+    def contains(self, ref: Ref | str, *, subdir: str | None = None) -> bool:
+        """Whether an artifact (AC-48: or one folder of it) is here now. A promise is what sessions give."""
+        parsed = Ref.parse(str(ref))
+        if self.settings.redis is not None:
+            check_mounted(self._layout)
+        if subdir is not None:
+            return has_subdir(self._layout, parsed, subdir)
+        return is_here(self._layout, parsed)
+
+    def session(self, *, label: str = "", on_lost: Callable[[frozenset[Ref]], None] | None = None) -> Session:
+        """A session, to be opened by ``with``. Raises ConfigInvalid where the volume is not mounted."""
+        from caskeeper.session import Session
+
+        coordination = self.coordination
+        check_mounted(self._layout)
+        return Session(coordination, self._layout, label=label, on_lost=on_lost)
+
+    def status(self) -> ClientStatus:
+        """Sizes, sessions and queues. Raises StateLost while workers recover Redis' state."""
+        return ClientStatus(
+            usage=self.coordination.usage.snapshot(),
+            sessions=tuple(self.coordination.sessions.live()),
+            queues=self.queue.lengths(),
+            taken=self.queue.taken(),
+        )
+
+    # Connections, made when they are needed
+
+    @property
+    def redis_url(self) -> str:
+        """The Redis in use; the embedded one is joined or started here."""
+        if self.settings.redis is not None:
+            return self.settings.redis
+        if self._embedded is None:
+            from caskeeper.embedding import join
+
+            self._embedded = join(self.settings, say=self._say)
+        return self._embedded.url
+
+    @property
+    def queue(self) -> Queue:
+        """The door to the queue."""
+        if self._queue is None:
+            from caskeeper.queue import Queue
+
+            self._queue = Queue(self.redis_url)
+        return self._queue
+
+    @property
+    def coordination(self) -> Coordination:
+        """What the fleet agrees on."""
+        if self._coordination is None:
+            from caskeeper.coordination import Coordination
+
+            self._coordination = Coordination.connect(
+                self.redis_url, volume_id=None, leases=self.settings.leases
+            )
+        return self._coordination
+
+    def _path(self, path: str | os.PathLike[str], argument: str) -> str:
+        """An absolute path, below a root or, with the embedded server, below the current folder.
+
+        The embedded worker is this user's own process and takes any path: which folder is the current
+        one only its client knows, so the check is here. Raises InvalidRequest.
+        """
+        absolute = os.path.abspath(os.fspath(path))
+        if self.settings.redis is None:
+            real = os.path.realpath(absolute)
+            roots = [os.path.realpath(root) for root in (*self.settings.roots, os.getcwd())]
+            if not any(real == root or real.startswith(f"{root.rstrip('/')}/") for root in roots):
+                raise InvalidRequest(
+                    f"{absolute!r} is not below a permitted folder",
+                    f"argument {argument}",
+                    f"permitted are {', '.join(roots)}; name more with `roots`",
+                )
+        return absolute
+
+
+def _ref(ref: Ref | str) -> str:
+    """Checked here: a bad name need not travel."""
+    return str(Ref.parse(str(ref)))
+
+
+def _refs(refs: Sequence[Ref | str]) -> tuple[str, ...]:
+    if not refs:
+        raise InvalidRequest("no ref is given", "argument REF", "name at least one PROJECT/ELEMENT/KEY")
+    return tuple(dict.fromkeys(_ref(ref) for ref in refs))

@@ -1,0 +1,173 @@
+"""A job in the queue, seen from whoever waits for it: how far it is, and its typed outcome.
+
+Looking polls the stored state: quickly at first, so that a short job is seen at once, then at a fifth of
+a second. A Redis that goes away is waited for; a job that Redis has forgotten is reported, not awaited.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+from caskeeper.contract import REQUESTS, Message, Progress
+from caskeeper.errors import (
+    Cancelled,
+    CaskeeperError,
+    CoordinatorUnavailable,
+    DeadlineExceeded,
+    every_error,
+    from_json,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+R_co = TypeVar("R_co", bound=Message, covariant=True)
+
+FINAL = frozenset({"SUCCESS", "FAILURE", "REVOKED"})
+
+#: How long a waiting caller bears with a Redis that does not answer.
+PATIENCE_S = 60.0
+#: How long a state may be gone before the job counts as forgotten: a running worker writes it anew.
+FORGOTTEN_S = 20.0
+_FIRST_LOOK_S = 0.004
+_SLOWEST_LOOK_S = 0.2
+
+
+class States(Protocol):
+    """Where the states of jobs are stored."""
+
+    def state(self, job_id: str) -> dict[str, Any] | None:
+        """The stored state of a job, None when there is none. Raises CoordinatorUnavailable."""
+
+
+def error_of(state: dict[str, Any]) -> CaskeeperError:
+    """The worker's own error of a failed job; what we do not know is a bug of the worker's."""
+    job_id = str(state.get("task_id", ""))
+    where = f"job {job_id}"
+    if state.get("status") == "REVOKED":
+        return Cancelled("the job was withdrawn", where)
+    failure = state.get("result")
+    failure = failure if isinstance(failure, dict) else {}
+    name, args = str(failure.get("exc_type", "")), failure.get("exc_message")
+    values = [str(value) for value in args] if isinstance(args, list) else [str(args or "")]
+    if name in every_error() or failure.get("exc_module") == CaskeeperError.__module__:
+        if name == CaskeeperError.__name__:
+            return CaskeeperError(*values[:3])
+        what, given_where, way_out = [*values, "", "", ""][:3]
+        return from_json({"error": name, "what": what, "where": given_where, "way_out": way_out})
+    if name in {"TimeLimitExceeded", "SoftTimeLimitExceeded"}:
+        return DeadlineExceeded("the job took longer than an operation may live", where)
+    return CaskeeperError(
+        f"the worker failed with {name or 'an unknown error'}: {'; '.join(values)[:500]}",
+        where,
+        "this is a fault of caskeeper: please report it with the worker's log",
+    )
+
+
+def progress_of(state: dict[str, Any]) -> Progress:
+    """How far a job is, from its stored state."""
+    status, meta = state.get("status"), state.get("result")
+    if status == "PROGRESS" and isinstance(meta, dict):
+        known = {field.name for field in fields(Progress)}  # a newer worker may say more
+        return Progress.from_json({name: value for name, value in meta.items() if name in known})
+    if status == "RETRY":
+        error = error_of(state)
+        return Progress(phase=f"trying again after: {error}")
+    return Progress(phase={"STARTED": "started", None: "queued"}.get(status, str(status).lower()))
+
+
+class Job(Generic[R_co]):
+    """One job: ``id``, ``follow()``, ``result()``, ``done``."""
+
+    def __init__(self, states: States, job_id: str, *, result: type[R_co] | None, recorded: bool) -> None:
+        self.id = job_id
+        self._states = states
+        self._result = result
+        self._recorded = recorded  # its state was stored when it was sent: none there means forgotten
+        self._final: dict[str, Any] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Job {self.id}>"
+
+    @property
+    def done(self) -> bool:
+        """Whether it has ended, in whatever way. Raises CoordinatorUnavailable."""
+        return self._look() in FINAL
+
+    def follow(self, *, timeout_s: float | None = None) -> Iterator[Progress]:
+        """How far it is, whenever that changes, until it has ended.
+
+        Raises DeadlineExceeded (the job goes on) and CoordinatorUnavailable; never the job's own error.
+        """
+        last = None
+        for state in self._watch(timeout_s):
+            progress = progress_of(state)
+            if progress != last:
+                last = progress
+                yield progress
+
+    def result(self, timeout_s: float | None = None) -> R_co:
+        """Its typed result. Raises the worker's own error, DeadlineExceeded, CoordinatorUnavailable."""
+        for _state in self._watch(timeout_s):
+            pass
+        final = self._final or {}
+        if final.get("status") != "SUCCESS":
+            raise error_of(final)
+        kind: Any = self._result or REQUESTS[str(final.get("name"))].RESULT
+        outcome: R_co = kind.from_json(final["result"])
+        return outcome
+
+    def _look(self) -> str | None:
+        """The status now; a final state is kept."""
+        if self._final is not None:
+            return str(self._final["status"])
+        state = self._states.state(self.id)
+        if state is not None and state.get("status") in FINAL:
+            self._final = state
+        return None if state is None else str(state.get("status"))
+
+    def _watch(self, timeout_s: float | None) -> Iterator[dict[str, Any]]:
+        """Every state seen before the final one."""
+        began = time.monotonic()
+        silent_since = gone_since = None
+        while self._final is None:
+            now = time.monotonic()
+            try:
+                state = self._states.state(self.id)
+                silent_since = None
+            except CoordinatorUnavailable:
+                silent_since = silent_since or now
+                if now - silent_since > PATIENCE_S:
+                    raise
+                state = {}
+            if state is None:
+                gone_since = gone_since or now
+                self._check_forgotten(now - gone_since)
+            elif state:
+                gone_since = None
+                self._recorded = True
+                if state.get("status") in FINAL:
+                    self._final = state
+                    return
+                yield state
+            waited = time.monotonic() - began
+            pause = min(_SLOWEST_LOOK_S, max(_FIRST_LOOK_S, waited / 10))
+            if timeout_s is not None:
+                if waited >= timeout_s:
+                    raise DeadlineExceeded(
+                        f"the job has not ended after {timeout_s:g} s",
+                        f"job {self.id}",
+                        "it goes on; wait again or allow more time",
+                    )
+                pause = min(pause, timeout_s - waited)
+            time.sleep(pause)
+
+    def _check_forgotten(self, gone_s: float) -> None:
+        if self._recorded and gone_s > FORGOTTEN_S:
+            raise CoordinatorUnavailable(
+                "the queue has forgotten this job: Redis was emptied, or the result is too old",
+                f"job {self.id}",
+                "ask again; work that was done is found",
+            )

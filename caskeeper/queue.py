@@ -1,0 +1,153 @@
+"""The door to the queue: enqueue by name, and look at jobs. Knows no task code, only the contract."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from celery import Celery
+from celery.app.backends import by_url
+from kombu import Queue as BrokerQueue
+from kombu.exceptions import ChannelError, KombuError, OperationalError
+
+from caskeeper.broker import broker_settings, broker_url, lane_queues
+from caskeeper.contract import Message
+from caskeeper.errors import ConfigInvalid, CoordinatorUnavailable
+from caskeeper.job import FINAL, Job
+
+if TYPE_CHECKING:
+    from caskeeper.contract import Request
+
+R = TypeVar("R", bound=Message)
+
+#: How long a publish is tried again before the caller hears of it.
+PUBLISH_PATIENCE_S = 5.0
+#: The state of a job that was sent and not yet taken: without it, forgotten and waiting look the same.
+QUEUED = "QUEUED"
+
+
+class Queue:
+    """Jobs into Redis and their states out of it. Usable from several threads."""
+
+    def __init__(self, redis_url: str, *, patience_s: float = PUBLISH_PATIENCE_S) -> None:
+        self.redis_url = redis_url
+        self._patience_s = patience_s
+        self._app = Celery("caskeeper.client", set_as_current=False)
+        # Results are read by key below: the library's own waiting subscribes to every job it sends.
+        self._app.conf.update(
+            broker_settings(redis_url, socket_timeout_s=10.0),
+            task_queues=[BrokerQueue(name) for name in lane_queues()],
+            task_publish_retry=False,
+        )
+        try:
+            found: Any = by_url(broker_url(redis_url), self._app.loader)
+            kind, url = found
+            self._states: Any = kind(app=self._app, url=url)
+        except ValueError as unusable:
+            raise ConfigInvalid(str(unusable), "redis", "correct the address of the Redis") from None
+        self._troubles: tuple[type[BaseException], ...] = (
+            *self._states.connection_errors,
+            *self._states.channel_errors,
+            OperationalError,
+            KombuError,
+        )
+
+    def submit(self, request: Request, result: type[R] | None = None, *, job_id: str | None = None) -> Job[R]:
+        """Send a request to its lane. Sent again with the same id while Redis does not answer.
+
+        ``result`` is the request's RESULT, given where its type is known. Raises CoordinatorUnavailable.
+        """
+        job_id = job_id or str(uuid.uuid4())
+        deadline = time.monotonic() + self._patience_s
+        pause = 0.1
+        while True:
+            try:
+                self._record(job_id, request)
+                self._app.send_task(
+                    request.TASK,
+                    kwargs=request.to_json(),
+                    task_id=job_id,
+                    argsrepr="()",
+                    kwargsrepr=request.subject(),  # what Flower shows: short, and nothing secret
+                    retry=False,
+                )
+                break
+            except self._troubles as trouble:
+                if time.monotonic() + pause > deadline:
+                    raise self._unavailable("the job could not be sent", trouble) from trouble
+            time.sleep(pause)
+            pause = min(pause * 2, 1.0)
+        return Job(self, job_id, result=result or cast("type[R]", request.RESULT), recorded=True)
+
+    def job(self, job_id: str) -> Job[Message]:
+        """A job by its id, sent by whomever."""
+        return Job(self, job_id, result=None, recorded=False)
+
+    def state(self, job_id: str) -> dict[str, Any] | None:
+        """The stored state of a job: ``status``, ``result``, ``name`` …; None when there is none."""
+        try:
+            raw = self._states.get(self._states.get_key_for_task(job_id))
+        except self._troubles as trouble:
+            raise self._unavailable("the state of the job could not be read", trouble) from trouble
+        return None if not raw else cast("dict[str, Any]", json.loads(raw))
+
+    def lengths(self) -> dict[str, int]:
+        """How many jobs wait in each queue. Raises CoordinatorUnavailable."""
+        found = {}
+        try:
+            with self._app.connection_for_read() as connection:
+                channel: Any = connection.default_channel
+                for name in lane_queues():
+                    try:
+                        found[name] = channel.queue_declare(name, passive=True).message_count
+                    except ChannelError:  # an empty queue has no key
+                        found[name] = 0
+        except self._troubles as trouble:
+            raise self._unavailable("the queues could not be counted", trouble) from trouble
+        return found
+
+    def taken(self) -> int:
+        """How many jobs workers hold: running, or waiting to be tried again."""
+        try:
+            with self._app.connection_for_read() as connection:
+                channel: Any = connection.default_channel
+                return int(channel.client.zcard(channel.unacked_index_key))
+        except self._troubles as trouble:
+            raise self._unavailable("the running jobs could not be counted", trouble) from trouble
+
+    def close(self) -> None:
+        """Drop the connections."""
+        self._app.close()
+        self._states.client.connection_pool.disconnect()
+
+    def _record(self, job_id: str, request: Request) -> None:
+        """Store that the job exists, before anybody can take it; never over a state that is there."""
+        state: dict[str, Any] = {
+            "status": QUEUED,
+            "result": None,
+            "traceback": None,
+            "children": [],
+            "name": request.TASK,
+            "task_id": job_id,
+        }
+        self._states.client.set(
+            self._states.get_key_for_task(job_id),
+            json.dumps(state),
+            ex=int(self._states.expires),
+            nx=True,
+        )
+
+    def _unavailable(self, what: str, trouble: BaseException) -> CoordinatorUnavailable:
+        return CoordinatorUnavailable(f"{what}: {trouble}", place_of(self.redis_url))
+
+
+def place_of(redis_url: str) -> str:
+    """A Redis URL as it may be shown: without its password."""
+    scheme, _, rest = redis_url.partition("://")
+    place = rest.partition("?")[0]
+    return f"{scheme}://{place.rpartition('@')[2]}"
+
+
+__all__ = ["FINAL", "QUEUED", "Job", "Queue", "place_of"]

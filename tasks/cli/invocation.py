@@ -1,0 +1,87 @@
+"""One call of the command: its global options, its settings, and the client, each made when needed."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from caskeeper.client import Client
+    from caskeeper.config import Settings
+    from worker.wiring import Services
+
+
+@dataclass
+class Invocation:
+    """What the global options say. Data goes to stdout, everything said about it to stderr."""
+
+    config: str | None = None
+    json: bool = False
+    quiet: bool = False
+    progress: bool = True
+    verbose: bool = False
+    _open: list[Any] = field(default_factory=list)
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The configuration; what was passed over in it is said once. Raises ConfigInvalid."""
+        from caskeeper.config import load_settings
+
+        settings = load_settings(self.config)
+        for note in settings.notes:
+            self.note(note)
+        return replace(settings, log=replace(settings.log, level="debug")) if self.verbose else settings
+
+    @cached_property
+    def client(self) -> Client:
+        """The client of this call, closed at its end."""
+        from caskeeper.client import Client
+
+        client = Client(self.settings, say=self.note)
+        self._open.append(client)
+        return client
+
+    @cached_property
+    def services(self) -> Services:
+        """The volume opened in this process, for what only looks and for the server.
+
+        Raises ConfigInvalid where the volume is not mounted, CoordinatorUnavailable.
+        """
+        from worker.wiring import build
+
+        services = build(self.settings, redis_url=self.client.redis_url)
+        self._open.append(services)
+        return services
+
+    def emit(self, document: Mapping[str, Any], text: str | None = None) -> None:
+        """The outcome: one JSON document, or ``text``, which is data and also comes with --quiet."""
+        if self.json:
+            print(json.dumps(document, ensure_ascii=False, separators=(", ", ": ")), flush=True)
+        elif text is not None:
+            print(text, flush=True)
+
+    def tell(self, document: Mapping[str, Any], text: str) -> None:
+        """As ``emit``, but the text is only for people: --quiet leaves it out."""
+        self.emit(document, None if self.quiet else text)
+
+    def note(self, line: str) -> None:
+        """A line for people, beside the outcome."""
+        if not self.quiet:
+            self.complain(line)
+
+    def complain(self, line: str) -> None:
+        """A line that is never left out."""
+        sys.stderr.write(f"caskeeper: {line}\n")
+        sys.stderr.flush()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        while self._open:
+            self._open.pop().close()

@@ -1,0 +1,107 @@
+"""Commands that are imported when they are used, and the global options that stand before or after them."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tasks.cli.invocation import Invocation
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def _remember(name: str, *, value_when_set: object = None) -> Any:
+    def callback(context: click.Context, _parameter: click.Parameter, value: object) -> None:
+        if value:
+            setattr(
+                context.ensure_object(Invocation), name, value if value_when_set is None else value_when_set
+            )
+        elif value is False and value_when_set is None:
+            return
+
+    return callback
+
+
+def global_options(*, hidden: bool) -> list[click.Parameter]:
+    """--config, --json, --quiet, --no-progress, --verbose. Shown once, accepted everywhere."""
+    shared: dict[str, Any] = {"expose_value": False, "hidden": hidden}
+    flag: dict[str, Any] = {**shared, "is_flag": True}
+    return [
+        click.Option(
+            ["--config"],
+            metavar="FILE",
+            callback=_remember("config"),
+            help="Configuration file; else $CASKEEPER_CONFIG, else the user's configuration folder.",
+            **shared,
+        ),
+        click.Option(
+            ["--json"],
+            callback=_remember("json"),
+            help="One JSON document on stdout, errors too; streams as JSON lines.",
+            **flag,
+        ),
+        click.Option(
+            ["--quiet", "-q"], callback=_remember("quiet"), help="Only data and errors.", **flag
+        ),
+        click.Option(
+            ["--no-progress"],
+            callback=_remember("progress", value_when_set=0),
+            help="No bars, no progress lines.",
+            **flag,
+        ),
+        click.Option(
+            ["--verbose", "-v"],
+            callback=_remember("verbose"),
+            help="More log; the traceback of a bug.",
+            **flag,
+        ),
+    ]
+
+
+class Command(click.Command):
+    """A command that also takes the global options."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.params += global_options(hidden=True)
+
+
+def command(name: str, **options: Any) -> Any:
+    """Decorator: a command by its name on the command line."""
+    return click.command(name, cls=Command, **options)
+
+
+class LazyGroup(click.Group):
+    """The root: it knows where each command lives and what it does, and imports only the one called."""
+
+    def __init__(
+        self, *arguments: Any, sections: Mapping[str, Mapping[str, tuple[str, str]]], **options: Any
+    ) -> None:
+        super().__init__(*arguments, **options)
+        self.params += global_options(hidden=False)
+        self._sections = sections
+        self._modules = {
+            name: module
+            for commands in sections.values()
+            for name, (module, _help) in commands.items()
+        }
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self._modules)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        module = self._modules.get(cmd_name)
+        if module is None:
+            return None
+        found: click.Command = getattr(import_module(f"tasks.cli.{module}"), cmd_name.replace("-", "_"))
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Without importing any of them."""
+        for title, commands in self._sections.items():
+            if title:
+                with formatter.section(title):
+                    formatter.write_dl([(name, text) for name, (_module, text) in commands.items()])

@@ -1,0 +1,106 @@
+"""The console script: `caskeeper`, or `python -P -m tasks.cli.main`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from tasks.cli.failures import report
+from tasks.cli.invocation import Invocation
+from tasks.cli.lazy import LazyGroup
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_SECTIONS = {
+    "Artifacts (REF is PROJECT/ELEMENT/KEY)": {
+        "commit": ("transfer", "Import a folder and bind refs to it."),
+        "push": ("transfer", "Offer artifacts to the push remotes of their project."),
+        "pull": ("transfer", "Bring artifacts here from the first remote that has them."),
+        "extract": ("local", "Check out, and print the path."),
+        "link": ("local", "Bind another key of the element to an artifact."),
+        "remove": ("local", "Forget refs and free what nothing else needs."),
+        "hold": ("hold", "Run a command while artifacts are protected."),
+    },
+    "Looking": {
+        "contains": ("look", "Whether artifacts are here: exit 0 or 11."),
+        "list": ("look", "The refs that are here."),
+        "show": ("look", "Everything known of one ref."),
+        "status": ("status", "Sizes, sessions, workers and queues."),
+    },
+    "Upkeep": {
+        "cleanup": ("upkeep", "Evict what was not used for longest."),
+        "compute-size": ("upkeep", "Recount the volume."),
+    },
+    "Long-running parts": {
+        "up": ("machine", "Everything on one machine until Ctrl-C, with an embedded Redis."),
+        "down": ("machine", "End the embedded server of this cachedir."),
+        "worker": ("running", "Serve the queue."),
+        "server": ("running", "Serve the volume over gRPC."),
+        "beat": ("running", "Queue the periodic upkeep."),
+        "flower": ("running", "The window on the queue, in a browser."),
+        "demo": ("demo", "A real tree through every verb, in a temporary folder."),
+    },
+    "": {"supervise": ("machine", "What stands behind the embedded server.")},
+}
+
+
+def _show_version(context: click.Context, _parameter: click.Parameter, value: object) -> None:
+    if value and not context.resilient_parsing:
+        from importlib.metadata import version
+
+        print(f"caskeeper {version('caskeeper')}")
+        context.exit()
+
+
+@click.group(
+    cls=LazyGroup,
+    sections=_SECTIONS,
+    context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 100},
+    params=[
+        click.Option(
+            ["--version"],
+            is_flag=True,
+            expose_value=False,
+            is_eager=True,
+            callback=_show_version,
+            help="Show the version and end.",
+        )
+    ],
+)
+def cli() -> None:
+    """One shared, content-addressed cache of build artifacts, kept by any number of workers.
+
+    Exit: 0 done, 1 a bug, 2 usage, 3 done with remarks, 10-19 the same request fails the same way,
+    20-29 it may succeed later, 130 interrupted.
+    """
+
+
+def run(arguments: Sequence[str]) -> int:
+    """One call; its exit code. Never raises."""
+    invocation = Invocation()
+    try:
+        with invocation:
+            code = cli.main(list(arguments), prog_name="caskeeper", standalone_mode=False, obj=invocation)
+            sys.stdout.flush()
+    except BaseException as trouble:  # noqa: BLE001 -- the last door: everything becomes a sentence and a code
+        return report(trouble, invocation)
+    return code if isinstance(code, int) else 0
+
+
+def main() -> None:
+    """The console script."""
+    code = run(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Nobody reads any more; the interpreter's own last flush shall not complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,162 @@
+"""One task of the queue: decode the request, run its service, encode the result; what fails, fails typed.
+
+Every task is this class with another request. A Transient error is tried again a bounded number of times
+with full jitter; a Permanent one is the result; anything else is a bug and is not tried again.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+
+from celery import Task
+from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
+
+from caskeeper.contract import Progress, Request
+from caskeeper.errors import (
+    Busy,
+    Cancelled,
+    CaskeeperError,
+    CoordinatorUnavailable,
+    DeadlineExceeded,
+    InvalidRequest,
+    LeaseLost,
+    Transient,
+    from_json,
+)
+from worker.protocols import Context
+from worker.telemetry.log import Log, context
+from worker.telemetry.progress import Reporter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from caskeeper.contract import Message
+    from tasks.cleaning import CleanupWish
+    from tasks.delivery import Delivery, Execution
+    from worker.wiring import Services
+
+log = Log("caskeeper.task")
+
+#: How often a request is tried again (AC-66), and how often when the trouble is our own coordination: it
+#: passes, and the caller could do nothing but ask again.
+RETRIES = 2
+PATIENT_RETRIES = 6
+_PATIENT = (LeaseLost, Busy, CoordinatorUnavailable)
+_LONGEST_PAUSE_S = 30.0
+
+
+class Provider:
+    """The services of this process, built when the first task needs them: after the fork."""
+
+    def __init__(self, build: Callable[[], Services]) -> None:
+        self._build = build
+        self._made: tuple[int, Services] | None = None
+
+    def get(self) -> Services:
+        """Raises whatever keeps them from being built; the next task tries again."""
+        if self._made is None or self._made[0] != os.getpid():
+            self._made = (os.getpid(), self._build())
+        return self._made[1]
+
+    def close(self) -> None:
+        """The process ends."""
+        made, self._made = self._made, None
+        if made is not None and made[0] == os.getpid():
+            made[1].close()
+
+
+class ServiceTask(Task):  # type: ignore[type-arg]  # the queue's library has no parameters at run time
+    """A request's task. The application sets what stands here without a value."""
+
+    abstract = True
+    kind: ClassVar[type[Request]]
+    delivery: ClassVar[Delivery]
+    provider: ClassVar[Provider]
+    cleanup: ClassVar[CleanupWish]
+
+    #: expected outcomes: logged as a line, without a traceback
+    throws = (CaskeeperError,)
+    acks_late = True
+    reject_on_worker_lost = True
+    #: STARTED is stored below, by the execution that holds the lease: a waiting copy has not started
+    track_started = False
+
+    def run(self, *args: Any, **arguments: Any) -> dict[str, Any]:
+        """One execution. Called by the worker in a child process."""
+        execution = self.delivery.begin(self)
+        try:
+            with context(job=execution.task_id, task=self.name):
+                return self._perform(execution, args, arguments)
+        except (Reject, Ignore):
+            # For these the library calls no after_return: the next execution would wait for the lease.
+            self.delivery.end(execution.task_id)
+            raise
+
+    def after_return(
+        self, status: str, retval: Any, task_id: str, args: Any, kwargs: Any, einfo: Any
+    ) -> None:
+        """Called after the result was stored: only now may a copy look for it."""
+        self.delivery.end(task_id)
+
+    def _perform(self, execution: Execution, args: Any, arguments: dict[str, Any]) -> dict[str, Any]:
+        self._store("STARTED", {"pid": os.getpid(), "hostname": self.request.hostname})
+        try:
+            if args:
+                raise InvalidRequest(
+                    "arguments are given by position", f"task {self.name}", "give them by their names"
+                )
+            request = self.kind.from_json(arguments)
+            return self._serve(execution, request).to_json()
+        except SoftTimeLimitExceeded:
+            raise DeadlineExceeded(
+                "the operation reached its maximum life", f"job {execution.task_id}"
+            ) from None
+        except Transient as error:
+            self._again(execution, error)
+        except CaskeeperError as error:
+            raise _plain(error) from error
+
+    def _serve(self, execution: Execution, request: Request) -> Message:
+        services = self.provider.get()
+        try:
+            with Reporter(self._sender()) as progress:
+                return services.run(request, Context(progress=progress, check=execution.check))
+        finally:
+            self.cleanup.look(services, self.kind)
+
+    def _again(self, execution: Execution, error: Transient) -> NoReturn:
+        """Put back, leave to the other, try again, or give up."""
+        if execution.stopping:
+            raise Reject("the worker is stopping", requeue=True)
+        if execution.lost:
+            raise Ignore("another worker runs this job now")
+        retries = self.request.retries or 0
+        limit = PATIENT_RETRIES if isinstance(error, _PATIENT) else RETRIES
+        if isinstance(error, Cancelled) or retries >= limit:
+            raise _plain(error) from error
+        pause_s = random.uniform(0, min(_LONGEST_PAUSE_S, 2.0**retries))  # noqa: S311 -- jitter, no secret
+        log.info("trying again", error=error, retries=retries + 1, of=limit)
+        try:
+            raise self.retry(exc=_plain(error), countdown=pause_s, max_retries=limit)
+        except Reject as failed:
+            # The library gives a job up when the message of its next try cannot be sent. Put back instead.
+            raise Reject(failed.reason, requeue=True) from error
+
+    def _sender(self) -> Callable[[Progress], None]:
+        # Taken here: in the reporter's thread there is no current request, and another backend.
+        backend, request = self.backend, self.request_stack.top
+
+        def send(progress: Progress) -> None:
+            backend.store_result(request.id, progress.to_json(), "PROGRESS", request=request)
+
+        return send
+
+    def _store(self, state: str, meta: dict[str, Any]) -> None:
+        self.backend.store_result(self.request.id, meta, state, request=self.request_stack.top)
+
+
+def _plain(error: CaskeeperError) -> CaskeeperError:
+    """The error as a class that every client knows: it travels by its name."""
+    return from_json(error.to_json())

@@ -1,0 +1,33 @@
+"""A guard for one release of the queue's transport, so that a worker outlives its Redis (queue.md 2.2).
+
+In kombu 5.7.0 a lost connection makes the closed channel look for its connection's address; that is an
+AttributeError, which nobody expects, and the worker ends. Raised as a ConnectionError it is what it is: the
+worker connects again. Other releases are left alone; tests/integration kills a Redis under load to tell.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import kombu
+from kombu.transport import redis as transport
+
+GUARDED_VERSION = "5.7.0"
+
+
+def guard() -> bool:
+    """Put the guard in place, once; whether this release needs it."""
+    if kombu.__version__ != GUARDED_VERSION:
+        return False
+    original = transport.Channel._connparams  # noqa: SLF001 -- there is no public place to catch this
+    if getattr(original, "guards", False):
+        return True
+
+    def connparams(channel: Any, asynchronous: bool = False) -> Any:  # noqa: FBT001, FBT002 -- the library's signature
+        if channel.connection is None or channel.connection.client is None:
+            raise ConnectionError("the channel is closed")
+        return original(channel, asynchronous)
+
+    connparams.guards = True  # type: ignore[attr-defined]
+    transport.Channel._connparams = connparams  # noqa: SLF001 -- as above
+    return True

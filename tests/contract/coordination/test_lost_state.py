@@ -1,0 +1,190 @@
+"""I6: the loss of the state or of any part of it is seen by every script, which then changes nothing."""
+
+import pytest
+
+from caskeeper.coordination import StateLost
+from caskeeper.errors import Transient
+
+STRUCTURES = ("state", "usage", "operations", "claims", "condemned", "sessions", "cleanup")
+
+
+@pytest.fixture
+def coordination(place):
+    """A state with something in every structure."""
+    made = place.create(used_bytes=10)
+    made.operations.register("op", verb="pull", subject="s", host="h", reserved_bytes=1)
+    made.operations.hold("op", "epoch-1", refs=["p/e/k"], roots=["aa"])
+    made.maintenance.acquire("me", purpose="test")
+    made.maintenance.condemn("me", "epoch-1", roots=["bb"], refs=[], keys=[])
+    made.sessions.open("build")
+    made.sessions.require("build", ["k1", "k2"])
+    assert not made.state().lost
+    return made
+
+
+def guarded_calls(coordination):
+    """Every call that relies on the state, by name; ``maintenance.acquire`` is the way out of its loss."""
+    operations, maintenance = coordination.operations, coordination.maintenance
+    sessions = coordination.sessions
+    group = {"roots": ["cc"], "refs": [], "keys": []}
+    return {
+        "register": lambda: operations.register("new", verb="v", subject="s", host="h"),
+        "renew": lambda: operations.renew("op", "epoch-1"),
+        "reserve": lambda: operations.reserve("op", "epoch-1", 1, limit_bytes=1000),
+        "hold": lambda: operations.hold("op", "epoch-1", refs=["r"], roots=["dd"]),
+        "claim": lambda: operations.claim("op", "epoch-1", ["dd"]),
+        "settle_part": lambda: operations.settle_part("op", "epoch-1", 1, unreserve_bytes=1),
+        "list": operations.list,
+        "snapshot": coordination.usage.snapshot,
+        "session open": lambda: sessions.open("new"),
+        "session require": lambda: sessions.require("build", ["k3"]),
+        "session live": sessions.live,
+        "session keys": sessions.required_keys,
+        "lease holder": maintenance.holder,
+        "lease renew": lambda: maintenance.renew("me", "epoch-1"),
+        "ready": lambda: maintenance.ready("me", "epoch-1"),
+        "set_provisional": lambda: maintenance.set_provisional("me", "epoch-1", 1),
+        "mark_dying": lambda: maintenance.mark_dying("me", "epoch-1"),
+        "drop_dead": lambda: maintenance.drop_dead("me", "epoch-1", "op"),
+        "condemn": lambda: maintenance.condemn("me", "epoch-1", **group),
+        "uncondemn": lambda: maintenance.uncondemn("me", "epoch-1", roots=["bb"], refs=[], keys=[]),
+        "begin_recount": lambda: maintenance.begin_recount("me", "epoch-1"),
+        "finish_recount": lambda: maintenance.finish_recount(
+            "me", "epoch-1", scanned_bytes=1, added_total_at_start=0
+        ),
+        "clean_stop": lambda: coordination.clean_stop("nonce"),
+    }
+
+
+def quiet_calls(coordination):
+    """Every call for which a lost state is an answer and no error, with that answer."""
+    return [
+        (lambda: coordination.operations.settle("op", "epoch-1", 1), False),
+        (lambda: coordination.sessions.renew("build"), False),
+        (lambda: coordination.sessions.close("build"), None),
+        (lambda: coordination.maintenance.release("me"), None),
+        (lambda: coordination.maintenance.give_back("me", "epoch-1", 1), None),
+        (lambda: coordination.resume(epoch="epoch-1", nonce="nonce"), False),
+    ]
+
+
+def every_call_refuses(coordination, place):
+    before = place.contents()
+    for name, call in guarded_calls(coordination).items():
+        with pytest.raises(StateLost) as caught:
+            call()
+        assert isinstance(caught.value, Transient), name
+    for call, answer in quiet_calls(coordination):
+        assert call() is answer
+    assert coordination.state().lost
+    assert place.contents() == before
+
+
+@pytest.mark.parametrize("name", STRUCTURES)
+def test_i6_one_structure_missing_is_a_lost_state(coordination, place, name):
+    place.raw.delete(place.prefix + name)
+    every_call_refuses(coordination, place)
+
+
+@pytest.mark.parametrize("name", STRUCTURES)
+def test_i6_one_structure_without_the_epoch_is_a_lost_state(coordination, place, name):
+    place.raw.hdel(place.prefix + name, "epoch")
+    every_call_refuses(coordination, place)
+
+
+@pytest.mark.parametrize("name", STRUCTURES)
+def test_i6_one_structure_of_another_epoch_is_a_lost_state(coordination, place, name):
+    place.raw.hset(place.prefix + name, "epoch", "epoch-0")
+    every_call_refuses(coordination, place)
+
+
+def test_i6_another_run_of_the_server_is_a_lost_state(coordination, place):
+    place.raw.hset(place.prefix + "state", "run_id", "the run before")
+    every_call_refuses(coordination, place)
+
+
+def test_i6_an_emptied_server_is_a_lost_state(coordination, place):
+    place.raw.flushall()
+    every_call_refuses(coordination, place)
+    assert coordination.state().epoch is None
+
+
+def test_i6_an_old_epoch_is_refused_by_every_call_that_names_it(coordination, place):
+    place.raw.flushall()
+    grant = coordination.maintenance.acquire("me", purpose="recovery")
+    coordination.maintenance.ready("me", grant.epoch)
+    without_epoch = {
+        *("register", "list", "snapshot", "session open", "session require", "session live"),
+        *("session keys", "lease holder", "clean_stop"),
+    }
+    before = place.contents()
+    for name, call in guarded_calls(coordination).items():
+        if name not in without_epoch:
+            with pytest.raises(StateLost):
+                call()
+    assert not coordination.operations.settle("op", "epoch-1", 1)
+    coordination.maintenance.give_back("me", "epoch-1", 1)
+    assert place.contents() == before
+
+
+def harm_member(raw, key):
+    raw.srem(key, "k1")
+
+
+def harm_sentinel(raw, key):
+    raw.srem(key, "epoch:epoch-1")
+    raw.sadd(key, "epoch:epoch-0")
+
+
+def harm_whole(raw, key):
+    raw.delete(key)
+
+
+def harm_extra(raw, key):
+    raw.sadd(key, "k3")
+
+
+@pytest.mark.parametrize("harm", [harm_member, harm_sentinel, harm_whole, harm_extra])
+def test_i6_a_session_set_of_the_wrong_size_is_a_lost_state(coordination, place, harm):
+    harm(place.raw, place.prefix + "session:build")
+    before = place.contents()
+    calls = guarded_calls(coordination)
+    for name in ("condemn", "session require", "session live", "session keys"):
+        with pytest.raises(StateLost):
+            calls[name]()
+    with pytest.raises(StateLost):
+        coordination.sessions.open("build")
+    assert coordination.sessions.renew("build") is False
+    assert coordination.state().lost
+    assert place.contents() == before
+    assert coordination.maintenance.acquire("other", purpose="recovery").lost
+
+
+def test_a_lost_state_is_recovered_in_a_new_epoch_and_operations_come_back(coordination, place):
+    place.raw.flushall()
+    grant = coordination.maintenance.acquire("me", purpose="recovery")
+    assert grant.lost
+    assert grant.epoch != "epoch-1"
+    coordination.maintenance.ready("me", grant.epoch)
+    epoch = coordination.operations.register("op", verb="pull", subject="s", host="h", reserved_bytes=6)
+    assert epoch == grant.epoch
+    assert coordination.usage.snapshot()[:2] == (0, 6)
+    assert place.raw.get("caskeeper:volume") == "volume-1"
+
+
+def test_a_clean_stop_is_resumed_in_the_next_run_once(coordination, place):
+    assert coordination.clean_stop("nonce") == "epoch-1"
+    place.raw.hset(place.prefix + "state", "run_id", "the run before")
+    assert coordination.state().lost
+    assert not coordination.resume(epoch="epoch-1", nonce="another")
+    assert not coordination.resume(epoch="epoch-0", nonce="nonce")
+    assert coordination.state().lost
+    assert coordination.resume(epoch="epoch-1", nonce="nonce")
+    assert coordination.state()[:4] == ("epoch-1", False, True, True)
+    assert not coordination.resume(epoch="epoch-1", nonce="nonce")
+
+
+def test_a_damaged_state_is_not_resumed(coordination, place):
+    coordination.clean_stop("nonce")
+    place.raw.srem(place.prefix + "session:build", "k1")
+    assert not coordination.resume(epoch="epoch-1", nonce="nonce")

@@ -1,0 +1,137 @@
+"""Small blobs, many to a message, each with a status of its own (wire-protocols sections 3 and 8)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import grpc
+
+from caskeeper.digest import Digest, Hasher
+from caskeeper.errors import DigestMismatch
+from worker import status
+from worker._protos import remote_execution_pb2 as reapi
+from worker.remote.failure import CallFailed
+from worker.remote.methods import BATCH_READ, BATCH_UPDATE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from worker.remote.session import Session
+
+Item = TypeVar("Item")
+
+#: What an entry weighs beside its data at most: tags and lengths 12, digest 78, status and its text.
+ENTRY_BYTES = 128
+#: What a message weighs beside its entries: the instance name and room to spare.
+MARGIN_BYTES = 1024
+
+
+def room(message_bytes: int) -> int:
+    """The largest blob that goes into a batch of this weight."""
+    return max(0, message_bytes - MARGIN_BYTES - ENTRY_BYTES)
+
+
+def grouped(
+    items: Sequence[Item], *, size_of: Callable[[Item], int], message_bytes: int
+) -> Iterator[list[Item]]:
+    """``items`` in order, in groups whose messages weigh at most ``message_bytes`` when serialised."""
+    group: list[Item] = []
+    weight = MARGIN_BYTES
+    for item in items:
+        cost = size_of(item) + ENTRY_BYTES
+        if group and weight + cost > message_bytes:
+            yield group
+            group, weight = [], MARGIN_BYTES
+        group.append(item)
+        weight += cost
+    if group:
+        yield group
+
+
+def verified(digest: Digest, data: bytes, *, url: str) -> bytes:
+    """``data`` as it came, if it is what ``digest`` says. Raises DigestMismatch (D-21)."""
+    if len(data) != digest.size_bytes:
+        raise DigestMismatch(f"{digest} came with {len(data)} bytes", url)
+    if Hasher(data).hexdigest() != digest.hash:
+        raise DigestMismatch(f"{digest} came with other bytes", url)
+    return data
+
+
+def read_group(session: Session, digests: Sequence[Digest]) -> dict[Digest, bytes]:
+    """One BatchReadBlobs. Raises CallFailed when the message was too large for one side."""
+    request = reapi.BatchReadBlobsRequest(
+        instance_name=session.instance_name,
+        digests=[reapi.Digest(hash=digest.hash, size_bytes=digest.size_bytes) for digest in digests],
+    )
+    found: dict[Digest, bytes] = {}
+
+    def once(left_s: float) -> None:
+        # What came whole before a transient entry is kept, and overwritten by the same bytes.
+        try:
+            response = session.connection.unary(BATCH_READ)(request, timeout=left_s)
+        except grpc.RpcError as error:
+            raise CallFailed.of(error) from None
+        entries = _by_digest(response.responses, digests, what=BATCH_READ.name)
+        for digest, entry in entries.items():
+            _require_ok(entry.status, digest)
+            found[digest] = verified(digest, entry.data, url=session.url)
+
+    session.attempt(BATCH_READ, once, budget_s=session.patience.call_s, where=_shown(digests), oversize=True)
+    return found
+
+
+def update_group(session: Session, blobs: Sequence[tuple[Digest, bytes]]) -> None:
+    """One BatchUpdateBlobs; entries that failed for a moment are sent again, the others are not.
+
+    Raises CallFailed when the message was too large for one side.
+    """
+    left = dict(blobs)
+
+    def once(left_s: float) -> None:
+        request = reapi.BatchUpdateBlobsRequest(
+            instance_name=session.instance_name,
+            requests=[
+                reapi.BatchUpdateBlobsRequest.Request(
+                    digest=reapi.Digest(hash=digest.hash, size_bytes=digest.size_bytes), data=data
+                )
+                for digest, data in left.items()
+            ],
+        )
+        try:
+            response = session.connection.unary(BATCH_UPDATE)(request, timeout=left_s)
+        except grpc.RpcError as error:
+            raise CallFailed.of(error) from None
+        failures: list[CallFailed] = []
+        for digest, entry in _by_digest(response.responses, tuple(left), what=BATCH_UPDATE.name).items():
+            try:
+                _require_ok(entry.status, digest)
+            except CallFailed as failure:
+                failures.append(failure)
+            else:
+                del left[digest]
+        if failures:
+            # What is final decides: sending the others again would not save the batch.
+            raise min(failures, key=lambda failure: failure.transient)
+
+    session.attempt(
+        BATCH_UPDATE, once, budget_s=session.patience.call_s, where=_shown(tuple(left)), oversize=True
+    )
+
+
+def _shown(digests: Sequence[Digest]) -> str:
+    return f"{digests[0]}" if len(digests) == 1 else f"a batch of {len(digests)}"
+
+
+def _require_ok(entry: Any, digest: Digest) -> None:
+    if entry.code != status.OK:
+        raise CallFailed(entry.code, f"{digest}: {entry.message}", entry=True)
+
+
+def _by_digest(entries: Any, asked: Sequence[Digest], *, what: str) -> dict[Digest, Any]:
+    """The entries of an answer, one for each digest asked for and for no other."""
+    answered = {Digest(entry.digest.hash, entry.digest.size_bytes): entry for entry in entries}
+    if len(answered) != len(entries) or answered.keys() != set(asked):
+        raise CallFailed(
+            status.DATA_LOSS, f"{what} was asked about {len(asked)} blobs and answered about other ones"
+        )
+    return answered

@@ -1,0 +1,87 @@
+"""One blob read in pieces: verified before its last piece is handed on, resumed where it broke off."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import grpc
+
+from caskeeper.digest import Hasher
+from caskeeper.errors import DigestMismatch
+from worker import status
+from worker._protos import bytestream_pb2 as bytestream
+from worker.remote.failure import CallFailed
+from worker.remote.methods import READ
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from caskeeper.digest import Digest
+    from worker.remote.session import Session
+
+
+def download(session: Session, digest: Digest) -> Iterator[bytes]:
+    """The bytes of ``digest``. A stream that is short, long or other bytes is DigestMismatch (D-21).
+
+    A transient failure resumes behind the last byte received, a bounded number of times; silence is not
+    waited for twice.
+    """
+    hasher = Hasher()
+    received = 0
+    held = b""
+    failures = 0
+    while True:
+        pieces = _read_from(session, digest, received)
+        try:
+            for piece in pieces:
+                received += len(piece)
+                if received > digest.size_bytes:
+                    raise DigestMismatch(f"{digest} came with more bytes than that", session.url)
+                hasher.update(piece)
+                if held:
+                    yield held
+                held = piece
+            break
+        except CallFailed as failure:
+            failures += 1
+            session.pause(READ, failure, failures, where=str(digest))
+        finally:
+            pieces.close()
+    if received != digest.size_bytes:
+        raise DigestMismatch(f"{digest} came with {received} bytes", session.url)
+    if hasher.hexdigest() != digest.hash:
+        raise DigestMismatch(f"{digest} came with other bytes", session.url)
+    if held:
+        yield held
+
+
+def _read_from(session: Session, digest: Digest, offset: int) -> Any:
+    """One Read call from ``offset`` on, under watch. Raises CallFailed; closing it ends the call."""
+    request = bytestream.ReadRequest(resource_name=_resource(session, digest), read_offset=offset)
+    timeout_s = session.patience.stream_s(digest.size_bytes - offset)
+    call = session.connection.reader(READ)(request, timeout=timeout_s)
+    watch = session.watchdog.watch(call.cancel)
+    try:
+        answers = iter(call)
+        while True:
+            watch.wait()
+            try:
+                answer = next(answers)
+            except StopIteration:
+                return
+            watch.moved()
+            if answer.data:
+                yield answer.data
+    except grpc.RpcError as error:
+        if watch.expired:
+            silence = f"nothing came for {session.patience.silence_s:g} s"
+            raise CallFailed(status.DEADLINE_EXCEEDED, silence, final=True) from None
+        raise CallFailed.of(error) from None
+    finally:
+        session.watchdog.leave(watch)
+        call.cancel()
+
+
+def _resource(session: Session, digest: Digest) -> str:
+    prefix = f"{session.instance_name}/" if session.instance_name else ""
+    return f"{prefix}blobs/{digest}"

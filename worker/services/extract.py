@@ -1,0 +1,143 @@
+"""Extract: check an artifact out, shared by links or as a private copy (AC-53 to AC-57, D-8 to D-10)."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from caskeeper.artifact import Ref
+from caskeeper.contract import ExtractResult
+from caskeeper.errors import InvalidRequest, LeaseLost, VolumeFailed
+from caskeeper.layout import relative_subdir
+from worker.services.paths import below_roots, contains
+from worker.store.checkout import checkout_copy, checkout_links
+from worker.store.volume import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from caskeeper.contract import ExtractRequest
+    from worker.protocols import Context
+    from worker.services.naming import Naming
+    from worker.services.operations import Operation, OperationDesk
+    from worker.store.refs import RefRecord
+
+
+class Extract:
+    """The verb ``artifacts.extract``: a reader. What was left out when it was pulled is left out here."""
+
+    def __init__(self, desk: OperationDesk, naming: Naming, *, roots: Sequence[str]) -> None:
+        self._desk = desk
+        self._naming = naming
+        self._roots = roots
+
+    def __call__(self, request: ExtractRequest, context: Context) -> ExtractResult:
+        """The artifact's folder in the cache, never the sub-directory (AC-55); or ``destination``, which
+        becomes the artifact, or its ``subdir`` alone.
+
+        Raises ArtifactNotFound, BlobMissing, PartialArtifact for a subdir that was left out,
+        DestinationExists, InvalidRequest.
+        """  # noqa: D205 -- two ways, one sentence
+        ref = Ref.parse(request.ref, where="ref")
+        subdir = None if request.subdir is None else relative_subdir(request.subdir)
+        destination = None if request.destination is None else self._destination(request.destination)
+        with self._desk.reader("extract", str(ref), context) as operation:
+            context = context._replace(check=operation.check)
+            record = self._naming.claim(operation, ref)
+            self._naming.used([ref], touch=True)
+            if destination is None:
+                path = self._shared(operation, ref, record, context)
+                if subdir is not None:
+                    self._add_subdir(operation, path, record, subdir, context)
+            else:
+                path = destination
+                checkout_copy(
+                    record.root,
+                    path,
+                    objects=self._desk.objects,
+                    context=context,
+                    scope=record.scope,
+                    subdir=subdir,
+                )
+        return ExtractResult(path=path)
+
+    def gain(self, ref: Ref, subdir: str, context: Context) -> None:
+        """After a pull of ``subdir``: a shared extract that is there already gains it (AC-70)."""
+        record = self._naming.refs.read(ref)
+        if record is None or not os.path.isdir(self._place(ref, record)):
+            return
+        with self._desk.reader("extract", str(ref), context) as operation:
+            context = context._replace(check=operation.check)
+            record = self._naming.claim(operation, ref)
+            path = self._place(ref, record)
+            if os.path.isdir(path):
+                self._add_subdir(operation, path, record, subdir, context)
+
+    def _place(self, ref: Ref, record: RefRecord) -> str:
+        return self._desk.volume.layout.extract(ref, record.root.hash)
+
+    def _destination(self, path: str) -> str:
+        """Raises InvalidRequest for a folder that only this program may fill."""
+        real = below_roots(path, self._roots, where="destination")
+        layout = self._desk.volume.layout
+        cachedir = os.path.realpath(layout.root)
+        for own in ("cas", "tmp", "trash", "extract", "pins", "run"):
+            if contains(f"{cachedir}/{own}", real):
+                raise InvalidRequest(
+                    f"{path[:200]!r} is a folder of the cache itself", "argument destination", "use another"
+                )
+        return real
+
+    def _shared(self, operation: Operation, ref: Ref, record: RefRecord, context: Context) -> str:
+        """Built aside and renamed into place: nobody sees a half, and a fenced reader leaves none (AC-56)."""
+        path = self._place(ref, record)
+        if not os.path.isdir(path):
+            staged = operation.staging.path()
+            copied = checkout_links(
+                record.root, staged, blobs=operation.blobs, context=context, scope=record.scope
+            )
+            self._move(operation, staged, path, copied_bytes=copied)
+        return path
+
+    def _add_subdir(
+        self, operation: Operation, path: str, record: RefRecord, subdir: str, context: Context
+    ) -> None:
+        """AC-55, third case: only that sub-tree, together with the folders above it that are missing."""
+        names = subdir.split("/")
+        above = 0
+        while above < len(names) and _is_folder(f"{path}/{'/'.join(names[: above + 1])}"):
+            above += 1
+        if above == len(names):
+            return
+        staged = operation.staging.path()
+        inner = staged
+        for name in names[above + 1 :]:
+            self._desk.volume.make_folder(inner)
+            inner = f"{inner}/{name}"
+        copied = checkout_links(
+            record.root, inner, blobs=operation.blobs, context=context, scope=record.scope, subdir=subdir
+        )
+        self._move(operation, staged, f"{path}/{'/'.join(names[: above + 1])}", copied_bytes=copied)
+
+    def _move(self, operation: Operation, staged: str, path: str, *, copied_bytes: int) -> None:
+        operation.check()
+        outcome = self._desk.volume.move_folder(staged, path)
+        if outcome is Outcome.GONE:
+            raise LeaseLost("its checkout was taken away", staged)
+        if outcome is Outcome.DONE:
+            operation.staging.add(copied_bytes)
+        # THEIRS: another one was faster with the same content; ours goes with the operation (AC-56)
+
+
+def _is_folder(path: str) -> bool:
+    """False = not there. Raises InvalidRequest when something else stands there."""
+    try:
+        mode = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise VolumeFailed(str(error), path) from error
+    if not stat.S_ISDIR(mode):
+        raise InvalidRequest(f"{os.path.basename(path)!r} is not a folder", f"extract {path}")
+    return True

@@ -1,0 +1,211 @@
+"""Looking: what is here, what one ref names, whether it is present (AC-47 to AC-49, D-4, D-20).
+
+Nothing here is touched, and nothing promises that it stays: that is what sessions are for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+from caskeeper.contract import Message
+from caskeeper.digest import EMPTY
+from caskeeper.errors import (
+    ArtifactNotFound,
+    BlobMissing,
+    Busy,
+    CoordinatorUnavailable,
+    InvalidRequest,
+    PartialArtifact,
+)
+from caskeeper.layout import relative_subdir
+from worker._protos import ref_record_pb2
+from worker.closure import WHOLE, descend, part_of, walk
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from caskeeper.artifact import Ref
+    from caskeeper.coordination import Coordination
+    from caskeeper.digest import Digest
+    from worker.services.presence import Presence
+    from worker.store.refs import RefEntry, RefRecord, Refs
+
+SORTS = ("lru", "name", "size")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ListedRef(Message):
+    """One line of a listing. ``size_bytes`` is the content's; None = not asked for, or not known."""
+
+    ref: str
+    root: str
+    used_ms: int
+    created_ms: int = 0
+    size_bytes: int | None = None
+    excluded: tuple[str, ...] = ()
+    damaged: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShownRef(Message):
+    """Everything known of one ref. ``protected_by`` is empty when an eviction may take it now.
+
+    ``complete`` is False when a part of what it names is gone; ``size_bytes`` and ``objects`` are then
+    None. ``origin``: commit, link, server, or the url it was pulled from.
+    """
+
+    ref: str
+    kind: str
+    roots: tuple[str, ...]
+    excluded: tuple[str, ...]
+    included: tuple[str, ...]
+    complete: bool
+    size_bytes: int | None
+    objects: int | None
+    created_ms: int
+    used_ms: int
+    origin: str
+    labels: dict[str, str] = field(default_factory=dict)
+    protected_by: tuple[str, ...] = ()
+
+
+class Listing:
+    """``list``, ``show`` and ``contains``. Without Redis the ages of the files stand in for recency (I6)."""
+
+    def __init__(self, refs: Refs, presence: Presence, coordination: Coordination) -> None:
+        self._refs = refs
+        self._presence = presence
+        self._coordination = coordination
+
+    def list(self, pattern: str = "*", *, sort: str = "lru", sizes: bool = False) -> list[ListedRef]:
+        """The refs that match ``pattern`` (``*`` also matches ``/``): least recently used first, by name,
+        or largest first; ties by name. A damaged record is listed as such.
+        """  # noqa: D205 -- one sentence
+        if sort not in SORTS:
+            raise InvalidRequest(f"cannot sort by {sort!r}", "argument sort", f"use {', '.join(SORTS)}")
+        entries = [entry for entry in self._refs.listing() if fnmatchcase(str(entry.ref), pattern)]
+        used = self._last_used(entries)
+        entries.sort(key=lambda entry: str(entry.ref))
+        if sort == "lru":
+            entries.sort(key=lambda entry: used[entry.ref])
+        listed = [
+            ListedRef(
+                ref=str(entry.ref),
+                root=str(entry.record.root) if entry.record else "",
+                used_ms=_in_ms(used[entry.ref]),
+                created_ms=entry.record.created_ms if entry.record else 0,
+                size_bytes=self._size(entry.record) if sizes or sort == "size" else None,
+                excluded=entry.record.scope.excluded if entry.record else (),
+                damaged=entry.record is None,
+            )
+            for entry in entries
+        ]
+        if sort == "size":
+            listed.sort(key=lambda line: -(line.size_bytes or 0))
+        return listed
+
+    def show(self, ref: Ref) -> ShownRef:
+        """Raises ArtifactNotFound."""
+        record = self._find(ref)
+        entries = [entry for entry in self._refs.listing() if entry.ref == ref]
+        used = self._last_used(entries).get(ref, (0, 0))
+        digests, complete = self._content(record)
+        try:
+            self._presence.require(list(digests))
+        except BlobMissing:
+            complete = False
+        return ShownRef(
+            ref=str(ref),
+            kind=ref_record_pb2.Kind.Name(record.kind).lower(),
+            roots=tuple(str(root) for root in record.roots),
+            excluded=record.scope.excluded,
+            included=record.scope.included,
+            complete=complete,
+            size_bytes=sum(digest.size_bytes for digest in digests) if complete else None,
+            objects=len(digests) if complete else None,
+            created_ms=record.created_ms,
+            used_ms=_in_ms(used),
+            origin=record.origin,
+            labels=dict(record.labels),
+            protected_by=self._protectors(ref, record),
+        )
+
+    def contains(self, ref: Ref, subdir: str | None = None) -> bool:
+        """Whether the ref exists (AC-47); with ``subdir`` whether all of that folder is here too (AC-48).
+
+        With ``subdir`` raises ArtifactNotFound without the ref, and InvalidRequest naming the part of
+        the path that is no folder of the artifact. An empty folder is present (D-20).
+        """
+        if subdir is None:
+            return self._refs.read(ref) is not None
+        path = relative_subdir(subdir)
+        record = self._find(ref)
+        read = self._presence.objects.directory
+        try:
+            part = part_of(record.scope, path)
+            folder = descend(record.root, path, read)
+            if folder == EMPTY:
+                return True
+            if not part.whole:
+                return False
+            self._presence.require(list(walk(folder, WHOLE, read).digests))
+        except (BlobMissing, PartialArtifact):
+            return False
+        return True
+
+    def _find(self, ref: Ref) -> RefRecord:
+        record = self._refs.read(ref)
+        if record is None:
+            raise ArtifactNotFound("there is no such ref", f"ref {ref}")
+        return record
+
+    def _size(self, record: RefRecord | None) -> int | None:
+        if record is None:
+            return None
+        digests, known = self._content(record)
+        return sum(digest.size_bytes for digest in digests) if known else None
+
+    def _content(self, record: RefRecord) -> tuple[set[Digest], bool]:
+        """All digests of what a record names; False when a Directory is gone, so that they are not known."""
+        digests: set[Digest] = set()
+        try:
+            for root in record.roots:
+                digests.update(self._presence.closure(root, record.scope).digests)
+        except BlobMissing:
+            return digests, False
+        return digests, True
+
+    def _last_used(self, entries: Sequence[RefEntry]) -> dict[Ref, tuple[int, int]]:
+        """As a cleanup orders them: (1, ms) by Redis' clock is later than (0, ns) by the volume's."""
+        scores: Sequence[int | None]
+        try:
+            scores = self._coordination.recency.scores([str(entry.ref) for entry in entries])
+        except CoordinatorUnavailable:
+            scores = [None] * len(entries)
+        return {
+            entry.ref: (0, entry.age_ns) if score is None else (1, score)
+            for entry, score in zip(entries, scores, strict=True)
+        }
+
+    def _protectors(self, ref: Ref, record: RefRecord) -> tuple[str, ...]:
+        """Who keeps it: sessions by its key, operations by their claims."""
+        claims = {f"ref:{ref}", *(f"root:{root.hash}" for root in record.roots)}
+        try:
+            session = self._coordination.sessions.required_keys().get(ref.key)
+            operations = self._coordination.operations.list()
+        except (Busy, CoordinatorUnavailable):
+            return ()
+        holders = [f"session {session}"] if session is not None else []
+        holders += [
+            f"operation {operation.id} ({operation.verb})"
+            for operation in operations
+            if claims.intersection(operation.claims)
+        ]
+        return tuple(holders)
+
+
+def _in_ms(used: tuple[int, int]) -> int:
+    by_redis, when = used
+    return when if by_redis else when // 1_000_000

@@ -1,0 +1,62 @@
+"""A new file that arrives in pieces: the part of the volume that lasts longer than one call."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from worker.store.failures import failure
+
+if TYPE_CHECKING:
+    from worker.store.volume import Volume
+
+
+def write_all(fd: int, data: bytes | memoryview) -> None:
+    """Write every byte, however many calls that takes. Raises OSError."""
+    written = os.write(fd, data)
+    if written == len(data):
+        return
+    rest = memoryview(data)
+    while written < len(rest):
+        written += os.write(fd, rest[written:])
+
+
+class StagedFile:
+    """A new file that arrives in pieces; gone again unless ``finish`` is reached."""
+
+    def __init__(self, volume: Volume, path: str, fd: int, mode: int) -> None:
+        self.path = path
+        self.size_bytes = 0
+        self._volume = volume
+        self._fd = fd
+        self._mode = mode
+
+    def write(self, chunk: bytes | memoryview) -> None:
+        """Append ``chunk``. After a failure the file is gone (NoSpace, VolumeFailed)."""
+        try:
+            self._volume._change("write", self.path)  # noqa: SLF001 -- a part of the volume
+            write_all(self._fd, chunk)
+        except OSError as error:
+            self.discard()
+            raise failure(error, self.path) from error
+        self.size_bytes += len(chunk)
+
+    def finish(self) -> int:
+        """Mode and times as published; the file is complete. Answers its size in bytes."""
+        try:
+            self._volume._finish(self._fd, self.path, self._mode)  # noqa: SLF001 -- a part of the volume
+        except OSError as error:
+            self.discard()
+            raise failure(error, self.path) from error
+        self._close()
+        return self.size_bytes
+
+    def discard(self) -> None:
+        """Remove it, whatever state it is in. Silent when it is gone."""
+        self._close()
+        self._volume.unlink(self.path)
+
+    def _close(self) -> None:
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)

@@ -1,0 +1,270 @@
+"""The composition root: settings become services, and a folder becomes a volume.
+
+Nothing else picks implementations. ``build`` is called in the process that will work, after a fork.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from caskeeper.contract import (
+    CleanupRequest,
+    CommitRequest,
+    ComputeSizeRequest,
+    ExtractRequest,
+    LinkRequest,
+    PullRequest,
+    PushRequest,
+    RemoveRequest,
+)
+from caskeeper.coordination import Coordination
+from caskeeper.errors import Busy, ConfigInvalid, InvalidRequest, NoSpace
+from caskeeper.layout import Layout
+from worker.remote import RemotePool
+from worker.services.cleanup import Cleanup
+from worker.services.commit import Commit
+from worker.services.extract import Extract
+from worker.services.link import Link
+from worker.services.listing import Listing
+from worker.services.maintenance import Maintenance
+from worker.services.naming import Naming
+from worker.services.operations import OperationDesk
+from worker.services.presence import Presence
+from worker.services.pull import Pull
+from worker.services.push import Push
+from worker.services.recount import Recount
+from worker.services.remove import Remove
+from worker.services.room import Room
+from worker.services.space import Space
+from worker.services.status import Status
+from worker.services.takeover import take_over_refs
+from worker.store.adoption import adopt, needs_adoption
+from worker.store.closures import Closures
+from worker.store.fitness import accept
+from worker.store.format import (
+    creation_lock,
+    discard_staged,
+    find_format,
+    make_ballast,
+    new_format,
+    prepare_folders,
+    publish_format,
+    stage_format,
+    staged_formats,
+)
+from worker.store.measure import used_bytes
+from worker.store.objects import Objects
+from worker.store.refs import Refs
+from worker.store.volume import Volume
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from caskeeper.config.settings import Settings
+    from caskeeper.contract import Message, Request
+    from worker.protocols import Context
+    from worker.store.format import CreationLock, Format
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Services:
+    """Everything one process works with. ``close`` it at the end."""
+
+    settings: Settings
+    layout: Layout
+    volume: Volume
+    coordination: Coordination
+    desk: OperationDesk
+    remotes: RemotePool
+    space: Space
+    maintenance: Maintenance
+    pull: Pull
+    push: Push
+    commit: Commit
+    extract: Extract
+    link: Link
+    remove: Remove
+    cleanup: Cleanup
+    compute_size: Recount
+    status: Status
+    listing: Listing
+
+    def run(self, request: Request, context: Context) -> Message:
+        """Do what ``request`` asks for; its result is of the class its ``RESULT`` names."""
+        verbs: dict[type[Request], Callable[..., Message]] = {
+            PullRequest: self.pull,
+            PushRequest: self.push,
+            CommitRequest: self.commit,
+            ExtractRequest: self.extract,
+            LinkRequest: self.link,
+            RemoveRequest: self.remove,
+            CleanupRequest: self.cleanup,
+            ComputeSizeRequest: self.compute_size,
+        }
+        verb = verbs.get(type(request))
+        if verb is None:
+            raise InvalidRequest("this worker does not know it", f"task {request.TASK}", "use a newer worker")
+        return verb(request, context)
+
+    def cleanup_wanted(self) -> bool:
+        """Above the high watermark, or the disk itself is too full (AC-37, D-34)."""
+        return self.space.cleanup_wanted()
+
+    def close(self) -> None:
+        """Leases of operations still running run out; connections are closed."""
+        self.desk.close()
+        self.remotes.close()
+        self.coordination.close()
+
+
+def build(settings: Settings, *, redis_url: str) -> Services:
+    """Open the volume at ``settings.cachedir``, or make one there, and wire everything that works on it.
+
+    Raises ConfigInvalid (another volume's Redis, another layout version, an unmounted volume),
+    PermissionDenied (another uid), CoordinatorUnavailable, VolumeFailed.
+    """
+    volume, coordination = open_volume(settings, redis_url=redis_url)
+    services = wire(settings, volume, coordination, RemotePool())
+    services.maintenance.ensure_ready()
+    return services
+
+
+def wire(settings: Settings, volume: Volume, coordination: Coordination, remotes: RemotePool) -> Services:
+    """The services over parts that are there already. Contacts nobody."""
+    objects, refs, closures = Objects(volume), Refs(volume), Closures(volume)
+    space = Space(settings, volume, coordination)
+    maintenance = Maintenance(
+        volume=volume, refs=refs, closures=closures, objects=objects, coordination=coordination
+    )
+    recount = Recount(maintenance)
+    cleanup = Cleanup(maintenance, space, recount)
+    room = Room(cleanup, space, clock_margin_s=settings.leases.clock_margin_s)
+    desk = OperationDesk(
+        volume=volume,
+        objects=objects,
+        coordination=coordination,
+        space=space,
+        make_ready=maintenance.ensure_ready,
+        make_room=room.make,
+    )
+    naming, presence = Naming(refs, coordination), Presence(closures, objects)
+    extract = Extract(desk, naming, roots=settings.roots)
+    return Services(
+        settings=settings,
+        layout=volume.layout,
+        volume=volume,
+        coordination=coordination,
+        desk=desk,
+        remotes=remotes,
+        space=space,
+        maintenance=maintenance,
+        pull=Pull(desk, naming, presence, settings=settings, remotes=remotes, extract=extract),
+        push=Push(desk, naming, presence, settings=settings, remotes=remotes),
+        commit=Commit(desk, naming, closures, roots=settings.roots),
+        extract=extract,
+        link=Link(desk, naming, presence),
+        remove=Remove(maintenance, cleanup),
+        cleanup=cleanup,
+        compute_size=recount,
+        status=Status(volume, coordination, space),
+        listing=Listing(refs, presence, coordination),
+    )
+
+
+def open_volume(settings: Settings, *, redis_url: str) -> tuple[Volume, Coordination]:
+    """The volume at ``settings.cachedir`` and what Redis knows of it; both are made when neither exists."""
+    layout = Layout(settings.cachedir)
+    found = find_format(layout)
+    if found is None:
+        owner = Coordination.volume_of(redis_url)
+        if owner is not None and not any(staged.volume_id == owner for staged in staged_formats(layout)):
+            raise _not_mounted(layout, owner)
+        Volume.make_root(layout)
+        volume = Volume(layout)
+        with creation_lock(volume) as lock:
+            found = find_format(layout) or _create(volume, lock, settings, redis_url=redis_url)
+    volume = Volume(layout)
+    accept(volume, found, clock_margin_s=settings.leases.clock_margin_s)
+    coordination = Coordination.connect(redis_url, volume_id=found.volume_id, leases=settings.leases)
+    try:
+        make_ballast(volume)
+    except NoSpace:
+        log.warning("no room for the ballast", extra={"path": layout.ballast})
+    return volume, coordination
+
+
+def _create(volume: Volume, lock: CreationLock, settings: Settings, *, redis_url: str) -> Format:
+    """A volume where none is. Cut short at any step, the next start goes on from there.
+
+    FORMAT is staged before Redis learns of it and published afterwards: a volume that Redis knows can
+    always be completed, and one that Redis does not know was never used.
+    """
+    layout = volume.layout
+    owner = Coordination.volume_of(redis_url)
+    staged = staged_formats(layout)
+    chosen = next((format_ for format_ in staged if owner in {None, format_.volume_id}), None)
+    if chosen is None:
+        if owner is not None:
+            raise _not_mounted(layout, owner)
+        if needs_adoption(layout):
+            _adopt(volume, lock)
+        else:
+            _refuse_foreign(layout)
+        prepare_folders(volume)
+        chosen = new_format(volume)
+    for other in staged:
+        if other != chosen:
+            discard_staged(volume, other)
+    # A staged FORMAT leaves the part of the volume that is counted as soon as it is published.
+    volume.block_bytes = chosen.block_bytes
+    staged_bytes = volume.charge(len(chosen.to_bytes())) if chosen in staged else 0
+    used = used_bytes(volume) - staged_bytes
+    stage_format(volume, chosen)
+    Coordination.create(
+        redis_url,
+        volume_id=chosen.volume_id,
+        epoch=chosen.epoch,
+        used_bytes=used,
+        leases=settings.leases,
+    ).close()
+    published = publish_format(volume, chosen)
+    if published.volume_id != chosen.volume_id:
+        raise Busy("another host makes a volume in the same folder", layout.root)
+    log.info("volume made", extra={"path": layout.root, "volume": chosen.volume_id})
+    return published
+
+
+def _adopt(volume: Volume, lock: CreationLock) -> None:
+    adoption = adopt(volume, lock)
+    prepare_folders(volume)
+    aside = [*adoption.damaged, *take_over_refs(volume)]
+    log.info(
+        "cache of BuildStream 1.x adopted",
+        extra={"path": volume.layout.root, "objects": adoption.objects, "bytes": adoption.size_bytes},
+    )
+    for path in aside:
+        log.warning("set aside: it is damaged", extra={"path": path})
+
+
+def _refuse_foreign(layout: Layout) -> None:
+    """Objects without refs and FORMAT are another program's, which has other rules for them (I9)."""
+    for _folder, _folders, files in os.walk(layout.objects):
+        if files:
+            raise ConfigInvalid(
+                "the folder holds objects of another program, and nothing says what they belong to",
+                layout.objects,
+                "name an empty folder as `cachedir`, or a cache of BuildStream 1.x",
+            )
+
+
+def _not_mounted(layout: Layout, owner: str) -> ConfigInvalid:
+    return ConfigInvalid(
+        f"there is no volume here, and this Redis database belongs to volume {owner}",
+        layout.root,
+        "mount that volume, correct `cachedir`, or give this folder a Redis database of its own",
+    )
