@@ -48,8 +48,9 @@ def broker_settings(
     redis_url: str, *, visibility_timeout_s: float = VISIBILITY_TIMEOUT_S, socket_timeout_s: float = 30.0
 ) -> dict[str, Any]:
     """The part of the queue's configuration that all processes share (queue.md 2.1), JSON only."""
+    url = broker_url(redis_url)
     return {
-        "broker_url": broker_url(redis_url),
+        "broker_url": url,
         "task_serializer": "json",
         "result_serializer": "json",
         "event_serializer": "json",
@@ -69,7 +70,7 @@ def broker_settings(
             "socket_timeout": socket_timeout_s,
             "socket_connect_timeout": 5,
         },
-        "redis_socket_keepalive": True,
+        "redis_socket_keepalive": not url.startswith("redis+socket"),  # no such thing there
         "redis_socket_timeout": socket_timeout_s,
         "redis_socket_connect_timeout": 5,
         "result_extended": True,

@@ -1,116 +1,239 @@
-"""The Celery application: made by a function, for one Redis and one configuration (queue.md 2.1).
+"""The long-running processes around the queue: a worker, beat, Flower.
 
-Nothing happens at import, and nothing but names and settings when it is made: services are built in each
-child process, after the fork, when its first task needs them.
+A worker forks children for its jobs. What it must know before it starts (is the volume ours, does Redis
+fit) is found out in a process that then ends, so there are no threads, channels or locks when it forks.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+import os
+import socket
+import sys
+import traceback
+import warnings
+from typing import TYPE_CHECKING, Any
 
-from celery import Celery
-from kombu import Queue as BrokerQueue
+from celery import signals
 
-from caskeeper.broker import broker_settings, broker_url, lane_queues
-from caskeeper.contract import CleanupRequest, queue_of
-from caskeeper.errors import ConfigInvalid
-from tasks import artifacts, cache, schedule
-from tasks.cleaning import CleanupWish
-from tasks.delivery import Delivery, DeliveryHeartbeat, DeliverySettings
-from tasks.runner import Provider, ServiceTask
+from caskeeper.contract import LANES, queue_of
+from caskeeper.coordination import Coordination
+from caskeeper.errors import CaskeeperError, ConfigInvalid, InvalidRequest, from_json
+from tasks.celery_app import make_app, make_application
+from tasks.delivery import DeliveryHeartbeat
+from tasks.process import end_with_parent, tune_memory
+from tasks.transport import guard
+from worker.telemetry.log import Log, configure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from caskeeper.config import Settings
-    from caskeeper.contract import Request
     from caskeeper.coordination.flights import Flights
+    from tasks.celery_app import Application
+    from tasks.delivery import DeliverySettings
     from worker.wiring import Services
 
-#: After its maximum life an operation gets this long to notice, before its process is ended.
-_GRACE_S = 300.0
+log = Log("caskeeper.worker")
+
+#: A file whose age says when the worker last heard of its Redis, for a container's health check.
+HEARTBEAT_FILE = "CASKEEPER_HEARTBEAT_FILE"
+#: Set by a parent that waits for one line: an empty object when jobs are taken, an error otherwise.
+REPORT_FD = "_CASKEEPER_REPORT_FD"
+_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
-class Application:
-    """The Celery app of a worker with what its tasks share."""
-
-    def __init__(self, app: Celery, delivery: Delivery, provider: Provider) -> None:
-        self.app = app
-        self.delivery = delivery
-        self.provider = provider
-
-
-def make_app(
-    settings: Settings, redis_url: str, *, delivery: DeliverySettings | None = None
-) -> Celery:
-    """The application without tasks: enough for beat, for Flower, and for whoever registers tasks."""
-    times = delivery or DeliverySettings()
-    app = Celery("caskeeper", set_as_current=False)
-    app.conf.update(
-        broker_settings(redis_url, visibility_timeout_s=times.visibility_timeout_s),
-        result_backend=broker_url(redis_url),
-        task_queues=[BrokerQueue(name) for name in lane_queues()],
-        task_acks_late=True,  # acknowledged after the result is stored
-        task_reject_on_worker_lost=True,  # a child that is killed: its job is delivered again at once
-        worker_prefetch_multiplier=1,  # a worker holds what it runs, the queue's length is true
-        worker_deduplicate_successful_tasks=True,
-        result_backend_always_retry=True,  # a result waits for its Redis; else it would become a FAILURE
-        task_publish_retry=True,
-        # Not below an operation's life: whatever still renews its lease may still work.
-        task_soft_time_limit=settings.leases.operation_life_s + _GRACE_S,
-        task_time_limit=settings.leases.operation_life_s + 2 * _GRACE_S,
-        worker_send_task_events=True,
-        worker_proc_alive_timeout=30.0,  # a loaded machine forks slowly; killing a slow child helps nobody
-        beat_schedule=schedule.entries(),
-        beat_scheduler="celery.beat:Scheduler",  # nothing to keep between runs, so no file either
-    )
-    return app
-
-
-def make_application(
+def run_worker(
     settings: Settings,
     redis_url: str,
     *,
-    flights: Callable[[], Flights],
-    build: Callable[[], Services],
+    lanes: Sequence[str] = LANES,
+    concurrency: int = 2,
     delivery: DeliverySettings | None = None,
-) -> Application:
-    """The application with every task of the contract, its delivery and its services."""
-    times = delivery or DeliverySettings()
-    if times.lease_ttl_s >= times.visibility_timeout_s:
-        raise ConfigInvalid("an execution lease outlives its message", "delivery", "make it shorter")
-    app = make_app(settings, redis_url, delivery=times)
-    made = Application(app, Delivery(flights, times), Provider(build))
+) -> int:
+    """Serve lanes until SIGTERM or Ctrl-C; answers the exit code.
 
-    def send_cleanup(job_id: str) -> None:
-        request = CleanupRequest()
-        app.send_task(
-            request.TASK, kwargs=request.to_json(), task_id=job_id, queue=queue_of(request.LANE)
+    Raises before it takes a job: ConfigInvalid (volume, owner, Redis), CoordinatorUnavailable and
+    whatever else keeps the services from being built.
+    """
+    report = Report.inherited()
+    configure(settings.log.level, settings.log.format)
+    tune_memory()
+    try:
+        lanes = chosen_lanes(lanes)
+        build = _builder(settings, redis_url)
+        volume_id = _rehearse(build)
+    except CaskeeperError as error:
+        report.send(error.to_json())
+        raise
+
+    coordination: list[Coordination] = []
+
+    def flights() -> Flights:
+        # Connected once; it makes new connections by itself in every forked child.
+        if not coordination:
+            connected = Coordination.connect(redis_url, volume_id=volume_id, leases=settings.leases)
+            coordination.append(connected)
+        return coordination[0].flights
+
+    made = make_application(settings, redis_url, flights=flights, build=build, delivery=delivery)
+    return serve(made, settings, lanes=lanes, concurrency=concurrency, report=report)
+
+
+def serve(
+    made: Application, settings: Settings, *, lanes: Sequence[str], concurrency: int, report: Report
+) -> int:
+    """Run the worker of an application that is made."""
+    guard()
+    # Said by the library at every reconnect; what it proposes throws work away (queue.md 2.1).
+    warnings.filterwarnings("ignore", category=PendingDeprecationWarning, module="celery")
+    parent = os.getpid()
+
+    def child_begins(**_: Any) -> None:
+        end_with_parent(parent)
+        tune_memory()
+
+    def configure_logging(**_: Any) -> None:
+        configure(settings.log.level, settings.log.format)
+
+    def child_ends(**_: Any) -> None:
+        made.provider.close()
+
+    def ready(**_: Any) -> None:
+        log.info("taking jobs", lanes=",".join(lanes), children=concurrency)
+        report.send({})
+
+    signals.setup_logging.connect(configure_logging, weak=False)
+    signals.worker_process_init.connect(child_begins, weak=False)
+    signals.worker_process_shutdown.connect(child_ends, weak=False)
+    signals.worker_shutting_down.connect(made.delivery.stopping.set, weak=False)
+    signals.worker_ready.connect(ready, weak=False)
+    path = os.environ.get(HEARTBEAT_FILE)
+    if path:
+        DeliveryHeartbeat.touch = staticmethod(lambda: _touch(path))
+    worker: Any = made.app.Worker(
+        hostname=f"worker-{parent}@{socket.gethostname()}",
+        pool_cls="prefork",
+        concurrency=concurrency,
+        queues=[queue_of(lane) for lane in lanes],
+        quiet=True,
+        without_mingle=True,  # half the time of a start, for what we do not use
+        without_gossip=True,
+        optimization="fair",
+        loglevel=settings.log.level.upper(),
+    )
+    worker.start()
+    return int(worker.exitcode or 0)
+
+
+def run_beat(settings: Settings, redis_url: str) -> int:
+    """Put scheduled tasks into the queue until SIGTERM or Ctrl-C. One per fleet."""
+    configure(settings.log.level, settings.log.format)
+    app = make_app(settings, redis_url)
+    signals.setup_logging.connect(lambda **_: None, weak=False)
+    beat: Any = app.Beat(quiet=True, loglevel=settings.log.level.upper())
+    beat.run()
+    return 0
+
+
+def run_flower(settings: Settings, redis_url: str, *, address: str = "127.0.0.1", port: int = 5555) -> int:
+    """Flower until SIGTERM or Ctrl-C.
+
+    It can stop workers and send tasks: beyond loopback only with ``FLOWER_BASIC_AUTH=USER:PASSWORD`` in
+    the environment. Raises ConfigInvalid.
+    """
+    if address not in _LOOPBACK and not os.environ.get("FLOWER_BASIC_AUTH"):
+        raise ConfigInvalid(
+            "Flower can stop workers and send tasks; it is not opened to others without a password",
+            f"argument --address {address}",
+            "set FLOWER_BASIC_AUTH=USER:PASSWORD in its environment, or keep it on 127.0.0.1",
         )
-
-    wish = CleanupWish(send_cleanup, flights)
-    for kind in (*artifacts.KINDS, *cache.KINDS):
-        register(made, kind, wish)
-    step = type(
-        "Heartbeat", (DeliveryHeartbeat,), {"delivery": made.delivery, "__module__": DeliveryHeartbeat.__module__}
-    )
-    app.steps["consumer"].add(step)
-    return made
+    configure(settings.log.level, settings.log.format)
+    app: Any = make_application(settings, redis_url, flights=_never, build=_never).app
+    # No file of settings: its name would be looked up in the current folder, and run.
+    options = [f"--address={address}", f"--port={port}", "--conf=/dev/null", "--max_tasks=5000"]
+    return int(app.start(["flower", *options]) or 0)
 
 
-def register(made: Application, kind: type[Request], wish: CleanupWish) -> None:
-    """Make the task of a request known to the application."""
-    task = type(
-        kind.__name__.removesuffix("Request"),
-        (ServiceTask,),
-        {
-            "name": kind.TASK,
-            "kind": kind,
-            "delivery": made.delivery,
-            "provider": made.provider,
-            "cleanup": wish,
-            "__module__": ServiceTask.__module__,
-            "__doc__": kind.__doc__,
-        },
-    )
-    made.app.register_task(task())
+def chosen_lanes(lanes: Sequence[str]) -> tuple[str, ...]:
+    """Lanes in the order in which they are served, whatever the order they were named in."""
+    for lane in lanes:
+        if lane not in LANES:
+            raise InvalidRequest(
+                f"there is no lane {lane[:40]!r}", "argument --lane", f"choose of {', '.join(LANES)}"
+            )
+    return tuple(lane for lane in LANES if lane in lanes) or LANES
+
+
+class Report:
+    """The one line a parent waits for; nothing when nobody does."""
+
+    def __init__(self, fd: int | None = None) -> None:
+        self._fd = fd
+
+    @classmethod
+    def inherited(cls) -> Report:
+        """The one that the environment names; its name is taken out of there."""
+        fd = os.environ.pop(REPORT_FD, None)
+        return cls(None if fd is None else int(fd))
+
+    def send(self, document: dict[str, object]) -> None:
+        """Once; later ones say nothing. A parent that is gone is no trouble."""
+        fd, self._fd = self._fd, None
+        if fd is not None:
+            try:
+                os.write(fd, json.dumps(document).encode() + b"\n")
+            except BrokenPipeError:
+                return
+            finally:
+                os.close(fd)
+
+
+def _builder(settings: Settings, redis_url: str) -> Callable[[], Services]:
+    from worker import wiring  # noqa: PLC0415 -- loads gRPC; here, so that the children share its memory
+
+    return lambda: wiring.build(settings, redis_url=redis_url)
+
+
+def _rehearse(build: Callable[[], Services]) -> str:
+    """Build the services once, in a process that ends; answers the volume's id. Raises what it raised."""
+    ours, theirs = os.pipe()
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            os.close(ours)
+            os.write(theirs, json.dumps(_rehearsal(build)).encode())
+            status = 0
+        finally:
+            os._exit(status)
+    os.close(theirs)
+    with open(ours, encoding="utf-8") as pipe:
+        text = pipe.read()
+    os.waitpid(child, 0)
+    document = json.loads(text) if text else {"what": "the worker could not look at its volume"}
+    if "volume_id" not in document:
+        raise from_json(document) if "error" in document else CaskeeperError(str(document["what"]))
+    return str(document["volume_id"])
+
+
+def _rehearsal(build: Callable[[], Services]) -> dict[str, object]:
+    try:
+        services = build()
+        volume_id = services.coordination.volume_id
+        services.close()
+    except CaskeeperError as error:
+        return error.to_json()
+    except Exception as bug:  # noqa: BLE001 -- the other side of the pipe has to hear of it
+        traceback.print_exc(file=sys.stderr)
+        return {"what": f"a fault of caskeeper: {bug!r}"}
+    return {"volume_id": volume_id}
+
+
+def _never() -> Any:
+    raise CaskeeperError("this process runs no tasks")
+
+
+def _touch(path: str) -> None:
+    with open(path, "a", encoding="utf-8"):
+        os.utime(path)

@@ -36,8 +36,10 @@ log = Log("caskeeper.delivery")
 
 @dataclass(frozen=True, slots=True)
 class DeliverySettings:
-    """How long a silent worker keeps what it holds. The lease is the shorter one: when a message comes
-    back after a kill, the lease of the dead is over."""
+    """How long a silent worker keeps what it holds.
+
+    The lease is the shorter one: when a message comes back after a kill, the lease of the dead is over.
+    """
 
     visibility_timeout_s: float = VISIBILITY_TIMEOUT_S
     lease_ttl_s: float = 8.0
@@ -82,8 +84,7 @@ class Delivery:
         try:
             # In every case, not only when the message says that it is a redelivery: a client that did not
             # see its publish succeed sends the same id again.
-            if self._has_ended(task):
-                raise Ignore("it has ended already")
+            self._refuse_ended(task)
             self._refuse_poison(execution, request.retries or 0)
             execution.keep()
         except (Ignore, Reject):
@@ -100,8 +101,7 @@ class Delivery:
     def _wait_for_lease(self, task: Task[..., Any], execution: Execution) -> None:
         pause = 0.1
         while not self._patiently(execution.take):
-            if self._has_ended(task):
-                raise Ignore("it has ended already")
+            self._refuse_ended(task)
             self._stop_here()
             time.sleep(pause)
             pause = min(pause * 2, 0.5)
@@ -116,8 +116,10 @@ class Delivery:
                 "look into the workers' log and at their memory limit",
             )
 
-    def _has_ended(self, task: Task[..., Any]) -> bool:
-        return str(task.backend.get_task_meta(task.request.id, cache=False)["status"]) in FINAL
+    def _refuse_ended(self, task: Task[..., Any]) -> None:
+        meta = task.backend.get_task_meta(str(task.request.id), cache=False)
+        if str(meta["status"]) in FINAL:
+            raise Ignore("it has ended already")
 
     def _patiently(self, ask: Callable[[], T]) -> T:
         """The answer, when need be after Redis is back: without it nothing can be reported either."""

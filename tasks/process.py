@@ -21,8 +21,11 @@ def end_with_parent(parent: int, number: int = signal.SIGKILL) -> None:
 
 
 def tune_memory() -> None:
-    """Buffers of messages come from the heap and stay there (speed.md: each would be mapped and cleared
-    anew); few arenas, since each thread's own keeps what it had at its worst."""
+    """Buffers of messages come from the heap and stay there, in few arenas.
+
+    By default each large one is mapped and cleared anew (speed.md section 3), and every thread's arena
+    keeps what it had at its worst.
+    """
     mallopt = getattr(_libc, "mallopt", None)
     if mallopt is not None:  # glibc; elsewhere the default is good enough
         mallopt(_M_MMAP_THRESHOLD, 32 * _MIB)

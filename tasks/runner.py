@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 from celery import Task
 from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
 
-from caskeeper.contract import Progress, Request
 from caskeeper.errors import (
     Busy,
     Cancelled,
@@ -32,7 +31,7 @@ from worker.telemetry.progress import Reporter
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from caskeeper.contract import Message
+    from caskeeper.contract import Message, Progress, Request
     from tasks.cleaning import CleanupWish
     from tasks.delivery import Delivery, Execution
     from worker.wiring import Services
@@ -142,19 +141,19 @@ class ServiceTask(Task):  # type: ignore[type-arg]  # the queue's library has no
             raise self.retry(exc=_plain(error), countdown=pause_s, max_retries=limit)
         except Reject as failed:
             # The library gives a job up when the message of its next try cannot be sent. Put back instead.
-            raise Reject(failed.reason, requeue=True) from error
+            raise Reject(str(failed), requeue=True) from error
 
     def _sender(self) -> Callable[[Progress], None]:
         # Taken here: in the reporter's thread there is no current request, and another backend.
-        backend, request = self.backend, self.request_stack.top
+        backend, request, job_id = self.backend, self.request_stack.top, str(self.request.id)
 
         def send(progress: Progress) -> None:
-            backend.store_result(request.id, progress.to_json(), "PROGRESS", request=request)
+            backend.store_result(job_id, progress.to_json(), "PROGRESS", request=request)
 
         return send
 
     def _store(self, state: str, meta: dict[str, Any]) -> None:
-        self.backend.store_result(self.request.id, meta, state, request=self.request_stack.top)
+        self.backend.store_result(str(self.request.id), meta, state, request=self.request_stack.top)
 
 
 def _plain(error: CaskeeperError) -> CaskeeperError:

@@ -7,19 +7,20 @@ worker connects again. Other releases are left alone; tests/integration kills a 
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from typing import Any
 
-import kombu
-from kombu.transport import redis as transport
+from kombu.transport import redis
 
 GUARDED_VERSION = "5.7.0"
 
 
 def guard() -> bool:
     """Put the guard in place, once; whether this release needs it."""
-    if kombu.__version__ != GUARDED_VERSION:
+    if version("kombu") != GUARDED_VERSION:
         return False
-    original = transport.Channel._connparams  # noqa: SLF001 -- there is no public place to catch this
+    channels: Any = redis.Channel
+    original = channels._connparams  # noqa: SLF001 -- there is no public place to catch this
     if getattr(original, "guards", False):
         return True
 
@@ -29,5 +30,5 @@ def guard() -> bool:
         return original(channel, asynchronous)
 
     connparams.guards = True  # type: ignore[attr-defined]
-    transport.Channel._connparams = connparams  # noqa: SLF001 -- as above
+    channels._connparams = connparams  # noqa: SLF001 -- as above
     return True

@@ -58,6 +58,15 @@ class Invocation:
         self._open.append(services)
         return services
 
+    def look(self) -> Services:
+        """As ``services``, on a volume that is there. Raises ConfigInvalid when it is not mounted."""
+        from caskeeper.layout import Layout
+        from caskeeper.presence import check_mounted
+
+        if self.client.redis_url:  # the embedded worker makes its volume before anybody can join
+            check_mounted(Layout(self.settings.cachedir))
+        return self.services
+
     def emit(self, document: Mapping[str, Any], text: str | None = None) -> None:
         """The outcome: one JSON document, or ``text``, which is data and also comes with --quiet."""
         if self.json:
@@ -68,6 +77,16 @@ class Invocation:
     def tell(self, document: Mapping[str, Any], text: str) -> None:
         """As ``emit``, but the text is only for people: --quiet leaves it out."""
         self.emit(document, None if self.quiet else text)
+
+    def data(self, text: str) -> None:
+        """A line of data; --json has it in its document."""
+        if not self.json:
+            print(text, flush=True)
+
+    def say(self, text: str) -> None:
+        """A line about the outcome, for people."""
+        if not self.quiet:
+            self.data(text)
 
     def note(self, line: str) -> None:
         """A line for people, beside the outcome."""

@@ -10,17 +10,15 @@ import click
 from tasks.cli.invocation import Invocation
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 
-def _remember(name: str, *, value_when_set: object = None) -> Any:
+def _remember(name: str, *, as_value: object = None) -> Any:
+    """A callback that notes a given option, wherever it stands; one not given changes nothing."""
+
     def callback(context: click.Context, _parameter: click.Parameter, value: object) -> None:
         if value:
-            setattr(
-                context.ensure_object(Invocation), name, value if value_when_set is None else value_when_set
-            )
-        elif value is False and value_when_set is None:
-            return
+            setattr(context.ensure_object(Invocation), name, value if as_value is None else as_value)
 
     return callback
 
@@ -43,12 +41,10 @@ def global_options(*, hidden: bool) -> list[click.Parameter]:
             help="One JSON document on stdout, errors too; streams as JSON lines.",
             **flag,
         ),
-        click.Option(
-            ["--quiet", "-q"], callback=_remember("quiet"), help="Only data and errors.", **flag
-        ),
+        click.Option(["--quiet", "-q"], callback=_remember("quiet"), help="Only data and errors.", **flag),
         click.Option(
             ["--no-progress"],
-            callback=_remember("progress", value_when_set=0),
+            callback=_remember("progress", as_value=False),
             help="No bars, no progress lines.",
             **flag,
         ),
@@ -69,7 +65,7 @@ class Command(click.Command):
         self.params += global_options(hidden=True)
 
 
-def command(name: str, **options: Any) -> Any:
+def command(name: str, **options: Any) -> Callable[[Callable[..., Any]], Command]:
     """Decorator: a command by its name on the command line."""
     return click.command(name, cls=Command, **options)
 
@@ -84,9 +80,7 @@ class LazyGroup(click.Group):
         self.params += global_options(hidden=False)
         self._sections = sections
         self._modules = {
-            name: module
-            for commands in sections.values()
-            for name, (module, _help) in commands.items()
+            name: module for commands in sections.values() for name, (module, _help) in commands.items()
         }
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -96,8 +90,8 @@ class LazyGroup(click.Group):
         module = self._modules.get(cmd_name)
         if module is None:
             return None
-        found: click.Command = getattr(import_module(f"tasks.cli.{module}"), cmd_name.replace("-", "_"))
-        return found
+        members = vars(import_module(f"tasks.cli.{module}")).values()
+        return next(one for one in members if isinstance(one, click.Command) and one.name == cmd_name)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Without importing any of them."""

@@ -18,6 +18,7 @@ from caskeeper.errors import (
     PermissionDenied,
     RemoteUnavailable,
 )
+from worker.protocols import CHUNK_BYTES
 from worker.remote import Patience, RemotePool
 
 
@@ -141,17 +142,19 @@ def test_a_server_that_has_the_blob_may_say_so_early_and_is_sent_no_more(server,
 # Time.
 
 
-def test_a_stream_that_falls_silent_ends_and_is_not_waited_for_again(server, blobs):
+def test_a_stream_that_falls_silent_ends_and_is_not_waited_for_again(server, opened):
     server.stalls_after = 1_000_000
+    blobs = opened(server.url, HURRY._replace(silence_s=0.5)).blobs
     with pytest.raises(DeadlineExceeded, match="nothing came"):
         list(blobs.read_stream(Digest.of(LARGE)))
     assert server.count("Read") == 1
 
 
-def test_a_slow_reader_is_not_taken_for_a_silent_server(server, blobs):
+def test_a_slow_reader_is_not_taken_for_a_silent_server(server, opened):
+    blobs = opened(server.url, HURRY._replace(silence_s=1.0)).blobs
     pieces = blobs.read_stream(Digest.of(LARGE))
     received = [next(pieces)]
-    server.over.wait(HURRY.silence_s * 2)
+    server.over.wait(2.5)
     received.extend(pieces)
     assert b"".join(received) == LARGE
 
@@ -162,8 +165,9 @@ def test_a_slow_stream_that_moves_is_not_ended(server, opened):
     assert b"".join(blobs.read_stream(Digest.of(LARGE))) == LARGE
 
 
-def test_an_upload_nobody_takes_ends(server, blobs):
+def test_an_upload_nobody_takes_ends(server, opened):
     server.stalls_after = 0
+    blobs = opened(server.url, HURRY._replace(silence_s=0.5)).blobs
     content = LARGE * 8
     with pytest.raises(DeadlineExceeded, match="nothing was taken"):
         blobs.write_stream(Digest.of(content), [content])

@@ -4,6 +4,7 @@ import os
 import threading
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import pytest
@@ -17,6 +18,7 @@ from worker._protos import reference_storage_pb2 as reference
 from worker._protos import remote_execution_pb2 as reapi
 from worker.closure import WHOLE, Scope, walk
 from worker.protocols import quiet
+from worker.server.answers import answering
 from worker.server.app import serve
 from worker.store.closures import Closures
 from worker.store.measure import used_bytes
@@ -86,6 +88,15 @@ def refusal(call, *arguments, **options):
     with pytest.raises(grpc.RpcError) as refused:
         call(*arguments, **options)
     return refused.value.code()
+
+
+def settled(condition):
+    """Wait until it is so; what another thread does has no moment that could be named."""
+    for _ in range(2000):
+        if condition():
+            return
+        time.sleep(0.005)
+    assert condition()
 
 
 def tree(peer):
@@ -340,6 +351,40 @@ def test_an_upload_without_a_request_is_refused(peer):
     assert refusal(write, peer) is CODE.INVALID_ARGUMENT
 
 
+def test_an_upload_whose_client_goes_away_leaves_nothing_and_is_no_bug(peer, parts, caplog):
+    going = threading.Event()
+
+    def half():
+        yield stream.WriteRequest(resource_name=upload_name(Digest.of(b"0123456789")), data=b"01234")
+        going.wait()
+
+    call = peer.bytestream.Write.future(half())
+    staging = parts.volume.layout.staging
+    (folder,) = os.listdir(staging)
+    settled(lambda: len(os.listdir(f"{staging}/{folder}")) == 2)
+    call.cancel()
+    settled(lambda: os.listdir(f"{staging}/{folder}") == ["start"])
+    going.set()
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+def test_an_upload_under_a_fenced_operation_is_aborted_and_may_be_repeated(peer, parts):
+    data = b"0123456789"
+    digest, staging = Digest.of(data), parts.volume.layout.staging
+    whole = stream.WriteRequest(resource_name=upload_name(digest), data=data, finish_write=True)
+
+    def halves():
+        yield stream.WriteRequest(resource_name=upload_name(digest), data=data[:5])
+        (folder,) = os.listdir(staging)
+        settled(lambda: len(os.listdir(f"{staging}/{folder}")) == 2)
+        os.rename(f"{staging}/{folder}", f"{parts.volume.layout.root}/fenced")
+        yield stream.WriteRequest(write_offset=5, data=data[5:], finish_write=True)
+
+    assert refusal(peer.bytestream.Write, halves()) is CODE.ABORTED
+    assert not os.path.exists(object_path(parts, digest))
+    assert write(peer, whole) == len(data)
+
+
 def test_two_uploads_of_one_blob_at_once_both_succeed_and_leave_nothing_else(peer, parts):
     data = os.urandom(100_000)
     digest = Digest.of(data)
@@ -528,11 +573,7 @@ def test_what_is_uploaded_becomes_used_while_the_server_runs(tmp_path, valkey):
         with serving(parts) as peer:
             upload(peer, os.urandom(300_000))
             wanted = used_bytes(parts.volume)
-            for _ in range(1000):
-                if parts.coordination.usage.snapshot().used_bytes == wanted:
-                    break
-                time.sleep(0.01)
-            assert parts.coordination.usage.snapshot().used_bytes == wanted
+            settled(lambda: parts.coordination.usage.snapshot().used_bytes == wanted)
             assert os.listdir(parts.volume.layout.staging)
         assert parts.coordination.usage.snapshot()[:2] == (wanted, 0)
     finally:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Code = grpc.StatusCode
 
 HURRY = Patience(
-    probe_s=5.0, call_s=10.0, silence_s=0.5, first_delay_s=0.01, longest_delay_s=0.05, memory_s=30.0
+    probe_s=5.0, call_s=10.0, silence_s=8.0, first_delay_s=0.01, longest_delay_s=0.05, memory_s=30.0
 )
 SMALL = b"a small blob"
 LARGE = random.Random(7).randbytes(3 * CHUNK_BYTES + 12345)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import grpc
 
 from caskeeper.digest import Digest
-from caskeeper.errors import CaskeeperError, InvalidRequest, PermissionDenied, Transient
+from caskeeper.errors import Cancelled, CaskeeperError, InvalidRequest, PermissionDenied, Transient
 from worker import status
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def _end(context: grpc.ServicerContext, trouble: Exception) -> NoReturn:
         raise trouble  # it was ended by `refuse`: grpc's own way out of a handler
     if isinstance(trouble, CaskeeperError):
         code = code_for(trouble)
-        if isinstance(trouble, Transient):
+        if isinstance(trouble, Transient) and not isinstance(trouble, Cancelled):
             log.warning("call failed", extra={"code": code.name, "error": str(trouble)})
         context.abort(code, details_of(trouble))
     if isinstance(trouble, grpc.RpcError):

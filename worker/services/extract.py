@@ -90,7 +90,10 @@ class Extract:
         return real
 
     def _shared(self, operation: Operation, ref: Ref, record: RefRecord, context: Context) -> str:
-        """Built aside and renamed into place: nobody sees a half, and a fenced reader leaves none (AC-56)."""
+        """Built aside and renamed into place: nobody sees a half, and a fenced reader leaves none (AC-56).
+
+        One that was made when less of the artifact was here gains the folders that have come since.
+        """
         path = self._place(ref, record)
         if not os.path.isdir(path):
             staged = operation.staging.path()
@@ -98,6 +101,12 @@ class Extract:
                 record.root, staged, blobs=operation.blobs, context=context, scope=record.scope
             )
             self._move(operation, staged, path, copied_bytes=copied)
+        else:
+            scope, folders = record.scope, self._desk.objects.directory(record.root).directories
+            for name in [entry.name for entry in folders if entry.name not in scope.excluded]:
+                self._add_subdir(operation, path, record, name, context)
+            for subdir in scope.included:
+                self._add_subdir(operation, path, record, subdir, context)
         return path
 
     def _add_subdir(

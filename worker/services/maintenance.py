@@ -152,7 +152,6 @@ class Maintenance:
             if name in dying or (name not in known and not (spare_young and self._is_young(run, name))):
                 run.check()
                 self._fence(run, name)
-                dying.add(name)
         for operation_id in sorted(dying):
             run.converted_bytes += maintenance.drop_dead(run.holder, run.epoch, operation_id)
             run.reaped += 1

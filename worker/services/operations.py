@@ -178,14 +178,10 @@ class Operation:
 
     def _ask(self, size_bytes: int) -> bool:
         self.check()
-        limit_bytes = self._desk.space.limit_for(size_bytes)
-        if limit_bytes is None:
-            return False
 
         def ask() -> bool:
-            if not self.epoch:
-                self._register()
-            return self._desk.coordination.operations.reserve(
+            limit_bytes = self._desk.space.limit_for(size_bytes)
+            return limit_bytes is not None and self._desk.coordination.operations.reserve(
                 self.id, self.epoch, size_bytes, limit_bytes=limit_bytes
             )
 

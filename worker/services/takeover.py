@@ -87,7 +87,7 @@ class _Look:
         self._directory: Callable[[Digest], Directory] = lru_cache(_KEPT)(objects.directory)
 
     def at(self, entry: RefEntry) -> Closure | None:
-        """The closure of what is here, less the top-level folders that are not whole; None = not even that."""
+        """The closure of what is here, less top-level folders that are not whole. None = not even that."""
         if entry.record is None:
             return None
         root = entry.record.root

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from typing import TYPE_CHECKING
 
 from caskeeper.artifact import Ref
@@ -105,8 +106,11 @@ def delete_tree(volume: Volume, path: str) -> int:
 
 
 def unlink(volume: Volume, path: str) -> int:
-    """Unlink one file; its charged bytes when this was the last name of it, else 0."""
+    """Unlink one file; its charged bytes when this was the last name of it, else 0.
+
+    Symbolic links were never counted as used (``worker.store.measure``), so they give nothing back.
+    """
     gone = volume.unlink(path)
-    if gone is None or gone.st_nlink != 1:
+    if gone is None or gone.st_nlink != 1 or not stat.S_ISREG(gone.st_mode):
         return 0
     return volume.charge(gone.st_size)

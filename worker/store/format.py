@@ -211,7 +211,12 @@ def make_ballast(volume: Volume) -> bool:
     """Set some disk aside. False: it was there. NoSpace when the disk is full already."""
     if os.path.lexists(volume.layout.ballast):
         return False
-    volume.stage(volume.layout.ballast, bytes(BALLAST_BYTES))
+    try:
+        volume.stage(volume.layout.ballast, bytes(BALLAST_BYTES))
+    except VolumeFailed:
+        if os.path.lexists(volume.layout.ballast):
+            return False  # another process that starts at the same moment was first
+        raise
     return True
 
 

@@ -7,6 +7,7 @@ says. Promises nothing about the next moment: nothing here makes an object young
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING
 
@@ -91,10 +92,9 @@ class Objects:
         path = self._layout.object(digest.hash)
         fd = self._open(path)
         if fd is None:
-            self._put_back(digest.hash, path)
-            fd = self._open(path)
-            if fd is None:
-                raise BlobMissing(str(digest), path)
+            fd = self._out_of_trash(digest.hash, path)
+        if fd is None:
+            raise BlobMissing(str(digest), path)
         try:
             right = os.fstat(fd).st_size == digest.size_bytes
         except OSError as error:
@@ -171,21 +171,33 @@ class Objects:
         except OSError as error:
             raise failure(error, path) from error
 
-    def _put_back(self, hash_hex: str, place: str) -> None:
-        """Fetch an object out of the trash of a running or dead cleanup, if one has it."""
-        trashes = self._layout.trashes
+    def _out_of_trash(self, hash_hex: str, place: str) -> int | None:
+        """Fetch an object from the cleanup, running or dead, that has taken it, and open it at its place.
+
+        A cleanup that recovers another's folder renames it, and it may slip between two of our looks:
+        only when no folder came or went meanwhile was everything looked at.
+        """
+        before: list[str] | None = None
+        while (cleanups := self._cleanups()) != before:
+            for cleanup_id in cleanups:
+                self._put_back(cleanup_id, hash_hex, place)
+            fd = self._open(place)
+            if fd is not None:
+                return fd
+            before = cleanups
+        return None
+
+    def _put_back(self, cleanup_id: str, hash_hex: str, place: str) -> None:
+        taken = f"{self._layout.trash(cleanup_id)}/{OBJECT_IN_TRASH}{hash_hex}"
+        if os.path.lexists(taken):
+            # LeaseLost: the folder was moved between the two looks, and the next listing shows it
+            with contextlib.suppress(LeaseLost):
+                self.volume.put_back(taken, place)
+
+    def _cleanups(self) -> list[str]:
         try:
-            cleanups = os.listdir(trashes)
+            return sorted(os.listdir(self._layout.trashes))
         except FileNotFoundError:
-            return
+            return []
         except OSError as error:
-            raise failure(error, trashes) from error
-        for cleanup_id in cleanups:
-            taken = f"{trashes}/{cleanup_id}/{OBJECT_IN_TRASH}{hash_hex}"
-            if not os.path.lexists(taken):
-                continue
-            try:
-                if self.volume.put_back(taken, place):
-                    return
-            except LeaseLost:
-                continue  # the cleanup's folder was moved between the two looks
+            raise failure(error, self._layout.trashes) from error

@@ -184,7 +184,17 @@ def test_a_clean_stop_is_resumed_in_the_next_run_once(coordination, place):
     assert not coordination.resume(epoch="epoch-1", nonce="nonce")
 
 
-def test_a_damaged_state_is_not_resumed(coordination, place):
+def harm_structure(raw, prefix):
+    raw.delete(prefix + "claims")
+
+
+def harm_session(raw, prefix):
+    raw.srem(prefix + "session:build", "k1")
+
+
+@pytest.mark.parametrize("harm", [harm_structure, harm_session])
+def test_a_damaged_state_is_not_resumed(coordination, place, harm):
     coordination.clean_stop("nonce")
-    place.raw.srem(place.prefix + "session:build", "k1")
+    harm(place.raw, place.prefix)
     assert not coordination.resume(epoch="epoch-1", nonce="nonce")
+    assert coordination.state().lost

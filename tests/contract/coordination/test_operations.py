@@ -210,6 +210,15 @@ def test_a_hold_on_something_condemned_claims_nothing(place, member):
     assert coordination.operations.hold("op", epoch, refs=["p/e/k"], roots=["aa"])
 
 
+def test_nothing_is_held_while_the_state_is_not_ready(place):
+    coordination = place.create()
+    epoch = registered(coordination)
+    place.raw.hset(place.prefix + "state", "ready", "0")
+    with pytest.raises(StateLost, match="being recovered"):
+        coordination.operations.hold("op", epoch, refs=["p/e/k"], roots=["aa"])
+    assert coordination.operations.list()[0].claims == ()
+
+
 def test_a_reader_claims_no_condemned_root(place):
     coordination = place.create()
     epoch = registered(coordination)

@@ -1,7 +1,7 @@
 import os
 
 import pytest
-from harness.volumes import Dead, DyingVolume, bare_volume, new_volume
+from harness.volumes import Dead, DyingVolume, WatchedVolume, bare_volume, new_volume
 
 from caskeeper.errors import Busy, ConfigInvalid, VolumeFailed
 from caskeeper.layout import Layout
@@ -133,6 +133,13 @@ def test_ballast_is_made_and_dropped_once_and_is_not_counted(volume):
     assert used_bytes(volume) == 0
     assert drop_ballast(volume) is True
     assert drop_ballast(volume) is False
+
+
+def test_two_that_make_the_ballast_at_once_agree(tmp_path):
+    volume = bare_volume(tmp_path, WatchedVolume)
+    volume.before = lambda verb, *_: make_ballast(Volume(volume.layout)) if verb == "stage" else None
+    assert make_ballast(volume) is False
+    assert os.stat(volume.layout.ballast).st_size == BALLAST_BYTES
 
 
 def create(volume):

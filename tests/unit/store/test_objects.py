@@ -129,6 +129,25 @@ def test_a_reader_that_meets_the_object_in_the_trash_takes_the_one_written_anew(
     assert os.path.exists(f"{trash}/{OBJECT_IN_TRASH}{DIGEST.hash}")
 
 
+def test_a_trash_folder_that_is_renamed_between_two_looks_is_looked_into(tmp_path):
+    """A cleanup that recovers another's folder moves it first (safety.md section 5, step 2)."""
+    volume = bare_volume(tmp_path)
+    blobs_of(begin(volume)).add(CONTENT)
+    trash = volume.layout.trash("dead")
+    volume.make_folder(trash)
+    volume.take(volume.layout.object(DIGEST.hash), f"{trash}/{OBJECT_IN_TRASH}{DIGEST.hash}")
+    moved = []
+
+    class Unlucky(Objects):
+        def _put_back(self, cleanup_id, hash_hex, place):
+            if not moved:
+                moved.append(volume.move_folder(trash, volume.layout.trash("recovers-dead")))
+            super()._put_back(cleanup_id, hash_hex, place)
+
+    assert Unlucky(volume).read(DIGEST) == CONTENT
+    assert moved
+
+
 def test_what_is_unlinked_while_a_reader_looks_is_a_miss(tmp_path):
     volume = bare_volume(tmp_path, WatchedVolume)
     trash = volume.layout.trash("me")

@@ -1,8 +1,8 @@
 import errno
 import os
 import resource
+import shutil
 import stat
-import threading
 
 import pytest
 from harness.volumes import Dead, DyingVolume, WatchedVolume, bare_volume, begin, fence
@@ -160,26 +160,22 @@ def test_a_missing_folder_of_the_target_is_made(volume):
     assert volume.publish(staging.stage(b"x"), f"{volume.layout.refs}/q/e/k") is True
 
 
-def test_publishing_goes_on_while_others_prune_the_folder_of_the_target(volume):
-    """D-32: folders of refs come and go; neither side may fail."""
-    staging = begin(volume)
-    element = f"{volume.layout.refs}/project/element"
-    stop = threading.Event()
+@pytest.mark.parametrize("moment", ["make_folder", "replace"])
+def test_publishing_goes_on_when_others_prune_the_folder_of_the_target(tmp_path, moment):
+    """D-32: folders of refs come and go, here between making the upper and the lower one, or both and us."""
+    pruned = []
 
-    def prune():
-        while not stop.is_set():
-            volume.remove_folder(element)
-            volume.remove_folder(os.path.dirname(element))
+    def prune(verb, *_):
+        project = f"{volume.layout.refs}/project"
+        if verb == moment and len(pruned) < 3 and os.path.isdir(project):
+            shutil.rmtree(project)
+            pruned.append(verb)
 
-    pruner = threading.Thread(target=prune)
-    pruner.start()
-    try:
-        for number in range(200):
-            volume.replace(staging.stage(b"x"), f"{element}/{number}")
-            assert volume.unlink(f"{element}/{number}") is not None
-    finally:
-        stop.set()
-        pruner.join()
+    volume = bare_volume(tmp_path, WatchedVolume, before=prune)
+    target = f"{volume.layout.refs}/project/element/key"
+    volume.replace(begin(volume).stage(b"x"), target)
+    assert os.path.exists(target)
+    assert len(pruned) == 3
 
 
 # -- links, taking, unlinking ------------------------------------------------------------------------------

@@ -1,0 +1,95 @@
+"""contains, list, show: looking needs no worker, and promises nothing about later."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from tasks.cli import wording
+from tasks.cli.lazy import command
+
+if TYPE_CHECKING:
+    from tasks.cli.invocation import Invocation
+    from worker.services.listing import ListedRef, ShownRef
+
+#: The exit code of ArtifactNotFound, which is an answer here and no failure.
+NOT_HERE = 11
+
+
+@command("contains")
+@click.argument("refs", metavar="REF...", nargs=-1, required=True)
+@click.option("--subdir", metavar="D", help="Whether this folder of the artifacts is here.")
+@click.pass_obj
+def contains(invocation: Invocation, *, refs: tuple[str, ...], subdir: str | None) -> int:
+    """Exit 0 when every REF is here, 11 when one is not. A promise is what `hold` gives."""
+    here = {ref: invocation.client.contains(ref, subdir=subdir) for ref in refs}
+    invocation.tell(
+        {"results": [{"ref": ref, "here": found} for ref, found in here.items()]},
+        "\n".join(f"{ref}: {'here' if found else 'not here'}" for ref, found in here.items()),
+    )
+    return 0 if all(here.values()) else NOT_HERE
+
+
+@command("list")
+@click.argument("pattern", metavar="[GLOB]", default="*")
+@click.option(
+    "--sort",
+    type=click.Choice(["lru", "name", "size"]),
+    default="lru",
+    show_default=True,
+    help="Least recently used first, by name, or largest first.",
+)
+@click.pass_obj
+def list_refs(invocation: Invocation, *, pattern: str, sort: str) -> None:
+    """The refs that are here and match GLOB (* also matches /): last use, size, ref."""
+    lines = invocation.look().listing.list(pattern, sort=sort, sizes=True)
+    if invocation.json:
+        invocation.emit({"artifacts": [line.to_json() for line in lines]})
+        return
+    for line in lines:
+        invocation.data(_row(line))
+
+
+def _row(line: ListedRef) -> str:
+    size = "?" if line.size_bytes is None else wording.size(line.size_bytes)
+    remarks = ""
+    if line.damaged:
+        remarks = "  damaged: remove it, or pull it again with --refresh"
+    elif line.excluded:
+        remarks = f"  without {', '.join(line.excluded)}"
+    return f"{wording.moment(line.used_ms):>16}  {size:>7}  {line.ref}{remarks}"
+
+
+@command("show")
+@click.argument("ref", metavar="REF")
+@click.pass_obj
+def show(invocation: Invocation, *, ref: str) -> None:
+    """Everything known of one ref."""
+    from caskeeper.artifact import Ref
+
+    parsed = Ref.parse(ref)
+    found = invocation.look().listing.show(parsed)
+    invocation.emit(found.to_json(), "\n".join(f"{name:<10} {text}" for name, text in _facts(found)))
+
+
+def _facts(found: ShownRef) -> list[tuple[str, str]]:
+    facts = [("ref", found.ref), ("kind", found.kind)]
+    facts += [("root", root) for root in found.roots]
+    if found.size_bytes is not None and found.objects is not None:
+        objects = wording.count(found.objects, "object")
+        facts.append(("content", f"{wording.size(found.size_bytes)}, {objects}"))
+    if not found.complete:
+        facts.append(("content", "a part is gone: pull it again with --refresh"))
+    if found.excluded:
+        facts.append(("without", ", ".join(found.excluded)))
+    if found.included:
+        facts.append(("but with", ", ".join(found.included)))
+    facts += [
+        ("origin", found.origin or "-"),
+        ("created", wording.moment(found.created_ms)),
+        ("used", wording.moment(found.used_ms)),
+    ]
+    facts += [("label", f"{name}={value}") for name, value in found.labels.items()]
+    facts += [("protected", f"by {who}") for who in found.protected_by] or [("protected", "no")]
+    return facts

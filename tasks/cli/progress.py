@@ -1,0 +1,205 @@
+"""How far jobs are, on stderr: live bars on a terminal, a line every few seconds otherwise.
+
+Short jobs show nothing: a view is made when the first of them has taken longer than a moment. A job that
+stands still is shown as such.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from caskeeper.contract import Progress
+from tasks.cli import wording
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rich.progress import TaskID
+
+#: Nothing is shown before a job has taken so long.
+MOMENT_S = 0.4
+#: Between two lines about one job.
+LINE_S = 3.0
+#: A job whose numbers have not changed for so long is said to stand still.
+STILL_S = 10.0
+#: The rate is the mean over so long.
+_WINDOW_S = 10.0
+#: More bars than this do not fit on a screen; the rest is counted below them.
+_BARS = 16
+
+
+@dataclass
+class Followed:
+    """One job as it was last seen, and how fast it has been of late."""
+
+    label: str
+    progress: Progress = field(default_factory=Progress)
+    changed: float = 0.0
+    samples: list[tuple[float, int]] = field(default_factory=list)
+
+    def see(self, progress: Progress, now: float) -> None:
+        """Take in a new state."""
+        if progress == self.progress:
+            return
+        if progress.done_bytes < self.progress.done_bytes:
+            self.samples.clear()  # it began anew, or with the next remote
+        self.progress, self.changed = progress, now
+        self.samples.append((now, progress.done_bytes))
+        while len(self.samples) > 2 and self.samples[0][0] < now - _WINDOW_S:
+            self.samples.pop(0)
+
+    def rate(self, now: float) -> float:
+        """Bytes a second over the last while."""
+        if not self.samples:
+            return 0.0
+        began, first = self.samples[0]
+        return (self.progress.done_bytes - first) / max(now - began, 0.001)
+
+    def sentence(self, now: float) -> str:
+        """``pull demo/app/k1: 45% of 27.0M, 5.1M/s, 3 s left``."""
+        seen, parts = self.progress, []
+        rate = self.rate(now)
+        if seen.total_bytes:
+            share = 100 * seen.done_bytes // seen.total_bytes
+            parts.append(f"{share}% of {wording.size(seen.total_bytes)}")
+        elif seen.total_objects:
+            parts.append(f"{seen.done_objects:,} of {seen.total_objects:,}")
+        elif seen.done_objects:
+            parts.append(f"{seen.done_objects:,} files, {wording.size(seen.done_bytes)}")
+        else:
+            parts.append(seen.phase or "queued")
+        if rate > 0:
+            parts.append(f"{wording.size(rate)}/s")
+            if seen.total_bytes:
+                parts.append(f"{wording.duration((seen.total_bytes - seen.done_bytes) / rate)} left")
+        if now - self.changed > STILL_S:
+            parts.append(f"no progress for {wording.duration(now - self.changed)}")
+        return f"{self.label}: {', '.join(parts)}"
+
+
+class View(Protocol):
+    """What shows jobs while they run. Called from one thread only."""
+
+    def show(self, running: list[Followed], *, waiting: int) -> None:
+        """These run now, and so many are not looked at yet."""
+
+    def close(self) -> None:
+        """The last one has ended."""
+
+
+class Nothing:
+    """No view."""
+
+    def show(self, running: list[Followed], *, waiting: int) -> None:
+        """Shows nothing."""
+
+    def close(self) -> None:
+        """Nothing to end."""
+
+
+class Lines:
+    """A line for each running job every few seconds, for logs and CI."""
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self._write = write
+        self._next = time.monotonic() + LINE_S
+
+    def show(self, running: list[Followed], *, waiting: int) -> None:
+        now = time.monotonic()
+        if now < self._next:
+            return
+        self._next = now + LINE_S
+        for job in running[:_BARS]:
+            self._write(job.sentence(now))
+        rest = len(running) - _BARS + waiting if len(running) > _BARS else waiting
+        if rest > 0:
+            self._write(f"and {wording.count(rest, 'job')} more")
+
+    def close(self) -> None:
+        """Lines stay."""
+
+
+class Bars:
+    """Live bars with bytes, rate and time left."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            TextColumn,
+            TimeRemainingColumn,
+            TransferSpeedColumn,
+        )
+        from rich.progress import Progress as RichProgress
+
+        self._bars = RichProgress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            DownloadColumn(binary_units=True),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[remark]}", markup=False),
+            console=Console(stderr=True),
+            transient=True,
+            refresh_per_second=8,
+        )
+        self._tasks: dict[str, TaskID] = {}
+        self._bars.start()
+
+    def show(self, running: list[Followed], *, waiting: int) -> None:
+        now = time.monotonic()
+        shown = {job.label: job for job in running[:_BARS]}
+        for label in list(self._tasks):
+            if label not in shown:
+                self._bars.remove_task(self._tasks.pop(label))
+        for label, job in shown.items():
+            if label not in self._tasks:
+                self._tasks[label] = self._bars.add_task(label, total=None, remark="")
+            seen = job.progress
+            still = now - job.changed > STILL_S
+            remark = f"still since {wording.duration(now - job.changed)}" if still else ""
+            if not (seen.total_bytes or seen.done_bytes):
+                remark = remark or seen.phase
+            self._bars.update(
+                self._tasks[label],
+                completed=seen.done_bytes,
+                total=seen.total_bytes or None,
+                remark=remark,
+            )
+
+    def close(self) -> None:
+        self._bars.stop()
+
+
+class LateView:
+    """Makes the view when the first job has taken longer than a moment, and not before."""
+
+    def __init__(self, make: Callable[[], View]) -> None:
+        self._make = make
+        self._began = time.monotonic()
+        self._view: View | None = None
+
+    def show(self, running: list[Followed], *, waiting: int) -> None:
+        if self._view is None:
+            if time.monotonic() - self._began < MOMENT_S:
+                return
+            self._view = self._make()
+        self._view.show(running, waiting=waiting)
+
+    def close(self) -> None:
+        if self._view is not None:
+            self._view.close()
+
+
+def view(write: Callable[[str], None], *, wanted: bool) -> View:
+    """The view for this stderr."""
+    if not wanted:
+        return Nothing()
+    if sys.stderr.isatty() and os.environ.get("TERM") not in {None, "", "dumb"}:
+        return LateView(Bars)
+    return Lines(write)

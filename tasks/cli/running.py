@@ -1,0 +1,112 @@
+"""worker, server, beat, flower: the long-running parts. A signal is their normal end: exit 0."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from typing import TYPE_CHECKING
+
+import click
+
+from caskeeper.contract import LANES
+from tasks.cli.lazy import command
+
+if TYPE_CHECKING:
+    from tasks.cli.invocation import Invocation
+
+#: How long running calls may take after a server was told to end.
+_GRACE_S = 10.0
+
+
+@command("worker")
+@click.option(
+    "--lane",
+    "lanes",
+    multiple=True,
+    type=click.Choice(LANES),
+    help="Serve only this lane; repeats. Default: all, in this order.",
+)
+@click.option(
+    "--concurrency",
+    type=click.IntRange(min=1),
+    default=2,
+    show_default=True,
+    metavar="N",
+    help="Jobs at the same time, each in a process of its own.",
+)
+@click.pass_obj
+def worker(invocation: Invocation, *, lanes: tuple[str, ...], concurrency: int) -> int:
+    """Serve the queue until SIGTERM or Ctrl-C; what is not finished then goes to another worker."""
+    from tasks.app import run_worker
+
+    redis_url = invocation.client.redis_url
+    return run_worker(invocation.settings, redis_url, lanes=lanes or LANES, concurrency=concurrency)
+
+
+@command("server")
+@click.option("--listen", required=True, metavar="HOST:PORT", help="Port 0 takes any free one.")
+@click.option("--read-only", is_flag=True, help="Refuse every write.")
+@click.pass_obj
+def server(invocation: Invocation, *, listen: str, read_only: bool) -> None:
+    """Serve the volume over gRPC until SIGTERM or Ctrl-C; running calls get time to end."""
+    stop = stop_by_signal()
+    from tasks.process import tune_memory
+    from worker.server.app import serve
+    from worker.telemetry.log import configure
+
+    configure(invocation.settings.log.level, invocation.settings.log.format)
+    tune_memory()
+    running = serve(invocation.services, listen=listen, read_only=read_only)
+    try:
+        mode = "read-only" if read_only else "read-write"
+        invocation.tell(
+            {"event": "listening", "address": running.address, "read_only": read_only},
+            f"listening on {running.address} ({mode})",
+        )
+        stop.wait()
+    finally:
+        running.stop(_GRACE_S)
+
+
+@command("beat")
+@click.pass_obj
+def beat(invocation: Invocation) -> int:
+    """Put the periodic upkeep into the queue until SIGTERM or Ctrl-C. One per fleet."""
+    from tasks.app import run_beat
+
+    return run_beat(invocation.settings, invocation.client.redis_url)
+
+
+@command("flower")
+@click.option(
+    "--listen", default="127.0.0.1:5555", show_default=True, metavar="HOST:PORT", help="Where to answer."
+)
+@click.pass_obj
+def flower(invocation: Invocation, *, listen: str) -> int:
+    """The window on the queue, in a browser, until SIGTERM or Ctrl-C.
+
+    It can stop workers: beyond loopback it needs CASKEEPER_FLOWER_AUTH=USER:PASSWORD.
+    """
+    address, port = parse_listen(listen)
+    from tasks.app import run_flower
+
+    if os.environ.get("CASKEEPER_FLOWER_AUTH"):
+        os.environ["FLOWER_BASIC_AUTH"] = os.environ["CASKEEPER_FLOWER_AUTH"]
+    return run_flower(invocation.settings, invocation.client.redis_url, address=address, port=port)
+
+
+def parse_listen(text: str) -> tuple[str, int]:
+    """HOST:PORT. Raises click's usage error."""
+    host, colon, port = text.rpartition(":")
+    if not (host and colon and port.isascii() and port.isdigit() and int(port) <= 65535):
+        raise click.BadParameter(f"{text!r} is no HOST:PORT", param_hint="--listen")
+    return host, int(port)
+
+
+def stop_by_signal() -> threading.Event:
+    """An event that SIGTERM and SIGINT set, from now on."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    return stop

@@ -1,0 +1,92 @@
+"""cleanup, compute-size."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import click
+
+from caskeeper.config.quota import percentage
+from caskeeper.config.sizes import parse_size
+from caskeeper.errors import InvalidRequest
+from tasks.cli import wording
+from tasks.cli.lazy import command
+from tasks.cli.waiting import Sent, queueing, waited
+
+if TYPE_CHECKING:
+    from caskeeper.contract import CleanupResult
+    from tasks.cli.invocation import Invocation
+
+_ACTIONS = {
+    "evict": "evicted",
+    "protected": "required or in use",
+    "young": "too young to go",
+    "kept": "kept",
+}
+
+
+@command("cleanup")
+@click.option(
+    "--to",
+    "target",
+    metavar="SIZE|N%",
+    help="Until so much is left: a size, or a share of the quota. Default: the low watermark.",
+)
+@click.option("--dry-run", is_flag=True, help="Only print the plan.")
+@queueing
+@click.pass_obj
+def cleanup(
+    invocation: Invocation, *, target: str | None, dry_run: bool, detach: bool, timeout_s: float | None
+) -> None:
+    """Evict what was not used for longest, until the target is reached."""
+    target_bytes = None if target is None else _target(invocation, target)
+    sent = Sent("", invocation.client.cleanup(target_bytes=target_bytes, dry_run=dry_run))
+    result = waited(invocation, sent, verb="cleanup", detach=detach, timeout_s=timeout_s)
+    if result is None:
+        return
+    if not invocation.json and (dry_run or invocation.verbose):
+        _print_plan(invocation, result)
+    invocation.tell(sent.document(), _summary(result))
+
+
+@command("compute-size")
+@queueing
+@click.pass_obj
+def compute_size(invocation: Invocation, *, detach: bool, timeout_s: float | None) -> None:
+    """Recount the volume, and set the estimate to the truth."""
+    sent = Sent("", invocation.client.compute_size())
+    result = waited(invocation, sent, verb="compute-size", detach=detach, timeout_s=timeout_s)
+    if result is not None:
+        estimate = wording.size(result.estimate_bytes)
+        invocation.tell(
+            sent.document(), f"{wording.size(result.used_bytes)} used; the estimate was {estimate}"
+        )
+
+
+def _target(invocation: Invocation, text: str) -> int:
+    """Bytes of ``--to``. A share is one of the quota as it is now."""
+    share = percentage(text)
+    if share is None:
+        return parse_size(text, "--to", error=InvalidRequest)
+    return invocation.look().status().quota_bytes * share[0] // share[1]
+
+
+def _print_plan(invocation: Invocation, result: CleanupResult) -> None:
+    for group in result.groups:
+        size = wording.size(group.frees_bytes) if group.action == "evict" else "-"
+        reason = f"  ({group.reason})" if group.reason else ""
+        invocation.data(f"{group.action:<9}  {size:>7}  {' '.join(group.refs) or group.root}{reason}")
+
+
+def _summary(result: CleanupResult) -> str:
+    groups = Counter(group.action for group in result.groups)
+    told = ", ".join(f"{groups[action]} {words}" for action, words in _ACTIONS.items() if groups[action])
+    before, after = wording.size(result.used_before_bytes), wording.size(result.used_after_bytes)
+    if result.dry_run:
+        frees = sum(group.frees_bytes for group in result.groups if group.action == "evict")
+        target = wording.size(result.target_bytes)
+        sentence = f"{before} used, target {target}: would free {wording.size(frees)}"
+    else:
+        sentence = f"{wording.size(result.freed_bytes)} freed: {before} used before, {after} now"
+    return f"{sentence}; artifacts: {told or 'none'}"

@@ -1,0 +1,199 @@
+"""Jobs that are sent together and waited for together: --detach, --timeout, progress, Ctrl-C."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import click
+
+from caskeeper.contract import Message, Progress
+from caskeeper.errors import CaskeeperError
+from tasks.cli.progress import Followed, view
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from caskeeper.job import Job
+    from tasks.cli.invocation import Invocation
+
+R = TypeVar("R", bound=Message)
+C = TypeVar("C", bound="Callable[..., Any]")
+
+#: So many jobs are looked at at once; workers take them in their order, so nothing is missed.
+WATCHERS = 16
+_TICK_S = 0.1
+
+
+def queueing(function: C) -> C:
+    """Decorator: --detach and --timeout, as the arguments ``detach`` and ``timeout_s``."""
+    for option in (
+        click.option(
+            "--timeout",
+            "timeout_s",
+            type=click.FloatRange(min=0, min_open=True),
+            metavar="S",
+            help="Wait no longer than this (exit 21); the job goes on.",
+        ),
+        click.option("--detach", is_flag=True, help="Print the job id, do not wait."),
+    ):
+        function = option(function)
+    return function
+
+
+@dataclass
+class Sent(Generic[R]):
+    """One job of this call: what it is about, and in the end its result or its error."""
+
+    name: str
+    job: Job[R]
+    result: R | None = None
+    error: CaskeeperError | None = None
+    bug: BaseException | None = field(default=None, repr=False)
+
+    def document(self, **about: object) -> dict[str, Any]:
+        """As one JSON object."""
+        outcome = self.result.to_json() if self.result is not None else {}
+        if self.error is not None:
+            outcome = {"error": self.error.to_json()}
+        return {**about, "job": self.job.id, **outcome}
+
+
+class Deadline:
+    """--timeout: one for the whole call, however many jobs it needs."""
+
+    def __init__(self, timeout_s: float | None) -> None:
+        self._timeout_s = timeout_s
+        self._end = None if timeout_s is None else time.monotonic() + timeout_s
+
+    def left_s(self) -> float | None:
+        """Seconds; None = for ever."""
+        return None if self._end is None else max(0.0, self._end - time.monotonic())
+
+
+def print_ids(invocation: Invocation, sent: Sequence[Sent[Any]]) -> None:
+    """--detach: the job ids, instead of waiting."""
+    invocation.emit(
+        {"jobs": [{"subject": one.name, "job": one.job.id} for one in sent]},
+        "\n".join(one.job.id for one in sent),
+    )
+
+
+def wait(invocation: Invocation, sent: Sequence[Sent[R]], *, verb: str, deadline: Deadline) -> None:
+    """Until every job has ended: its ``result`` or ``error`` is set then.
+
+    Raises KeyboardInterrupt with a line that names the jobs which go on.
+    """
+    watch = _Watch(sent, deadline)
+    shown = {one.job.id: Followed(f"{verb} {one.name}", changed=time.monotonic()) for one in sent}
+    display = view(invocation.complain, wanted=invocation.progress and not invocation.quiet)
+    try:
+        watch.start()
+        while not watch.over:
+            for job_id, progress in watch.news():
+                shown[job_id].see(progress, time.monotonic())
+            running = [shown[one.job.id] for one in watch.running]
+            display.show(running, waiting=watch.waiting)
+    except KeyboardInterrupt:
+        display.close()
+        left = [one.job.id for one in sent if one.result is None and one.error is None]
+        if left:
+            invocation.note(f"no longer waiting; in the queue: {' '.join(left)}")
+        raise
+    finally:
+        display.close()
+    for one in sent:
+        if one.bug is not None:
+            raise one.bug
+
+
+def waited(
+    invocation: Invocation, sent: Sent[R], *, verb: str, detach: bool, timeout_s: float | None
+) -> R | None:
+    """The result of a single job; None when its id was printed instead. Raises its error."""
+    if detach:
+        print_ids(invocation, [sent])
+        return None
+    wait(invocation, [sent], verb=verb, deadline=Deadline(timeout_s))
+    return outcome_of(sent)
+
+
+class _Watch:
+    """Threads that follow jobs. They are daemons: an interrupted call does not wait for them."""
+
+    def __init__(self, sent: Sequence[Sent[Any]], deadline: Deadline) -> None:
+        self._todo = list(reversed(sent))
+        self._deadline = deadline
+        self._guard = threading.Lock()
+        self._news: SimpleQueue[tuple[str, Progress] | None] = SimpleQueue()
+        self.running: list[Sent[Any]] = []
+        self._left = len(sent)
+
+    @property
+    def over(self) -> bool:
+        """Every job has ended, one way or the other."""
+        return self._left == 0
+
+    @property
+    def waiting(self) -> int:
+        """Jobs that nobody looks at yet."""
+        return len(self._todo)
+
+    def start(self) -> None:
+        for number in range(min(WATCHERS, len(self._todo))):
+            threading.Thread(target=self._work, name=f"watcher {number}", daemon=True).start()
+
+    def news(self) -> Iterable[tuple[str, Progress]]:
+        """What has changed; waits a moment for the first."""
+        found = []
+        try:
+            found.append(self._news.get(timeout=_TICK_S))
+            while True:
+                found.append(self._news.get_nowait())
+        except Empty:
+            pass
+        return [one for one in found if one is not None]
+
+    def _work(self) -> None:
+        while True:
+            with self._guard:
+                if not self._todo:
+                    return
+                one = self._todo.pop()
+                self.running.append(one)
+            try:
+                self._follow(one)
+            finally:
+                with self._guard:
+                    self.running.remove(one)
+                    self._left -= 1
+                self._news.put(None)
+
+    def _follow(self, one: Sent[Any]) -> None:
+        try:
+            for progress in one.job.follow(timeout_s=self._deadline.left_s()):
+                self._news.put((one.job.id, progress))
+            one.result = one.job.result()
+        except CaskeeperError as error:
+            one.error = error
+        except Exception as bug:  # noqa: BLE001 -- raised again by the thread that waits
+            one.bug = bug
+
+
+def exit_code(sent: Iterable[Sent[Any]]) -> int:
+    """0, or the code of the failure that decides about the call as a whole.
+
+    A bug first, then what fails the same way again, then what may succeed later: that is their order.
+    """
+    return min((one.error.exit_code for one in sent if one.error is not None), default=0)
+
+
+def outcome_of(one: Sent[R]) -> R:
+    """The result of a single job. Raises its error."""
+    if one.error is not None:
+        raise one.error
+    assert one.result is not None
+    return one.result

@@ -1,0 +1,420 @@
+from __future__ import annotations
+
+import os
+
+import pytest
+from harness.services import fake_services, make_tree, picture
+
+from caskeeper.artifact import Ref
+from caskeeper.contract import (
+    CommitRequest,
+    ComputeSizeRequest,
+    ExtractRequest,
+    PullRequest,
+    PullResult,
+    PushRequest,
+)
+from caskeeper.digest import Digest
+from caskeeper.errors import (
+    ArtifactNotFound,
+    ConfigInvalid,
+    DigestMismatch,
+    InvalidRequest,
+    NoSpace,
+    PermissionDenied,
+    RemoteUnavailable,
+)
+from worker.directory import Directory, DirectoryEntry, FileEntry, serialise
+from worker.protocols import Context, Published, quiet
+
+K1 = "demo/hello/k1"
+REF = Ref.parse(K1)
+A, B = "http://a", "http://b"
+OLD = 1_000_000_000
+
+
+@pytest.fixture
+def source(tmp_path):
+    return make_tree(tmp_path / "src")
+
+
+@pytest.fixture
+def publisher(tmp_path, source):
+    folder = tmp_path / "publisher"
+    folder.mkdir()
+    made = fake_services(folder, urls=[A, B])
+    made.run(CommitRequest(path=_moved(source, folder), refs=(K1,)), quiet())
+    made.run(PushRequest(refs=(K1,)), quiet())
+    yield made
+    made.close()
+
+
+def _moved(source, folder):
+    os.symlink(source, folder / "src")
+    return str(folder / "src") if False else _copy(source, folder / "copy")
+
+
+def _copy(source, target):
+    import shutil
+
+    shutil.copytree(source, target, symlinks=True)
+    return str(target)
+
+
+@pytest.fixture
+def services(tmp_path, publisher):
+    folder = tmp_path / "here"
+    folder.mkdir()
+    made = fake_services(folder, urls=[A, B])
+    made.remotes.remotes = dict(publisher.remotes.remotes)
+    yield made
+    made.close()
+
+
+def pull(services, ref=K1, **arguments):
+    return services.run(PullRequest(ref=ref, **arguments), quiet())
+
+
+def extracted(services, **arguments):
+    return picture(services.run(ExtractRequest(ref=K1, **arguments), quiet()).path)
+
+
+def assert_account_is_exact(services):
+    usage = services.coordination.usage.snapshot()
+    assert usage.reserved_bytes == 0
+    assert services.run(ComputeSizeRequest(), quiet()).used_bytes == usage.used_bytes
+    assert not os.listdir(services.layout.staging)
+
+
+def test_a_pulled_artifact_is_what_was_committed(services, source):
+    result = pull(services)
+    assert (result.pulled, result.cached, result.remote) == (True, False, A)
+    assert result.blobs > 10
+    assert result.bytes > 0
+    assert extracted(services) == picture(source)
+    assert services.listing.show(REF).origin == A
+    assert_account_is_exact(services)
+
+
+def test_a_second_pull_asks_nobody_and_makes_everything_young(services):
+    pull(services)
+    path = services.layout.object(Digest.of(b"deep code").hash)
+    os.utime(path, ns=(OLD, os.stat(path).st_mtime_ns))
+    services.remotes.asked.clear()
+    assert pull(services) == PullResult(pulled=False, cached=True)
+    assert services.remotes.asked == []
+    assert os.stat(path).st_atime_ns > OLD
+
+
+def test_refresh_asks_all_the_same(services):
+    pull(services)
+    result = pull(services, refresh=True)
+    assert (result.pulled, result.cached, result.blobs) == (True, False, 0)
+
+
+def test_refresh_takes_over_what_the_remote_names_now(services, publisher, tmp_path):
+    pull(services)
+    other = tmp_path / "publisher" / "other"
+    other.mkdir()
+    (other / "new").write_bytes(b"new content")
+    publisher.run(CommitRequest(path=str(other), refs=(K1,)), quiet())
+    publisher.run(PushRequest(refs=(K1,)), quiet())
+    assert pull(services).cached
+    result = pull(services, refresh=True)
+    assert (result.pulled, result.blobs) == (True, 2)
+    assert extracted(services) == {"new": ("file", b"new content", False)}
+
+
+def test_refresh_of_what_nobody_has_says_that_it_is_here(services):
+    pull(services)
+    for remote in services.remotes.remotes.values():
+        remote.index.refs.clear()
+    assert pull(services, refresh=True) == PullResult(pulled=False, cached=True)
+
+
+def test_nobody_has_it_is_no_error(services):
+    assert pull(services, "demo/hello/other") == PullResult(pulled=False, cached=False)
+    assert services.remotes.asked == [A, B]
+    assert not services.listing.list()
+
+
+def test_the_first_remote_that_has_it_wins_and_no_further_one_is_asked(services):
+    services.remotes.remotes[A].index.refs.clear()
+    assert pull(services).remote == B
+    assert services.remotes.asked == [A, B]
+    services.remotes.asked.clear()
+    services.remotes.remotes[A].index.refs[REF] = services.remotes.remotes[B].index.refs[REF]
+    pull(services, refresh=True)
+    assert services.remotes.asked == [A]
+
+
+def test_a_blob_that_expired_there_is_a_miss_and_the_next_remote_is_asked(services, source):
+    """AC-71: no error, and what has come already is used."""
+    del services.remotes.remotes[A].blobs.data[Digest.of(b"deep code").hash]
+    assert pull(services).remote == B
+    assert extracted(services) == picture(source)
+
+
+def test_a_blob_that_no_remote_has_leaves_no_ref(services):
+    for remote in services.remotes.remotes.values():
+        remote.blobs.data.pop(Digest.of(b"deep code").hash, None)
+    assert pull(services) == PullResult(pulled=False, cached=False)
+    assert not services.listing.contains(REF)
+    assert_account_is_exact(services)
+
+
+def test_a_failed_remote_is_remembered_and_the_next_one_asked(services, source):
+    """D-17."""
+    services.remotes.remotes[A].index.failure = RemoteUnavailable("away", A)
+    assert pull(services).remote == B
+    assert extracted(services) == picture(source)
+
+
+def test_a_lying_remote_is_remembered_and_the_next_one_asked(services, source):
+    """D-21."""
+    services.remotes.remotes[A].blobs.data[Digest.of(b"deep code").hash] = b"shall code"
+    assert pull(services).remote == B
+    assert extracted(services) == picture(source)
+
+
+def test_failures_count_only_when_nobody_had_it_and_a_transient_one_decides(services):
+    a, b = services.remotes.remotes[A], services.remotes.remotes[B]
+    a.index.failure = PermissionDenied("not you", A)
+    b.index.refs.clear()
+    with pytest.raises(PermissionDenied, match=A):
+        pull(services)
+    b.index.failure = RemoteUnavailable("away", B)
+    with pytest.raises(RemoteUnavailable) as both:
+        pull(services)
+    assert "not you" in str(both.value)
+    assert "away" in str(both.value)
+
+
+def test_a_remote_that_cannot_be_opened_counts_as_failed(services):
+    services.remotes.remotes.clear()
+    with pytest.raises(RemoteUnavailable):
+        pull(services)
+
+
+def test_a_store_that_is_full_is_not_the_remotes_failure(services):
+    """I10: the next remote would not help, and nobody shall believe in a miss."""
+
+    def full(size_bytes):
+        raise NoSpace("the disk is full")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("worker.services.operations.Operation.reserve", lambda _self, size: full(size))
+        with pytest.raises(NoSpace):
+            pull(services)
+    assert services.remotes.asked == [A]
+    assert_account_is_exact(services)
+
+
+def test_without_a_remote_the_way_out_is_named(tmp_path):
+    lonely = fake_services(tmp_path)
+    with pytest.raises(ConfigInvalid, match="artifacts"):
+        pull(lonely)
+    lonely.close()
+
+
+def test_remotes_can_be_named_in_the_request(services):
+    assert pull(services, remotes=(B,)).remote == B
+
+
+def test_a_remote_that_names_another_size_for_a_known_hash_is_refused(services):
+    root = services.remotes.remotes[A].index.refs[REF].root
+    pull(services)
+    lie = Published((Digest(root.hash, root.size_bytes + 1),))
+    for remote in services.remotes.remotes.values():
+        remote.index.refs[Ref.parse("demo/hello/lie")] = lie
+    with pytest.raises(DigestMismatch):
+        pull(services, "demo/hello/lie")
+    assert not services.listing.contains(Ref.parse("demo/hello/lie"))
+
+
+def test_a_tree_with_a_name_that_leaves_it_is_refused(services):
+    blobs = services.remotes.remotes[A].blobs
+    evil = blobs.add(serialise(Directory((FileEntry("../../evil", blobs.add(b"x")),))))
+    services.remotes.remotes[A].index.refs[Ref.parse("demo/hello/evil")] = Published((evil,))
+    with pytest.raises(InvalidRequest, match="evil"):
+        pull(services, "demo/hello/evil")
+    assert not services.listing.list()
+
+
+# -- scopes (AC-70, AC-73, D-19, D-20) ------------------------------------------------------------------
+
+
+def test_an_excluded_folder_stays_away_and_the_record_says_so(services, source):
+    pull(services, excluded_subdirs=("buildtree",))
+    whole = picture(source)
+    assert extracted(services) == {
+        path: seen for path, seen in whole.items() if not path.startswith("buildtree")
+    }
+    assert services.listing.show(REF).excluded == ("buildtree",)
+    assert not os.path.exists(services.layout.object(Digest.of(b"deep code").hash))
+    assert pull(services, excluded_subdirs=("buildtree",)).cached
+
+
+def test_exclusion_matches_at_the_root_only(services, publisher, tmp_path):
+    """D-19: a folder of the same name further down is content like any other."""
+    tree = tmp_path / "publisher" / "nested"
+    (tree / "files" / "buildtree").mkdir(parents=True)
+    (tree / "files" / "buildtree" / "kept").write_bytes(b"kept")
+    (tree / "buildtree").mkdir()
+    (tree / "buildtree" / "dropped").write_bytes(b"dropped")
+    publisher.run(CommitRequest(path=str(tree), refs=(K1,)), quiet())
+    publisher.run(PushRequest(refs=(K1,)), quiet())
+    pull(services, excluded_subdirs=("buildtree",))
+    assert sorted(extracted(services)) == ["files", "files/buildtree", "files/buildtree/kept"]
+
+
+def test_excluding_what_is_not_there_is_the_whole_artifact(services):
+    pull(services, excluded_subdirs=("sources",))
+    assert services.listing.show(REF).excluded == ()
+    assert pull(services).cached
+
+
+def test_a_name_that_is_a_path_cannot_be_excluded(services):
+    with pytest.raises(InvalidRequest, match="excluded"):
+        pull(services, excluded_subdirs=("files/bin",))
+
+
+def test_a_later_pull_of_everything_brings_only_what_was_left_out(services, source):
+    pull(services, excluded_subdirs=("buildtree",))
+    extracted(services)
+    result = pull(services)
+    assert (result.pulled, result.blobs) == (True, 5)
+    assert services.listing.show(REF).excluded == ()
+    assert extracted(services) == picture(source)
+    assert_account_is_exact(services)
+
+
+def test_a_narrower_pull_does_not_make_less_of_what_is_here(services):
+    pull(services)
+    assert pull(services, excluded_subdirs=("buildtree",)).cached
+    pull(services, excluded_subdirs=("buildtree",), refresh=True)
+    assert services.listing.show(REF).excluded == ()
+
+
+def test_a_sub_directory_alone_is_added_to_what_is_here_and_to_its_extract(services, source):
+    """AC-73 and AC-70."""
+    pull(services, excluded_subdirs=("buildtree", "logs"))
+    path = services.run(ExtractRequest(ref=K1), quiet()).path
+    result = pull(services, subdir="buildtree")
+    assert (result.pulled, result.blobs) == (True, 5)
+    whole = picture(source)
+    assert picture(path) == {name: seen for name, seen in whole.items() if not name.startswith("logs")}
+    assert services.listing.show(REF).excluded == ("logs",)
+    assert pull(services, subdir="buildtree").cached
+
+
+def test_a_deep_sub_directory_brings_the_folders_above_it_and_nothing_else(services):
+    pull(services, excluded_subdirs=("buildtree",))
+    path = services.run(ExtractRequest(ref=K1), quiet()).path
+    pull(services, subdir="buildtree/obj/deep")
+    assert sorted(name for name in picture(path) if name.startswith("buildtree")) == [
+        "buildtree",
+        "buildtree/obj",
+        "buildtree/obj/deep",
+        "buildtree/obj/deep/x.o",
+    ]
+    assert services.listing.show(REF).included == ("buildtree/obj/deep",)
+    assert_account_is_exact(services)
+
+
+def test_a_sub_directory_of_what_is_not_here_brings_everything(services, source):
+    pull(services, subdir="buildtree")
+    assert extracted(services) == picture(source)
+
+
+def test_a_sub_directory_that_the_artifact_lacks_is_named(services):
+    with pytest.raises(InvalidRequest, match="nowhere"):
+        pull(services, subdir="buildtree/nowhere")
+    assert not services.listing.list()
+
+
+# -- mending and races ------------------------------------------------------------------------------------
+
+
+def test_an_interrupted_pull_goes_on_where_it_was(services):
+    stop = {"after": 3}
+
+    def check():
+        stop["after"] -= 1
+        if stop["after"] < 0:
+            raise NoSpace("the test's stop")
+
+    with pytest.raises(NoSpace):
+        services.run(PullRequest(ref=K1), Context(progress=lambda _progress: None, check=check))
+    assert not services.listing.list()
+    assert pull(services).pulled
+    assert_account_is_exact(services)
+
+
+def test_a_gap_in_what_is_here_is_mended_from_a_remote(services, source):
+    pull(services)
+    os.unlink(services.layout.object(Digest.of(b"deep code").hash))
+    result = pull(services)
+    assert (result.pulled, result.blobs) == (True, 1)
+    assert extracted(services) == picture(source)
+
+
+def test_a_ref_evicted_between_look_and_hold_is_published_again(services, monkeypatch):
+    pull(services)
+    place = services.layout.ref(REF)
+    hold = type(services.desk).__mro__[0]  # the class of the desk, for its operations
+    assert hold
+
+    from worker.services.operations import Operation
+
+    original = Operation.hold
+
+    def hold_after_eviction(self, refs, roots):
+        if os.path.exists(place):
+            os.unlink(place)
+        monkeypatch.undo()
+        original(self, refs, roots)
+
+    monkeypatch.setattr(Operation, "hold", hold_after_eviction)
+    assert pull(services).cached
+    assert services.listing.contains(REF)
+
+
+def test_the_order_on_the_volume_is_files_then_directories_children_first_then_the_ref(services, monkeypatch):
+    """I2, I3: seen from the volume's own changes."""
+    from worker.store.volume import Volume
+
+    published = []
+    original = Volume._change
+
+    def noting(self, verb, *paths):
+        if verb in {"publish", "replace", "sync"}:
+            published.append((verb, paths[-1]))
+        original(self, verb, *paths)
+
+    monkeypatch.setattr(Volume, "_change", noting)
+    pull(services)
+    places = [path for _verb, path in published]
+    root = services.listing.show(REF).roots[0].partition("/")[0]
+    order = {path: number for number, path in enumerate(places)}
+    objects = services.desk.objects
+    todo = [Digest.parse(services.listing.show(REF).roots[0])]
+    while todo:
+        digest = todo.pop()
+        directory = objects.directory(digest)
+        for entry in [*directory.files, *directory.directories]:
+            if entry.digest.size_bytes:
+                assert order[services.layout.object(entry.digest.hash)] < order[
+                    services.layout.object(digest.hash)
+                ]
+            if isinstance(entry, DirectoryEntry):
+                todo.append(entry.digest)
+    closure = services.layout.closure(root, "whole")
+    sync = max(number for number, (verb, _path) in enumerate(published) if verb == "sync")
+    assert order[services.layout.object(root)] < order[closure] < sync < order[services.layout.ref(REF)]
+    assert order[services.layout.ref(REF)] == len(places) - 1
+
+
+def test_pulling_without_an_artifact_of_that_name_extracts_nothing(services):
+    with pytest.raises(ArtifactNotFound):
+        services.run(ExtractRequest(ref=K1), quiet())
