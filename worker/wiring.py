@@ -43,6 +43,7 @@ from worker.services.status import Status
 from worker.services.takeover import take_over_refs
 from worker.store.adoption import adopt, needs_adoption
 from worker.store.closures import Closures
+from worker.store.failures import failure
 from worker.store.fitness import accept
 from worker.store.format import (
     creation_lock,
@@ -109,7 +110,11 @@ class Services:
         verb = verbs.get(type(request))
         if verb is None:
             raise InvalidRequest("this worker does not know it", f"task {request.TASK}", "use a newer worker")
-        return verb(request, context)
+        try:
+            return verb(request, context)
+        except OSError as error:
+            # The store turns its own into the project's errors; a look from a service ends here (AC-80).
+            raise failure(error, error.filename or self.layout.root) from error
 
     def cleanup_wanted(self) -> bool:
         """Above the high watermark, or the disk itself is too full (AC-37, D-34)."""

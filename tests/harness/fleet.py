@@ -1,4 +1,4 @@
-"""Services over a real volume and a real Valkey, and an independent look at the volume (no code of the store)."""
+"""Services over a real volume and a real Valkey, and an oracle that shares no code with the store."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from dataclasses import replace
 from google.protobuf.internal.decoder import _DecodeVarint
 
 from caskeeper.config import Settings
-from caskeeper.config.settings import CacheSettings, LeaseSettings
 from caskeeper.config.quota import QuotaExpression
+from caskeeper.config.settings import CacheSettings, LeaseSettings
 from worker.wiring import build
 
 QUICK = LeaseSettings(operation_s=2.0, session_s=2.0, clock_margin_s=0.0)
@@ -41,8 +41,7 @@ def fleet(folder, url, count=1, **options):
     settings = settings_for(folder, **options)
     opened = []
     try:
-        for _ in range(count):
-            opened.append(build(settings, redis_url=url))
+        opened.extend(build(settings, redis_url=url) for _ in range(count))
         yield opened[0] if count == 1 else opened
     finally:
         for services in opened:

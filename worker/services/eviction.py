@@ -96,18 +96,27 @@ class Evictor:
         )
 
     def _two_looks(self, place: str, taken: str) -> tuple[int, bool]:
-        try:
-            if os.stat(place, follow_symlinks=False).st_atime_ns >= self.horizon_ns:
-                return 0, True
-        except FileNotFoundError:
-            return 0, False
+        age_ns = _age_ns(place)
+        if age_ns is None or age_ns >= self.horizon_ns:
+            return 0, age_ns is not None
         if not self.volume.take(place, taken):
             return 0, False
         # Whoever touched it between the look and the rename relies on it: it goes back. If the name is
         # taken again, what lies there is complete and younger, and ours is the one too many.
-        if os.stat(taken).st_atime_ns >= self.horizon_ns and self.volume.put_back(taken, place):
+        age_ns = _age_ns(taken)
+        if age_ns is None:
+            return 0, True  # a reader has found it in the trash and put it back itself
+        if age_ns >= self.horizon_ns and self.volume.put_back(taken, place):
             return 0, True
         return unlink(self.volume, taken), False
+
+
+def _age_ns(path: str) -> int | None:
+    """The age of a file in the volume's clock; None = it is not there."""
+    try:
+        return os.stat(path, follow_symlinks=False).st_atime_ns
+    except FileNotFoundError:
+        return None
 
 
 @dataclass(frozen=True)

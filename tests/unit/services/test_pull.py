@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 
 import pytest
 from harness.services import fake_services, make_tree, picture
@@ -26,6 +27,8 @@ from caskeeper.errors import (
 )
 from worker.directory import Directory, DirectoryEntry, FileEntry, serialise
 from worker.protocols import Context, Published, quiet
+from worker.services.operations import Operation
+from worker.store.volume import Volume
 
 K1 = "demo/hello/k1"
 REF = Ref.parse(K1)
@@ -43,22 +46,12 @@ def publisher(tmp_path, source):
     folder = tmp_path / "publisher"
     folder.mkdir()
     made = fake_services(folder, urls=[A, B])
-    made.run(CommitRequest(path=_moved(source, folder), refs=(K1,)), quiet())
+    made.run(
+        CommitRequest(path=str(shutil.copytree(source, folder / "copy", symlinks=True)), refs=(K1,)), quiet()
+    )
     made.run(PushRequest(refs=(K1,)), quiet())
     yield made
     made.close()
-
-
-def _moved(source, folder):
-    os.symlink(source, folder / "src")
-    return str(folder / "src") if False else _copy(source, folder / "copy")
-
-
-def _copy(source, target):
-    import shutil
-
-    shutil.copytree(source, target, symlinks=True)
-    return str(target)
 
 
 @pytest.fixture
@@ -196,16 +189,15 @@ def test_a_remote_that_cannot_be_opened_counts_as_failed(services):
         pull(services)
 
 
-def test_a_store_that_is_full_is_not_the_remotes_failure(services):
+def test_a_store_that_is_full_is_not_the_remotes_failure(services, monkeypatch):
     """I10: the next remote would not help, and nobody shall believe in a miss."""
 
-    def full(size_bytes):
+    def full(_operation, _size_bytes):
         raise NoSpace("the disk is full")
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("worker.services.operations.Operation.reserve", lambda _self, size: full(size))
-        with pytest.raises(NoSpace):
-            pull(services)
+    monkeypatch.setattr(Operation, "reserve", full)
+    with pytest.raises(NoSpace):
+        pull(services)
     assert services.remotes.asked == [A]
     assert_account_is_exact(services)
 
@@ -362,11 +354,6 @@ def test_a_gap_in_what_is_here_is_mended_from_a_remote(services, source):
 def test_a_ref_evicted_between_look_and_hold_is_published_again(services, monkeypatch):
     pull(services)
     place = services.layout.ref(REF)
-    hold = type(services.desk).__mro__[0]  # the class of the desk, for its operations
-    assert hold
-
-    from worker.services.operations import Operation
-
     original = Operation.hold
 
     def hold_after_eviction(self, refs, roots):
@@ -382,8 +369,6 @@ def test_a_ref_evicted_between_look_and_hold_is_published_again(services, monkey
 
 def test_the_order_on_the_volume_is_files_then_directories_children_first_then_the_ref(services, monkeypatch):
     """I2, I3: seen from the volume's own changes."""
-    from worker.store.volume import Volume
-
     published = []
     original = Volume._change
 
@@ -404,9 +389,10 @@ def test_the_order_on_the_volume_is_files_then_directories_children_first_then_t
         directory = objects.directory(digest)
         for entry in [*directory.files, *directory.directories]:
             if entry.digest.size_bytes:
-                assert order[services.layout.object(entry.digest.hash)] < order[
-                    services.layout.object(digest.hash)
-                ]
+                assert (
+                    order[services.layout.object(entry.digest.hash)]
+                    < order[services.layout.object(digest.hash)]
+                )
             if isinstance(entry, DirectoryEntry):
                 todo.append(entry.digest)
     closure = services.layout.closure(root, "whole")
