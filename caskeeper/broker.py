@@ -75,7 +75,6 @@ def broker_settings(
         "redis_socket_connect_timeout": 5,
         "result_extended": True,
         "result_expires": RESULT_LIFE_S,
-        "result_failure_expires": FAILURE_LIFE_S,
         "task_send_sent_event": True,
         "task_default_queue": queue_of("maintenance"),  # a forgotten route lands where a worker listens
         "task_routes": {name: {"queue": queue_of(kind.LANE)} for name, kind in REQUESTS.items()},

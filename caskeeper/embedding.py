@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 
 #: How long a start may take: Valkey reads its state, the worker looks at the volume.
 START_S = 60.0
-#: The file descriptor on which a started supervisor reports, once.
-REPORT_FD = 3
+#: Names the file descriptor on which a started process says one line: how its start went.
+REPORT_VARIABLE = "_CASKEEPER_REPORT_FD"
+_REPORT_FD = 3
 _LOOK_S = 0.03
 
 
@@ -133,13 +134,18 @@ def running(cachedir: str) -> Endpoint | None:
     with FileLock(files.supervisor) as lock:
         if lock.take(shared=True):
             return None
+    endpoint = announced(files)
+    return endpoint if endpoint is not None and answers(socket_of(endpoint.url)) else None
+
+
+def announced(files: RunFiles) -> Endpoint | None:
+    """What a supervisor wrote down. True only while one holds its lock; None while it starts or ends."""
     try:
         with open(files.endpoint, encoding="utf-8") as file:
             document = json.load(file)
-        endpoint = Endpoint(str(document["url"]), int(document["pid"]))
+        return Endpoint(str(document["url"]), int(document["pid"]))
     except (OSError, ValueError, KeyError):
-        return None  # it is just starting, or just ending
-    return endpoint if answers(socket_of(endpoint.url)) else None
+        return None
 
 
 def join(settings: Settings, *, say: Callable[[str], None] = lambda _line: None) -> Membership:
@@ -187,22 +193,20 @@ def _joined(settings: Settings, files: RunFiles, lock: FileLock, say: Callable[[
 
 def _start(settings: Settings, files: RunFiles) -> tuple[int, dict[str, Any]]:
     """Start a supervisor and hear its one line: ``url``, ``other`` (one runs already) or an error."""
-    command = [sys.executable, "-P", "-m", "tasks.cli.main"]
-    if settings.source:
-        command += ["--config", settings.source]
+    command = own_command(settings, "supervise")
     ours, theirs = os.pipe()
     with open(ours, encoding="utf-8") as pipe:
         try:
             child = os.posix_spawn(
                 sys.executable,
-                [*command, "supervise"],
+                command,
                 _environment(settings),
                 setsid=True,
                 file_actions=[
                     (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
                     (os.POSIX_SPAWN_OPEN, 1, files.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
                     (os.POSIX_SPAWN_DUP2, 1, 2),
-                    (os.POSIX_SPAWN_DUP2, theirs, REPORT_FD),
+                    (os.POSIX_SPAWN_DUP2, theirs, _REPORT_FD),
                 ],
             )
         except OSError as trouble:
@@ -219,10 +223,19 @@ def _start(settings: Settings, files: RunFiles) -> tuple[int, dict[str, Any]]:
     return child, report
 
 
+def own_command(settings: Settings, *words: str) -> list[str]:
+    """The command line of this application with the same configuration file.
+
+    ``-P`` and ``-m``: no file of the current folder can take the place of a module of ours.
+    """
+    config = ["--config", settings.source] if settings.source else []
+    return [sys.executable, "-P", "-m", "tasks.cli.main", *config, *words]
+
+
 def _environment(settings: Settings) -> Mapping[str, str]:
     """The supervisor's environment: the same configuration, whatever this process changed of it."""
     environment = {name: value for name, value in os.environ.items() if name != "CASKEEPER_REDIS_URL"}
-    return {**environment, "CASKEEPER_CACHEDIR": settings.cachedir}
+    return {**environment, "CASKEEPER_CACHEDIR": settings.cachedir, REPORT_VARIABLE: str(_REPORT_FD)}
 
 
 def _reap(child: int, options: int) -> None:

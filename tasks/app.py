@@ -15,13 +15,14 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from celery import signals
+from celery.platforms import SecurityWarning
 
 from caskeeper.contract import LANES, queue_of
 from caskeeper.coordination import Coordination
 from caskeeper.errors import CaskeeperError, ConfigInvalid, InvalidRequest, from_json
 from tasks.celery_app import make_app, make_application
 from tasks.delivery import DeliveryHeartbeat
-from tasks.process import end_with_parent, tune_memory
+from tasks.process import Report, end_with_parent, tune_memory
 from tasks.transport import guard
 from worker.telemetry.log import Log, configure
 
@@ -38,8 +39,6 @@ log = Log("caskeeper.worker")
 
 #: A file whose age says when the worker last heard of its Redis, for a container's health check.
 HEARTBEAT_FILE = "CASKEEPER_HEARTBEAT_FILE"
-#: Set by a parent that waits for one line: an empty object when jobs are taken, an error otherwise.
-REPORT_FD = "_CASKEEPER_REPORT_FD"
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
@@ -87,6 +86,9 @@ def serve(
     guard()
     # Said by the library at every reconnect; what it proposes throws work away (queue.md 2.1).
     warnings.filterwarnings("ignore", category=PendingDeprecationWarning, module="celery")
+    warnings.filterwarnings("ignore", message="Call to deprecated setex", category=DeprecationWarning)
+    # About root and messages that are programs: only JSON is accepted here.
+    warnings.filterwarnings("ignore", category=SecurityWarning)
     parent = os.getpid()
 
     def child_begins(**_: Any) -> None:
@@ -163,30 +165,6 @@ def chosen_lanes(lanes: Sequence[str]) -> tuple[str, ...]:
                 f"there is no lane {lane[:40]!r}", "argument --lane", f"choose of {', '.join(LANES)}"
             )
     return tuple(lane for lane in LANES if lane in lanes) or LANES
-
-
-class Report:
-    """The one line a parent waits for; nothing when nobody does."""
-
-    def __init__(self, fd: int | None = None) -> None:
-        self._fd = fd
-
-    @classmethod
-    def inherited(cls) -> Report:
-        """The one that the environment names; its name is taken out of there."""
-        fd = os.environ.pop(REPORT_FD, None)
-        return cls(None if fd is None else int(fd))
-
-    def send(self, document: dict[str, object]) -> None:
-        """Once; later ones say nothing. A parent that is gone is no trouble."""
-        fd, self._fd = self._fd, None
-        if fd is not None:
-            try:
-                os.write(fd, json.dumps(document).encode() + b"\n")
-            except BrokenPipeError:
-                return
-            finally:
-                os.close(fd)
 
 
 def _builder(settings: Settings, redis_url: str) -> Callable[[], Services]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from celery import Celery
 from kombu import Queue as BrokerQueue
 
-from caskeeper.broker import broker_settings, broker_url, lane_queues
+from caskeeper.broker import FAILURE_LIFE_S, broker_settings, broker_url, lane_queues
 from caskeeper.contract import CleanupRequest, queue_of
 from caskeeper.errors import ConfigInvalid
 from tasks import artifacts, cache, schedule
@@ -47,6 +47,7 @@ def make_app(settings: Settings, redis_url: str, *, delivery: DeliverySettings |
     app.conf.update(
         broker_settings(redis_url, visibility_timeout_s=times.visibility_timeout_s),
         result_backend=broker_url(redis_url),
+        result_failure_expires=FAILURE_LIFE_S,
         task_queues=[BrokerQueue(name) for name in lane_queues()],
         task_acks_late=True,  # acknowledged after the result is stored
         task_reject_on_worker_lost=True,  # a child that is killed: its job is delivered again at once

@@ -89,7 +89,7 @@ class ServiceTask(Task):  # type: ignore[type-arg]  # the queue's library has no
             with context(job=execution.task_id, task=self.name):
                 return self._perform(execution, args, arguments)
         except (Reject, Ignore):
-            # For these the library calls no after_return: the next execution would wait for the lease.
+            # For these the library calls none of the methods below: the next execution would wait.
             self.delivery.end(execution.task_id)
             raise
 
@@ -97,6 +97,10 @@ class ServiceTask(Task):  # type: ignore[type-arg]  # the queue's library has no
         self, status: str, retval: Any, task_id: str, args: Any, kwargs: Any, einfo: Any
     ) -> None:
         """Called after the result was stored: only now may a copy look for it."""
+        self.delivery.end(task_id)
+
+    def on_retry(self, exc: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
+        """Called instead of ``after_return`` when the job is tried again, its state being stored."""
         self.delivery.end(task_id)
 
     def _perform(self, execution: Execution, args: Any, arguments: dict[str, Any]) -> dict[str, Any]:

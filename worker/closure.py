@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     Read = Callable[[Digest], Directory]
 
-#: Deeper trees are refused: no file system path reaches that far.
-MAX_DEPTH = 1000
+#: Deeper trees are refused: paths end at 4096 bytes, and what removes a tree holds one descriptor a level.
+MAX_DEPTH = 500
 #: So are trees whose few messages unfold into more entries than anybody can check out.
 MAX_ENTRIES = 100_000_000
 

@@ -186,9 +186,7 @@ def open_volume(settings: Settings, *, redis_url: str) -> tuple[Volume, Coordina
     layout = Layout(settings.cachedir)
     found = find_format(layout)
     if found is None:
-        owner = Coordination.volume_of(redis_url)
-        if owner is not None and not any(staged.volume_id == owner for staged in staged_formats(layout)):
-            raise _not_mounted(layout, owner)
+        _refuse_unmounted(layout, redis_url=redis_url)
         Volume.make_root(layout)
         volume = Volume(layout)
         with creation_lock(volume) as lock:
@@ -210,12 +208,11 @@ def _create(volume: Volume, lock: CreationLock, settings: Settings, *, redis_url
     always be completed, and one that Redis does not know was never used.
     """
     layout = volume.layout
+    _refuse_unmounted(layout, redis_url=redis_url)
     owner = Coordination.volume_of(redis_url)
     staged = staged_formats(layout)
     chosen = next((format_ for format_ in staged if owner in {None, format_.volume_id}), None)
     if chosen is None:
-        if owner is not None:
-            raise _not_mounted(layout, owner)
         if needs_adoption(layout):
             _adopt(volume, lock)
         else:
@@ -267,9 +264,15 @@ def _refuse_foreign(layout: Layout) -> None:
             )
 
 
-def _not_mounted(layout: Layout, owner: str) -> ConfigInvalid:
-    return ConfigInvalid(
-        f"there is no volume here, and this Redis database belongs to volume {owner}",
-        layout.root,
-        "mount that volume, correct `cachedir`, or give this folder a Redis database of its own",
-    )
+def _refuse_unmounted(layout: Layout, *, redis_url: str) -> None:
+    """A Redis that knows a volume, and a folder without one: nothing is written there (I9)."""
+    owner = Coordination.volume_of(redis_url)
+    if owner is None or any(staged.volume_id == owner for staged in staged_formats(layout)):
+        return
+    # Whoever makes a volume tells Redis before it publishes FORMAT: look for that once more, last.
+    if find_format(layout) is None:
+        raise ConfigInvalid(
+            f"there is no volume here, and this Redis database belongs to volume {owner}",
+            layout.root,
+            "mount that volume, correct `cachedir`, or give this folder a Redis database of its own",
+        )

@@ -82,10 +82,17 @@ def print_ids(invocation: Invocation, sent: Sequence[Sent[Any]]) -> None:
     )
 
 
-def wait(invocation: Invocation, sent: Sequence[Sent[R]], *, verb: str, deadline: Deadline) -> None:
+def wait(
+    invocation: Invocation,
+    sent: Sequence[Sent[R]],
+    *,
+    verb: str,
+    deadline: Deadline,
+    goes_on: bool = True,
+) -> None:
     """Until every job has ended: its ``result`` or ``error`` is set then.
 
-    Raises KeyboardInterrupt with a line that names the jobs which go on.
+    Raises KeyboardInterrupt; ``goes_on``: with a line that names the jobs which are not cancelled by it.
     """
     watch = _Watch(sent, deadline)
     shown = {one.job.id: Followed(f"{verb} {one.name}", changed=time.monotonic()) for one in sent}
@@ -100,7 +107,7 @@ def wait(invocation: Invocation, sent: Sequence[Sent[R]], *, verb: str, deadline
     except KeyboardInterrupt:
         display.close()
         left = [one.job.id for one in sent if one.result is None and one.error is None]
-        if left:
+        if left and goes_on:
             invocation.note(f"no longer waiting; in the queue: {' '.join(left)}")
         raise
     finally:

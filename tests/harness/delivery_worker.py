@@ -1,7 +1,7 @@
 """A real worker process whose services do what the name of a ref says, and write down that they did.
 
-Run as ``python -P -m harness.delivery_worker URL JOURNAL CONCURRENCY`` with ``tests`` on PYTHONPATH. The
-queue, the delivery and the tasks are the real ones; only what a verb does is replaced:
+Run as ``python -P -m harness.delivery_worker URL JOURNAL CONCURRENCY RETRIES`` with ``tests`` on
+PYTHONPATH. The queue, the delivery and the tasks are the real ones; only what a verb does is replaced:
 ``t/sleep/SECONDS``, ``t/crash/x`` (ends its process), ``t/busy/TIMES`` (Busy so often, then fine),
 ``t/missing/x`` (ArtifactNotFound), ``t/bug/x`` (a RuntimeError), ``t/report/SECONDS`` (with progress).
 """
@@ -19,9 +19,11 @@ from caskeeper.config import LeaseSettings, Settings
 from caskeeper.contract import Progress, PullResult
 from caskeeper.coordination import Coordination
 from caskeeper.errors import ArtifactNotFound, Busy
-from tasks.app import Report, serve
+from tasks import runner
+from tasks.app import serve
 from tasks.celery_app import make_application
 from tasks.delivery import DeliverySettings
+from tasks.process import Report
 
 TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 DELIVERY = DeliverySettings(visibility_timeout_s=4.0, lease_ttl_s=2.0, max_starts=3)
@@ -96,11 +98,20 @@ def read_lines(path):
 class WorkerProcess:
     """One such worker in a process group of its own."""
 
-    def __init__(self, url, journal, *, concurrency=2):
+    def __init__(self, url, journal, *, concurrency=2, retries=6):
         ours, theirs = os.pipe()
         self._log = open(f"{journal}.log", "a", encoding="utf-8")  # noqa: SIM115 -- closed by end()
         self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "harness.delivery_worker", url, journal, str(concurrency)],
+            [
+                sys.executable,
+                "-P",
+                "-m",
+                "harness.delivery_worker",
+                url,
+                journal,
+                str(concurrency),
+                str(retries),
+            ],
             env={**os.environ, "PYTHONPATH": TESTS, "_CASKEEPER_REPORT_FD": str(theirs)},
             pass_fds=[theirs],
             stdin=subprocess.DEVNULL,
@@ -131,7 +142,8 @@ class WorkerProcess:
         self.end(signal.SIGKILL)
 
 
-def main(url, journal, concurrency):
+def main(url, journal, concurrency, retries):
+    runner.PATIENT_RETRIES = int(retries)
     settings = replace(Settings(cachedir="/nonexistent"), leases=LeaseSettings())
     coordination = Coordination.create(
         url, volume_id="delivery-test", epoch="e", used_bytes=0, leases=settings.leases

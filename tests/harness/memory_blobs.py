@@ -43,7 +43,7 @@ class MemoryBlobs:
 
     def find_missing(self, digests: Collection[Digest]) -> set[Digest]:
         self._call("find_missing", digests)
-        return {digest for digest in digests if digest != EMPTY and digest.hash not in self.data}
+        return {digest for digest in digests if digest.hash not in self.data}
 
     def _get(self, digest: Digest) -> bytes:
         if digest == EMPTY:

@@ -1,90 +1,45 @@
-"""A real server for tests: a volume of its own, loopback port 0, plain stubs."""
+"""A real server for tests: a volume of its own, loopback port 0, plain generated stubs."""
 
 import os
+import time
+import uuid
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import grpc
-from harness.volumes import bare_volume
+import pytest
 
 from caskeeper.config import QuotaExpression, Settings
 from caskeeper.config.settings import CacheSettings, LeaseSettings
-from caskeeper.coordination import Coordination
+from caskeeper.digest import Digest
+from worker._protos import bytestream_pb2 as stream
+from worker._protos import reference_storage_pb2 as reference
+from worker._protos import remote_execution_pb2 as reapi
 from worker._protos.bytestream_pb2_grpc import ByteStreamStub
 from worker._protos.reference_storage_pb2_grpc import ReferenceStorageStub
 from worker._protos.remote_execution_pb2_grpc import CapabilitiesStub, ContentAddressableStorageStub
 from worker.server.app import serve
-from worker.services.cleanup import Cleanup
-from worker.services.maintenance import Maintenance
-from worker.services.operations import OperationDesk
-from worker.services.recount import Recount
-from worker.services.room import Room
-from worker.services.space import Space
-from worker.store.closures import Closures
-from worker.store.format import new_format, publish_format, stage_format
-from worker.store.objects import Objects
-from worker.store.refs import Refs
-from worker.store.volume import Volume
+from worker.wiring import build
 
 
-@dataclass
-class Parts:
-    """What the server needs of a process, wired by hand over one volume."""
-
-    settings: Settings
-    volume: Volume
-    coordination: Coordination
-    desk: OperationDesk
-    cleanup: Cleanup
-
-    def close(self):
-        self.desk.close()
-        self.coordination.close()
-
-
-def wire(tmp_path, url, *, quota="infinity", grace_s=600.0):
-    """The parts of a new volume below ``tmp_path``; ``url`` is an empty database."""
-    volume = bare_volume(tmp_path)
-    leases = LeaseSettings(upload_grace_s=grace_s)
-    settings = Settings(
-        cachedir=volume.layout.root,
-        cache=CacheSettings(
-            quota=QuotaExpression(quota),
-            headroom_bytes=0,
-            reserved_disk_space=QuotaExpression("0"),
-            modern=True,
+def open_services(tmp_path, url, *, quota="infinity", grace_s=600.0):
+    """The services of a new volume below ``tmp_path``; ``url`` is an empty database."""
+    return build(
+        Settings(
+            cachedir=f"{tmp_path}/served",
+            cache=CacheSettings(
+                quota=QuotaExpression(quota),
+                headroom_bytes=0,
+                reserved_disk_space=QuotaExpression("0"),
+                modern=True,
+            ),
+            leases=LeaseSettings(upload_grace_s=grace_s, clock_margin_s=0.0),
         ),
-        leases=leases,
+        redis_url=url,
     )
-    made = new_format(volume)
-    stage_format(volume, made)
-    coordination = Coordination.create(
-        url, volume_id=made.volume_id, epoch=made.epoch, used_bytes=0, leases=leases
-    )
-    publish_format(volume, made)
-    objects = Objects(volume)
-    space = Space(settings, volume, coordination)
-    maintenance = Maintenance(
-        volume=volume,
-        refs=Refs(volume),
-        closures=Closures(volume),
-        objects=objects,
-        coordination=coordination,
-    )
-    cleanup = Cleanup(maintenance, space, Recount(maintenance))
-    desk = OperationDesk(
-        volume=volume,
-        objects=objects,
-        coordination=coordination,
-        space=space,
-        make_ready=maintenance.ensure_ready,
-        make_room=Room(cleanup, space, clock_margin_s=0).make,
-    )
-    return Parts(settings, volume, coordination, desk, cleanup)
 
 
 class Peer:
-    """Plain generated stubs talking to one server."""
+    """Plain generated stubs talking to one server, and the calls that tests make most."""
 
     def __init__(self, address):
         self.channel = grpc.insecure_channel(address)
@@ -93,11 +48,39 @@ class Peer:
         self.capabilities = CapabilitiesStub(self.channel)
         self.references = ReferenceStorageStub(self.channel)
 
+    def upload(self, *blobs):
+        """Small blobs in one batch; their digests."""
+        answer = self.cas.BatchUpdateBlobs(
+            reapi.BatchUpdateBlobsRequest(requests=[entry(Digest.of(blob), blob) for blob in blobs])
+        )
+        assert [found.status.code for found in answer.responses] == [0] * len(blobs)
+        return [Digest.of(blob) for blob in blobs]
+
+    def missing(self, *digests):
+        request = reapi.FindMissingBlobsRequest(blob_digests=[message(digest) for digest in digests])
+        answer = self.cas.FindMissingBlobs(request)
+        return [Digest(digest.hash, digest.size_bytes) for digest in answer.missing_blob_digests]
+
+    def read(self, name, *, offset=0, limit=0):
+        request = stream.ReadRequest(resource_name=name, read_offset=offset, read_limit=limit)
+        return b"".join(answer.data for answer in self.bytestream.Read(request))
+
+    def write(self, *requests):
+        return self.bytestream.Write(iter(requests)).committed_size
+
+    def update(self, root, *keys):
+        request = reference.UpdateReferenceRequest(keys=keys, digest=message(root))
+        return self.references.UpdateReference(request)
+
+    def resolve(self, key, **options):
+        found = self.references.GetReference(reference.GetReferenceRequest(key=key, **options)).digest
+        return Digest(found.hash, found.size_bytes)
+
 
 @contextmanager
-def serving(parts, *, read_only=False):
-    """A running server over ``parts`` and a peer that talks to it."""
-    server = serve(parts, listen="127.0.0.1:0", read_only=read_only)
+def serving(services, *, read_only=False):
+    """A running server over ``services`` and a peer that talks to it."""
+    server = serve(services, listen="127.0.0.1:0", read_only=read_only)
     peer = Peer(server.address)
     try:
         yield peer
@@ -106,10 +89,55 @@ def serving(parts, *, read_only=False):
         server.stop(grace_s=0)
 
 
-def object_path(parts, digest):
-    """Where the object lies."""
-    return parts.volume.layout.object(digest.hash)
+def message(digest):
+    return reapi.Digest(hash=digest.hash, size_bytes=digest.size_bytes)
 
 
-def age_ns(path):
-    return os.stat(path).st_atime_ns
+def entry(digest, data, **options):
+    return reapi.BatchUpdateBlobsRequest.Request(digest=message(digest), data=data, **options)
+
+
+def upload_name(digest, *, instance=""):
+    return f"{instance}uploads/{uuid.uuid4()}/blobs/{digest}"
+
+
+def refusal(call, *arguments, **options):
+    """The status with which ``call`` is refused."""
+    with pytest.raises(grpc.RpcError) as refused:
+        call(*arguments, **options)
+    return refused.value.code()
+
+
+def small_tree():
+    """The root of a small tree, and all its blobs: two files, a folder's message, the root's."""
+    files = [b"#!/bin/sh\necho hello\n", b"readme\n"]
+    run, readme = (message(Digest.of(data)) for data in files)
+    inner = reapi.Directory(files=[reapi.FileNode(name="hello", digest=run, is_executable=True)])
+    folder = inner.SerializeToString()
+    root = reapi.Directory(
+        files=[reapi.FileNode(name="README", digest=readme)],
+        directories=[reapi.DirectoryNode(name="bin", digest=message(Digest.of(folder)))],
+        symlinks=[reapi.SymlinkNode(name="run", target="bin/hello")],
+    ).SerializeToString()
+    return Digest.of(root), [*files, folder, root]
+
+
+def staged(services):
+    """The server's one operation folder, and what is in it besides its start."""
+    (folder,) = os.listdir(services.layout.staging)
+    names = os.listdir(services.layout.operation(folder))
+    return folder, [name for name in names if name != "start"]
+
+
+def make_old(path):
+    """As if nobody had used it for ages."""
+    os.utime(path, ns=(0, os.stat(path).st_mtime_ns))
+
+
+def settled(condition):
+    """Wait until it is so; what another thread does has no moment that could be named."""
+    for _ in range(2000):
+        if condition():
+            return
+        time.sleep(0.005)
+    assert condition()

@@ -3,10 +3,9 @@
 import os
 import stat
 
-from worker.directory import Directory, DirectoryEntry, FileEntry, SymlinkEntry, parse, serialise
-
 from caskeeper.digest import Digest
 from caskeeper.errors import BlobMissing
+from worker.directory import Directory, DirectoryEntry, FileEntry, SymlinkEntry, parse, serialise
 
 #: local-cas section 4, test vectors
 VECTORS = {

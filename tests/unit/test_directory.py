@@ -1,10 +1,10 @@
 import pytest
 from harness.trees import ROOT, VECTORS
-from worker._protos import remote_execution_pb2 as pb
-from worker.directory import Directory, DirectoryEntry, FileEntry, SymlinkEntry, parse, serialise
 
 from caskeeper.digest import EMPTY, Digest
 from caskeeper.errors import InvalidRequest
+from worker._protos import remote_execution_pb2 as pb
+from worker.directory import Directory, DirectoryEntry, FileEntry, SymlinkEntry, parse, serialise
 
 X = Digest.of(b"x")
 
@@ -43,8 +43,10 @@ def test_the_digests_of_the_spec_s_folders():
         symlinks=(SymlinkEntry("run", "bin/hello"),),
     )
     root = Directory(
-        directories=tuple(DirectoryEntry(name, VECTORS[name]) for name in ("meta", "logs", "files"))
-        + (DirectoryEntry("buildtree", EMPTY),)
+        directories=(
+            *(DirectoryEntry(name, VECTORS[name]) for name in ("meta", "logs", "files")),
+            DirectoryEntry("buildtree", EMPTY),
+        )
     )
     assert Digest.of(serialise(files)) == VECTORS["files"]
     assert Digest.of(serialise(root)) == ROOT
@@ -119,7 +121,8 @@ def test_a_target_that_no_link_can_have_is_refused(target):
 
 
 @pytest.mark.parametrize(
-    ("hash_hex", "size_bytes"), [("", 0), (X.hash.upper(), 1), (X.hash[:-1], 1), (X.hash + "0", 1), (X.hash, -1)]
+    ("hash_hex", "size_bytes"),
+    [("", 0), (X.hash.upper(), 1), (X.hash[:-1], 1), (X.hash + "0", 1), (X.hash, -1)],
 )
 @pytest.mark.parametrize("kind", ["files", "directories"])
 def test_a_malformed_digest_is_refused(kind, hash_hex, size_bytes):

@@ -14,7 +14,6 @@ import grpc
 from caskeeper.errors import ConfigInvalid
 from worker.protocols import CHUNK_BYTES
 from worker.server import capabilities
-from worker.server.allocator import keep_buffers
 from worker.server.bytestream import ByteStream
 from worker.server.cas import ContentAddressableStorage
 from worker.server.reference_storage import ReferenceStorage
@@ -84,7 +83,6 @@ def serve(services: Services, *, listen: str, read_only: bool = False) -> Runnin
     Raises ConfigInvalid when it cannot listen there, and what the first operation raises.
     """
     host, wanted_port = _parse_listen(listen)
-    keep_buffers()
     objects = Objects(services.volume)
     rolling = Rolling(services.desk, subject=listen, grace_s=services.settings.leases.upload_grace_s)
     server = grpc.server(

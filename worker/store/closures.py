@@ -125,7 +125,9 @@ class Closures:
         """Publish the list like an object: what is there already is made young, unless it is damaged."""
         path = self._layout.closure(closure.root.hash, closure.scope.id)
         data = ClosureList.of(closure).to_bytes()
-        while not self._refresh(staging, path, data):
+        for _ in range(_LOOKS):
+            if self._refresh(staging, path, data):
+                return
             staged = staging.stage(data)
             if _content(path) in {None, data}:
                 staging.publish(staged, path, size_bytes=len(data))
@@ -135,6 +137,7 @@ class Closures:
                 # by the next look. The place of the damaged one is given back by the next recount.
                 self._volume.replace(staged, path)
                 staging.add(self._volume.charge(len(data)))
+        raise VolumeFailed("it is taken away as often as it is written", path)
 
     def obtain(self, root: Digest, scope: Scope, objects: Objects) -> ClosureList:
         """The list as stored, else rebuilt in memory. BlobMissing when a Directory of the scope is gone."""

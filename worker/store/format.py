@@ -119,7 +119,7 @@ def find_format(layout: Layout) -> Format | None:
 
 def _read(path: str) -> Format | None:
     try:
-        with open(path, "rb", opener=_without_age) as file:
+        with open(path, "rb", opener=without_age) as file:
             data = file.read()
     except (FileNotFoundError, NotADirectoryError):
         return None
@@ -128,8 +128,8 @@ def _read(path: str) -> Format | None:
     return Format.parse(data, path)
 
 
-def _without_age(path: str, flags: int) -> int:
-    """Open without the reading becoming its age, which says when somebody started last (fitness)."""
+def without_age(path: str, flags: int) -> int:
+    """Open without the reading becoming its age, as most mounts have it once after every touch."""
     try:
         return os.open(path, flags | os.O_NOATIME)
     except PermissionError:  # another user's, which the check of the owner is about to say

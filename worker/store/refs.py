@@ -20,6 +20,7 @@ from caskeeper.errors import BlobMissing, DigestMismatch, InvalidRequest, Volume
 from worker._protos import ref_record_pb2 as pb
 from worker.closure import WHOLE, Scope
 from worker.store.failures import failure
+from worker.store.format import without_age
 from worker.store.objects import Objects
 
 if TYPE_CHECKING:
@@ -208,7 +209,7 @@ class Refs:
 def _look(path: str) -> tuple[bytes, os.stat_result] | None:
     """Content and status of one file; None = gone."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        fd = without_age(path, os.O_RDONLY | os.O_NOFOLLOW)  # looking is no use
         try:
             return os.read(fd, MAX_RECORD_BYTES), os.fstat(fd)
         finally:

@@ -63,7 +63,7 @@ def test_every_push_remote_gets_all_content_and_all_names(services, a, b):
 
 def test_refs_of_one_tree_travel_once(services, a):
     result = push(services, K1, K2)
-    arrived = [digest for digest in a.blobs.arrived]
+    arrived = list(a.blobs.arrived)
     assert len(arrived) == len(set(arrived)) == result.remotes[0].blobs
     assert result.remotes[0].bytes == sum(digest.size_bytes for digest in arrived)
 

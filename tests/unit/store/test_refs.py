@@ -3,16 +3,16 @@ import os
 import pytest
 from harness.trees import ROOT, MemoryTree, write_spec_tree
 from harness.volumes import Account, WatchedVolume, begin, blobs_of, fence, new_volume
+
+from caskeeper.artifact import Ref
+from caskeeper.digest import Digest
+from caskeeper.errors import LeaseLost, VolumeFailed
 from worker._protos import ref_record_pb2, remote_execution_pb2
 from worker.closure import WHOLE, Scope
 from worker.protocols import quiet
 from worker.store.capture import capture
 from worker.store.measure import used_bytes
 from worker.store.refs import RefRecord, Refs, decode, encode
-
-from caskeeper.artifact import Ref
-from caskeeper.digest import Digest
-from caskeeper.errors import LeaseLost, VolumeFailed
 
 REF = Ref.parse("project/element/key")
 RECORD = RefRecord(
@@ -85,8 +85,9 @@ def test_a_kind_of_a_later_version_is_kept(refs):
 
 
 def test_equal_records_have_equal_bytes_whatever_the_order_of_their_labels():
-    turned = RECORD._replace(labels=dict(reversed(RECORD.labels.items())))
-    assert encode(REF, turned) == encode(REF, RECORD)
+    labels = {f"label{number}": "x" for number in range(50)}
+    one, other = (RECORD._replace(labels=dict(pairs)) for pairs in (labels.items(), reversed(labels.items())))
+    assert encode(REF, one) == encode(REF, other)
 
 
 def test_two_fresh_records_of_one_root_are_told_apart():
