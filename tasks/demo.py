@@ -75,7 +75,7 @@ def run(invocation: Invocation) -> Outcome:
             # Room for the library and what is extracted of it, but not for much more.
             quota_bytes = int(1.5 * (library.size_bytes + 4096 * library.files)) + 64 * _MIB
             fleet = Fleet(folder, quota_bytes=quota_bytes)
-            with _uninterrupted_end(fleet), Client(fleet.settings, say=invocation.note) as client:
+            with _running(fleet), Client(fleet.settings, say=invocation.note) as client:
                 _Story(invocation, outcome, client, fleet, library, packages, quota_bytes).tell()
     finally:
         signal.signal(signal.SIGTERM, previous)
@@ -312,14 +312,17 @@ def _folder() -> Iterator[str]:
 
 
 @contextmanager
-def _uninterrupted_end(fleet: Fleet) -> Iterator[None]:
+def _running(fleet: Fleet) -> Iterator[None]:
     """The fleet while the story is told; its end is not cut short by a second Ctrl-C."""
     try:
         fleet.start()
         yield
-    finally:
+    except BaseException:
         with _unheard():
-            fleet.stop()
+            fleet.kill()
+        raise
+    with _unheard():
+        fleet.stop()
 
 
 @contextmanager

@@ -42,15 +42,18 @@ class Part:
         """Whether it has ended, which none should while the demo runs."""
         return self.process.poll() is not None
 
-    def stop(self) -> None:
-        """Ask it to end, then make it."""
+    def ask_to_stop(self, number: int = signal.SIGTERM) -> None:
+        """Without waiting."""
         with contextlib.suppress(ProcessLookupError):
-            self.process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.send_signal(number)
+
+    def wait(self) -> None:
+        """Until it has ended; for good when it takes too long."""
+        try:
             self.process.wait(END_S)
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
         if self.process.stdout is not None:
             self.process.stdout.close()
 
@@ -98,15 +101,23 @@ class Fleet:
                 )
 
     def stop(self) -> None:
-        """End every process; the server first, which uses the Redis of the others."""
-        while self._parts:
-            self._parts.pop().stop()
-        for orphan in _children():  # none, unless a part died without ending its own
-            self.clean = False
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(orphan, signal.SIGKILL)
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(orphan, 0)
+        """End every process in order; the server first, which uses the Redis of the others."""
+        for part in reversed(self._parts):
+            part.ask_to_stop()
+            part.wait()
+        self._parts.clear()
+        self.clean = not _children()
+        _end_all(_children())
+
+    def kill(self) -> None:
+        """End every process at once: what they were doing is thrown away with their folder."""
+        for part in self._parts:
+            part.ask_to_stop(signal.SIGKILL)
+        for part in self._parts:
+            part.wait()
+        self._parts.clear()
+        # Whose parent was killed ends by itself, or here; all of them are ours by now.
+        _end_all(_children())
 
     def _configure(self, name: str, **document: Any) -> str:
         """A configuration file. JSON is YAML, and needs no library to write."""
@@ -154,6 +165,17 @@ def _last_line(path: str) -> str:
     with open(path, encoding="utf-8", errors="replace") as file:
         lines: Sequence[str] = file.read().strip().splitlines()
     return lines[-1] if lines else ""
+
+
+def _end_all(processes: Sequence[int]) -> None:
+    """Kill them and their descendants, which become ours one generation after the other."""
+    while processes:
+        for process in processes:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(process, 0)
+        processes = _children()
 
 
 def _adopt_orphans() -> None:

@@ -135,8 +135,8 @@ def test_the_job_of_a_killed_worker_is_done_by_another_within_seconds(server, qu
 
 def test_children_end_with_their_killed_worker(server, queue, journal):
     with WorkerProcess(server.url, journal) as worker:
-        pull(queue, "t/sleep/30")
-        begun(journal, "t/sleep/30")
+        pull(queue, "t/sleep/600")
+        begun(journal, "t/sleep/600")
         child = read_lines(journal)[0]["pid"]
         os.kill(worker.pid, signal.SIGKILL)
         until(lambda: not os.path.exists(f"/proc/{child}"), "the child ends")
@@ -156,9 +156,12 @@ def test_a_job_longer_than_the_visibility_time_runs_once(server, queue, journal)
     seconds = DELIVERY.visibility_timeout_s * 2
     ref = f"t/sleep/{seconds}"
     with WorkerProcess(server.url, journal), WorkerProcess(server.url, journal):
-        assert pull(queue, ref).result(WAIT_S).pulled
+        job = pull(queue, ref)
+        assert job.result(WAIT_S).pulled
         until(lambda: queue.taken() == 0, "it is acknowledged, and no copy waits")
-        assert read_journal(journal)["begin", ref] == 1
+    assert read_journal(journal)["begin", ref] == 1
+    with open(f"{journal}.log", encoding="utf-8") as file:
+        assert file.read().count(f"[{job.id}] received") == 1, "the heartbeat kept it from other workers"
 
 
 def test_cut_connections_do_not_run_a_job_twice(server, queue, journal):

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 #: How long a run waits for the lease when its caller did not say.
 WAIT_S = 120.0
+#: How long an operation may take from its folder to its record before a recount fences it.
+REGISTER_S = 2.0
 
 
 @dataclass
@@ -147,14 +149,34 @@ class Maintenance:
         if self._waiting_after_loss():
             return  # operations of the time before may still come back until the waiting period is over
         dying = set(maintenance.mark_dying(run.holder, run.epoch))
-        known = {record.id for record in self.coordination.operations.list()}
+        known = self._registered()
         for name in self._folders():
-            if name in dying or (name not in known and not (spare_young and self._is_young(run, name))):
+            if name in dying or (name not in known and not self._is_starting(run, name, spare=spare_young)):
                 run.check()
                 self._fence(run, name)
         for operation_id in sorted(dying):
             run.converted_bytes += maintenance.drop_dead(run.holder, run.epoch, operation_id)
             run.reaped += 1
+
+    def _registered(self) -> set[str]:
+        return {record.id for record in self.coordination.operations.list()}
+
+    def _is_starting(self, run: Run, name: str, *, spare: bool) -> bool:
+        """An operation makes its folder before it registers, so a young one without a record may be live.
+
+        With ``spare`` it is left alone. A recount may spare none: it gives a live one the moment that it
+        takes to register, and then fences.
+        """
+        if not self._is_young(run, name):
+            return False
+        if spare:
+            return True
+        deadline = time.monotonic() + REGISTER_S
+        while time.monotonic() < deadline:
+            if name in self._registered() or not os.path.isdir(self.volume.layout.operation(name)):
+                return True
+            time.sleep(0.02)
+        return False
 
     def _waiting_after_loss(self) -> bool:
         state = self.coordination.state()

@@ -64,6 +64,7 @@ class Operation:
         self._money = threading.Lock()
         self._granted = 0
         self._allowance = 0
+        self._settled = 0
         self._claimed: set[str] = set()
         self._lost = ""
         self._born = time.monotonic()
@@ -140,11 +141,26 @@ class Operation:
     def _settle(self) -> None:
         """What was published under a lost epoch is told to the next; a reaped record was converted."""
         coordination = self._desk.coordination
-        if coordination.operations.settle(self.id, self.epoch, self.staging.added_bytes):
+        added = self.staging.added_bytes - self._settled
+        if coordination.operations.settle(self.id, self.epoch, added):
             return
         if coordination.state().epoch != self.epoch:
             self._desk.when_ready(self._register)
-            coordination.operations.settle(self.id, self.epoch, self.staging.added_bytes)
+            coordination.operations.settle(self.id, self.epoch, added)
+
+    def settle_part(self) -> None:
+        """What was published since the last time becomes used; the operation goes on (the server's).
+
+        Raises StateLost and LeaseLost; nothing was counted then.
+        """
+        with self._money:
+            added = self.staging.added_bytes - self._settled
+            if added:
+                self._desk.coordination.operations.settle_part(
+                    self.id, self.epoch, added, unreserve_bytes=added
+                )
+                self._settled += added
+                self._granted -= added
 
     # -- money --------------------------------------------------------------------------------------
 

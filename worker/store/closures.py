@@ -17,6 +17,7 @@ from caskeeper.digest import Digest, Hasher
 from caskeeper.errors import VolumeFailed
 from worker.closure import walk
 from worker.store.failures import failure
+from worker.store.format import without_age
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -184,7 +185,7 @@ class Closures:
 
 def _content(path: str) -> bytes | None:
     try:
-        with open(path, "rb", buffering=0) as file:
+        with open(path, "rb", buffering=0, opener=without_age) as file:  # looking is no use
             return file.read()
     except FileNotFoundError:
         return None

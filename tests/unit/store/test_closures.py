@@ -155,6 +155,15 @@ def test_a_list_that_is_older_than_the_operation_is_not_relied_upon(tmp_path, tr
     assert os.stat(aged[0]).st_atime_ns >= staging.start_ns
 
 
+def test_reading_a_list_does_not_make_it_young(volume, tree):
+    closures = Closures(volume)
+    closure = walk(tree.root, WHOLE, tree.read)
+    closures.write(begin(volume), closure)
+    os.utime(place(volume, closure), ns=(1, 2))  # older than its change: every reader would set it
+    assert closures.read(tree.root.hash, "whole") is not None
+    assert next(closures.listing()).age_ns == 1
+
+
 def test_a_list_that_is_always_taken_away_is_given_up(tmp_path, tree):
     volume = new_volume(tmp_path, WatchedVolume)
     closure = walk(tree.root, WHOLE, tree.read)

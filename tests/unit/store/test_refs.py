@@ -258,6 +258,14 @@ def test_a_touch_makes_a_ref_young(refs):
     assert os.stat(path).st_mtime_ns == 1
 
 
+def test_reading_a_ref_does_not_make_it_young(refs):
+    bind(refs)
+    os.utime(refs.volume.layout.ref(REF), ns=(1, 2))  # older than its change: every reader would set it
+    assert refs.read(REF) is not None
+    assert [entry.age_ns for entry in refs.listing()] == [1]
+    assert [entry.age_ns for entry in refs.listing()] == [1]
+
+
 def test_a_ref_of_buildstream_1_without_its_build_tree_is_a_recorded_partial_one(refs, tmp_path):
     """AC-57, and its cleanup must not stop at a tree that was never whole."""
     tree = MemoryTree()
