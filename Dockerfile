@@ -1,6 +1,15 @@
 # One image; the services of docker-compose.yml differ by command only.
-FROM python:3.13-slim
+FROM python:3.13-slim AS build
+WORKDIR /src
+COPY requirements/build.txt requirements/build.txt
+RUN pip install --root-user-action=ignore --require-hashes -r requirements/build.txt
+COPY pyproject.toml README.md LICENSE ./
+COPY caskeeper caskeeper
+COPY worker worker
+COPY tasks tasks
+RUN pip wheel --no-deps --no-build-isolation --wheel-dir /wheels .
 
+FROM python:3.13-slim
 ENV PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     PIP_NO_CACHE_DIR=1 \
@@ -14,12 +23,7 @@ RUN groupadd --gid 10001 caskeeper \
 WORKDIR /opt/caskeeper
 COPY requirements/runtime.txt requirements/runtime.txt
 RUN pip install --root-user-action=ignore --require-hashes -r requirements/runtime.txt
-COPY pyproject.toml README.md LICENSE ./
-COPY caskeeper caskeeper
-COPY worker worker
-COPY tasks tasks
-RUN pip install --root-user-action=ignore --no-deps . \
- && python -m compileall -q /usr/local/lib/python3*/site-packages/caskeeper
+RUN --mount=from=build,source=/wheels,target=/wheels pip install --root-user-action=ignore --no-deps /wheels/*.whl
 
 USER 10001:10001
 WORKDIR /work

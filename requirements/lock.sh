@@ -5,4 +5,5 @@ set -eu
 cd "$(dirname "$0")/.."
 lock() { uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 "$@"; }
 lock pyproject.toml -o requirements/runtime.txt
+lock --group build -o requirements/build.txt
 lock pyproject.toml --group dev -c requirements/runtime.txt -o requirements/dev.txt

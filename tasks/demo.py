@@ -70,7 +70,7 @@ def run(invocation: Invocation) -> Outcome:
     previous = signal.signal(signal.SIGTERM, _end)
     fleet = None
     try:
-        with _folder() as folder:
+        with _folder(invocation) as folder:
             library, packages = _prepare(invocation, folder)
             # Room for the library and what is extracted of it, but not for much more.
             quota_bytes = int(1.5 * (library.size_bytes + 4096 * library.files)) + 64 * _MIB
@@ -301,13 +301,14 @@ def _prepare(invocation: Invocation, folder: str) -> tuple[Tree, list[Tree]]:
 
 
 @contextmanager
-def _folder() -> Iterator[str]:
+def _folder(invocation: Invocation) -> Iterator[str]:
     """A folder that goes, whatever happens."""
     folder = tempfile.mkdtemp(prefix="caskeeper-demo-")
     try:
         yield folder
     finally:
         with _unheard():
+            invocation.note(f"removing {folder}")
             shutil.rmtree(folder)
 
 

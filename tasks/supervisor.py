@@ -172,7 +172,7 @@ class Idleness:
             waiting = 1  # it is just being started again
         if waiting:
             self._since = time.monotonic()
-        if time.monotonic() - self._since >= self._idle_s:
+        elif time.monotonic() - self._since >= self._idle_s:
             return True
         self._clients.release()
         return False

@@ -47,13 +47,14 @@ def hold(context: click.Context, *, refs: tuple[str, ...]) -> int:
     """
     invocation: Invocation = context.obj
     command: list[str] = context.meta["command"]
+    wanted = _parsed(refs)
 
     def tell_lost(lost: frozenset[Ref]) -> None:
         invocation.complain(f"the session was interrupted and does not protect: {_names(lost)}")
 
     with invocation.client.session(label=f"hold: {command[0]}"[:80], on_lost=tell_lost) as session:
-        present = session.require(*refs)
-        absent = {str(ref) for ref in _parsed(refs)} - {str(ref) for ref in present}
+        present = session.require(*wanted)
+        absent = {str(ref) for ref in wanted} - {str(ref) for ref in present}
         if absent:
             invocation.note(f"not here, protected once somebody brings it: {', '.join(sorted(absent))}")
         return _run(invocation, command)

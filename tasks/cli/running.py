@@ -50,6 +50,7 @@ def worker(invocation: Invocation, *, lanes: tuple[str, ...], concurrency: int) 
 @click.pass_obj
 def server(invocation: Invocation, *, listen: str, read_only: bool) -> None:
     """Serve the volume over gRPC until SIGTERM or Ctrl-C; running calls get time to end."""
+    parse_listen(listen)
     stop = stop_by_signal()
     from tasks.process import tune_memory
     from worker.server.app import serve

@@ -33,14 +33,17 @@ def _overrides_permissions():
     return bool(int(effective, 16) & (1 << _CAP_DAC_OVERRIDE | 1 << _CAP_DAC_READ_SEARCH))
 
 
-def shorten_patience():
+def shorten_patience(words):
     from caskeeper import job
+
+    job.PATIENCE_S = 1.0
+    if not {"worker", "server"} & set(words):
+        return  # the others start in the time of what they use
     from tasks import runner
     from worker.remote import pool
     from worker.remote.patience import Patience
     from worker.services import operations, room
 
-    job.PATIENCE_S = 1.0
     runner.RETRIES = runner.PATIENT_RETRIES = 0
     room.WAIT_S = operations.HOLD_WAIT_S = 1.0
     pool.Patience = lambda: Patience(probe_s=1.0, call_s=3.0, silence_s=1.0, attempts=2, memory_s=0.0)
@@ -48,7 +51,7 @@ def shorten_patience():
 
 if __name__ == "__main__":
     as_plain_user()
-    shorten_patience()
+    shorten_patience(sys.argv)
     from tasks.cli.main import main
 
     main()

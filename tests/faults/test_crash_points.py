@@ -1,0 +1,199 @@
+"""A process that dies before any of its steps (safety.md section 8): the volume is sound then (I1 to I3, I5,
+I7), the verb run again succeeds (I8), and a recount and a cleanup leave nothing behind.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+
+import pytest
+from harness.fleet import Oracle
+from harness.mortal import NEVER, expire_leases, mortal_services
+from harness.services import MemoryRemote, make_tree, picture
+from harness.volumes import Dead, new_volume
+
+from caskeeper.config.settings import LeaseSettings
+from caskeeper.contract import (
+    CleanupRequest,
+    CommitRequest,
+    ComputeSizeRequest,
+    ExtractRequest,
+    LinkRequest,
+    PullRequest,
+    PushRequest,
+    RemoveRequest,
+)
+from caskeeper.coordination import Coordination
+from worker.protocols import quiet
+
+LEASES = LeaseSettings(clock_margin_s=0.0)
+K1, K2, OTHER = "demo/hello/k1", "demo/hello/k2", "demo/other/k3"
+WITHOUT = {"excluded_subdirs": ("buildtree",)}
+
+
+class Site:
+    """One volume and one Redis that outlive the processes working on them."""
+
+    def __init__(self, folder, valkey):
+        (folder / "made").mkdir()
+        self.folder = folder
+        self.valkey = valkey
+        self.volume = new_volume(folder)
+        self.layout = self.volume.layout
+        self.oracle = Oracle(self.layout.root)
+        self.coordination = Coordination.create(
+            valkey.url, volume_id="v", epoch="e", used_bytes=self.oracle.used_bytes(), leases=LEASES
+        )
+        self.source = make_tree(folder / "src")
+        self.other = make_tree(folder / "other", buildtree=False)
+        self.remote = MemoryRemote("http://memory")
+        self.run(CommitRequest(path=self.source, refs=(K1,)), PushRequest(refs=(K1,)))
+        self.empty()
+
+    def run(self, *requests, at=NEVER):
+        """The number of steps that a process needs for these; it dies before its step ``at``."""
+        life, services = mortal_services(
+            self.layout,
+            self.valkey.url,
+            "v",
+            LEASES,
+            remotes=[self.remote],
+            roots=[self.folder],
+            at=at,
+        )
+        try:
+            self.results = [services.run(request, quiet()) for request in requests]
+            return life.steps
+        finally:
+            services.desk.close()
+            services.coordination.close()
+
+    def expire(self):
+        with self.valkey.client() as client:
+            expire_leases(client, "v")
+
+    def usage(self):
+        return self.coordination.usage.snapshot()
+
+    def assert_sound(self):
+        assert self.oracle.troubles() == []
+        usage = self.usage()
+        assert usage.used_bytes + usage.reserved_bytes >= self.oracle.used_bytes()
+
+    def assert_exact(self):
+        self.assert_sound()
+        usage = self.usage()
+        assert (usage.used_bytes, usage.reserved_bytes) == (self.oracle.used_bytes(), 0)
+        assert self.oracle.leavings() == []
+
+    def empty(self):
+        """A recount sets the estimate right, and a cleanup takes everything."""
+        self.expire()
+        self.run(ComputeSizeRequest())
+        self.assert_exact()
+        self.tick()
+        self.run(CleanupRequest(target_bytes=0))
+        self.assert_exact()
+        assert list(self.oracle.refs()) == []
+        assert self.usage().used_bytes == 0
+        shutil.rmtree(self.folder / "made")
+        (self.folder / "made").mkdir()
+
+    def tick(self):
+        """The volume's clock moves on: what was made before is older than the horizon of what follows."""
+        time.sleep(0.011)
+
+
+def commit(site):
+    return CommitRequest(path=site.source, refs=(K1, K2))
+
+
+def two_artifacts(site):
+    return [
+        commit(site),
+        CommitRequest(path=site.other, refs=(OTHER,)),
+        ExtractRequest(ref=K1),
+        ExtractRequest(ref=OTHER),
+    ]
+
+
+#: verb -> (what is done before, the request that dies)
+VERBS = {
+    "commit": (lambda site: [], commit),
+    "commit of a tree that is here": (
+        lambda site: [commit(site)],
+        lambda site: CommitRequest(path=site.source, refs=(OTHER,)),
+    ),
+    "pull": (lambda site: [], lambda site: PullRequest(ref=K1)),
+    "pull of what is here": (lambda site: [PullRequest(ref=K1)], lambda site: PullRequest(ref=K1)),
+    "pull of the rest": (
+        lambda site: [PullRequest(ref=K1, **WITHOUT), ExtractRequest(ref=K1)],
+        lambda site: PullRequest(ref=K1),
+    ),
+    "pull of a sub-directory": (
+        lambda site: [PullRequest(ref=K1, **WITHOUT), ExtractRequest(ref=K1)],
+        lambda site: PullRequest(ref=K1, subdir="buildtree/obj"),
+    ),
+    "extract": (lambda site: [PullRequest(ref=K1)], lambda site: ExtractRequest(ref=K1)),
+    "extract of a copy": (
+        lambda site: [PullRequest(ref=K1)],
+        lambda site: ExtractRequest(ref=K1, destination=f"{site.folder}/made/copy"),
+    ),
+    "link": (lambda site: [PullRequest(ref=K1)], lambda site: LinkRequest(ref=K1, key="k2")),
+    "push": (lambda site: [PullRequest(ref=K1)], lambda site: PushRequest(refs=(K1,))),
+    "cleanup": (two_artifacts, lambda site: CleanupRequest(target_bytes=0)),
+    "remove": (two_artifacts, lambda site: RemoveRequest(refs=(K1, K2))),
+    "remove of one of two names": (two_artifacts, lambda site: RemoveRequest(refs=(K2,))),
+    "recount": (two_artifacts, lambda site: ComputeSizeRequest()),
+}
+
+
+@pytest.fixture
+def site(tmp_path, valkey, monkeypatch):
+    # Nothing loses power here.
+    monkeypatch.setattr("worker.store.system_calls.syncfs", lambda *_arguments: None)
+    return Site(tmp_path, valkey)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_verb_may_die_before_any_of_its_steps(site, verb):
+    before, request_of = VERBS[verb]
+
+    def prepare():
+        site.run(*before(site))
+        site.tick()
+        return request_of(site)
+
+    steps = site.run(prepare())
+    outcome = state_of(site)
+    site.empty()
+    assert steps > 5
+    for at in range(1, steps + 1):
+        request = prepare()
+        with pytest.raises(Dead):
+            site.run(request, at=at)
+        site.assert_sound()
+        site.expire()
+        if not is_done(site, request):
+            site.run(request)
+        site.assert_sound()
+        assert state_of(site) == outcome, f"dead before step {at} of {steps}"
+        site.empty()
+
+
+def is_done(site, request):
+    """A removal that died after the ref was gone: nothing is left to ask for."""
+    refs = set(site.oracle.refs())
+    return isinstance(request, RemoveRequest) and not refs & set(request.refs)
+
+
+def state_of(site):
+    """What a user sees: the refs, and the trees that were checked out."""
+    refs = sorted(site.oracle.refs())
+    trees = {}
+    for top in (site.layout.extracts, f"{site.folder}/made"):
+        if os.path.isdir(top):
+            trees |= {(top, path): seen for path, seen in picture(top).items() if seen != ("folder",)}
+    return refs, trees
