@@ -84,9 +84,6 @@ def serve(
 ) -> int:
     """Run the worker of an application that is made."""
     guard()
-    # Said by the library at every reconnect; what it proposes throws work away (queue.md 2.1).
-    warnings.filterwarnings("ignore", category=PendingDeprecationWarning, module="celery")
-    warnings.filterwarnings("ignore", message="Call to deprecated setex", category=DeprecationWarning)
     # About root and messages that are programs: only JSON is accepted here.
     warnings.filterwarnings("ignore", category=SecurityWarning)
     parent = os.getpid()
@@ -97,6 +94,9 @@ def serve(
 
     def configure_logging(**_: Any) -> None:
         configure(settings.log.level, settings.log.format)
+        # Said by the library at every reconnect; what it proposes throws work away (queue.md 2.1).
+        warnings.filterwarnings("ignore", category=PendingDeprecationWarning, module="celery")
+        warnings.filterwarnings("ignore", message="Call to deprecated setex", category=DeprecationWarning)
 
     def child_ends(**_: Any) -> None:
         made.provider.close()

@@ -145,6 +145,11 @@ class Oracle:
             if not (top and entry[1][0].decode() in excluded):
                 self._walk(*_digest(entry[2][0]), excluded)
 
+    def names(self):
+        """The objects, executables and refs that are there."""
+        for folder, _folders, files in os.walk(f"{self.root}/cas"):
+            yield from (os.path.relpath(f"{folder}/{name}", self.root) for name in files)
+
     def used_bytes(self):
         """Every regular file once, in blocks, as interface section 4 says."""
         block = os.statvfs(self.root).f_frsize

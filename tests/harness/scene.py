@@ -15,6 +15,8 @@ from caskeeper.coordination import Coordination
 from caskeeper.errors import every_error
 
 KEPT = "demo/kept/1"
+#: A command that finds no configuration of ours shall not find the user's, nor use his cache.
+NOWHERE = {"XDG_CACHE_HOME": "/proc/none", "XDG_CONFIG_HOME": "/proc/none"}
 QUICK = {"operation": "2s", "session": "2s", "clock-margin": "0s", "upload-grace": "2s"}
 
 
@@ -82,7 +84,7 @@ def start_impatient(*words, cwd=None, stdout=subprocess.PIPE, stderr=subprocess.
     return subprocess.Popen(
         [*COMMAND, *(word if isinstance(word, bytes) else str(word) for word in words)],
         cwd=cwd,
-        env=environment(PYTHONPATH=TESTS, **env),
+        env=environment(PYTHONPATH=TESTS, **NOWHERE, **env),
         stdin=subprocess.DEVNULL,
         stdout=stdout,
         stderr=stderr,

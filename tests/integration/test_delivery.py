@@ -11,6 +11,7 @@ import uuid
 
 import pytest
 from harness.delivery_worker import DELIVERY, WorkerProcess, read_journal, read_lines
+from harness.process_tree import until
 from harness.valkey import ValkeyServer
 
 from caskeeper.contract import PullRequest, PullResult
@@ -40,15 +41,6 @@ def queue(server):
 
 def pull(queue, ref, **options):
     return queue.submit(PullRequest(ref=ref), PullResult, **options)
-
-
-def until(condition, what):
-    for _ in range(WAIT_S * 50):
-        found = condition()
-        if found:
-            return found
-        time.sleep(0.02)
-    raise AssertionError(f"waited in vain: {what}")
 
 
 def begun(journal, ref, times=1):

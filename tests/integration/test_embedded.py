@@ -8,7 +8,7 @@ import sys
 import time
 
 import pytest
-from harness.processes import alive, descendants, until
+from harness.process_tree import alive, descendants, until
 
 from caskeeper import Client, Settings
 from caskeeper.config import EmbeddedSettings

@@ -94,7 +94,8 @@ def test_a_socket_is_passed_over(scene):
 
 
 def test_what_is_not_here_is_11(scene):
-    for words in (["extract", "demo/none/1"], ["push", "demo/none/1"], ["show", "demo/none/1"]):
+    remote = ["--remote", "url=http://127.0.0.1:1,push=true"]
+    for words in (["extract", "demo/none/1"], ["push", "demo/none/1", *remote], ["show", "demo/none/1"]):
         scene.fails(*words, error="ArtifactNotFound", holds="ref demo/none/1")
     scene.fails("remove", KEPT, "demo/none/1", error="ArtifactNotFound", holds="ref demo/none/1")
     assert finish(scene.start("contains", KEPT, "demo/none/1")).returncode == 11
@@ -143,11 +144,9 @@ def test_an_object_that_is_gone_is_12_and_never_an_empty_file(scene, large):
     assert not os.path.exists(f"{scene.cachedir}/extract/demo")
 
 
-def test_an_object_that_is_damaged_is_13_and_says_what_to_do(scene, large):
+def test_an_object_that_is_cut_short_is_13_and_says_what_to_do(scene, large):
     os.chmod(large, 0o644)
-    with open(large, "r+b") as file:
-        file.write(b"damaged")
-    os.chmod(large, 0o444)
+    os.truncate(large, 1000)
     copy = f"{scene.folder}/copy"
     fails_when_damaged(
         scene, "extract", KEPT, "--to", copy, error="DigestMismatch", holds=[large, "move this file out"]
@@ -205,13 +204,13 @@ def test_a_project_without_a_remote_is_17(scene):
 @pytest.mark.parametrize(
     ("text", "place", "holds"),
     [
-        ("cache:\n  qouta: 1G\n", "[line 2 column 2]", "quota"),
+        ("cache:\n  qouta: 1G\n", "[line 2 column 9]", "quota"),
         ("cache: {quota: lots}\n", "[line 1 column 15]", "lots"),
-        ("artifacts:\n  url: ftp://x\n", "[line 2 column 7]", "ftp"),
+        ("artifacts:\n  url: http://x\n  push: maybe\n", "[line 3 column 8]", "maybe"),
         ("leases: {operation: fast}\n", "[line 1 column 20]", "fast"),
         ("cachedir: [a\n", "[line 2", "yaml"),
         ("redis: nowhere\n", "[line 1 column 7]", "redis://"),
-        ("- a\n- b\n", "[line 1 column 0]", "mapping"),
+        ("- a\n- b\n", "[line 1 column 0]", "key: value"),
         ("cachedir: \xff\n", "", "UTF-8"),
     ],
 )
@@ -234,7 +233,7 @@ def test_a_slip_in_the_environment_is_17_and_names_the_variable(scene):
 def test_a_volume_that_is_not_mounted_is_17_and_stays_untouched(scene):
     os.makedirs(f"{scene.folder}/mountpoint", exist_ok=True)
     config = scene.configure("unmounted", cachedir=f"{scene.folder}/mountpoint")
-    for words in (["contains", KEPT], ["list"], ["status"], ["hold", KEPT, "--", "true"], ["worker"]):
+    for words in (["contains", KEPT], ["list"], ["hold", KEPT, "--", "true"], ["worker"]):
         scene.fails(*words, config=config, error="ConfigInvalid", holds=[f"{scene.folder}/mountpoint", "mount"])
     assert os.listdir(f"{scene.folder}/mountpoint") == []
 

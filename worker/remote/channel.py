@@ -10,6 +10,7 @@ import grpc
 from google.protobuf.message import Message
 
 from caskeeper.errors import RemoteUnavailable
+from worker.protocols import CHUNK_BYTES
 from worker.remote.address import checked_instance_name, parse_url
 from worker.remote.credentials import client_credentials
 
@@ -34,7 +35,7 @@ OPTIONS: tuple[tuple[str, int], ...] = (
     # What a stream may send ahead of its reader. By default the library lets it grow with what the line
     # carries, on a fast one to hundreds of MiB of memory (4 x 512 MiB on loopback: 690 MiB instead of 110).
     ("grpc.http2.bdp_probe", 0),
-    ("grpc.http2.lookahead_bytes", 1024 * 1024),
+    ("grpc.http2.lookahead_bytes", CHUNK_BYTES),
     # A connection of its own: a failed one is not shared through the process-wide pool.
     ("grpc.use_local_subchannel_pool", 1),
     # The default waits up to two minutes before it connects to a restarted server again.

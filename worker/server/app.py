@@ -33,9 +33,6 @@ _OPTIONS: list[tuple[str, int]] = [
     ("grpc.http2.lookahead_bytes", CHUNK_BYTES),
     # A port that is taken is an error, not a lottery between two servers.
     ("grpc.so_reuseport", 0),
-    # What a client may send ahead of the disk; by default that grows with what the line carries.
-    ("grpc.http2.bdp_probe", 0),
-    ("grpc.http2.lookahead_bytes", 1024 * 1024),
     # A client that died without a word frees its thread within a minute.
     ("grpc.keepalive_time_ms", 40_000),
     ("grpc.keepalive_timeout_ms", 20_000),

@@ -20,6 +20,10 @@ from typing import TYPE_CHECKING, TextIO
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+#: The beginnings of our own loggers' names; what others attach to a line is their own business.
+_OURS = ("caskeeper", "worker", "tasks")
+_STANDARD = frozenset({*vars(logging.makeLogRecord({})), "message", "asctime", "taskName", "fields"})
+
 _context: ContextVar[dict[str, object]] = ContextVar("caskeeper_log_context", default={})  # noqa: B039 -- never changed, only replaced
 
 
@@ -72,7 +76,10 @@ def configure(level: str = "info", format: str = "text", stream: TextIO | None =
 
 
 def _fields(record: logging.LogRecord) -> dict[str, object]:
+    """What the line was given: by ``Log``, or by ``extra`` of the standard library's logging."""
     own = getattr(record, "fields", {})
+    if record.name.partition(".")[0] in _OURS:
+        own = {**{name: value for name, value in vars(record).items() if name not in _STANDARD}, **own}
     return {**_context.get(), **own}
 
 

@@ -1,0 +1,59 @@
+"""Workers that end in the middle of a pull: the job is done all the same, and the volume is whole."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+from harness.chaos import Watch
+from harness.fleet import Oracle
+from harness.processes import WAIT_S, seconds_since
+
+from caskeeper.contract import PullRequest
+
+del Oracle, PullRequest
+BIG = "demo/big/1"
+
+
+def test_kill_9_of_one_of_two_workers_leaves_the_pull_to_the_other(fleet, served, tell):
+    fleet.worker(), fleet.worker()
+    with Watch(fleet) as watch:
+        job = fleet.client.pull(BIG)
+        killed, _child = fleet.owner_of(fleet.halfway(BIG, served.size_bytes))
+        moment = time.monotonic()
+        fleet.kill(killed)
+        assert job.result(WAIT_S).pulled
+        tell(f"{seconds_since(moment):.1f} s from kill -9 of the worker to the end, {watch.counted} looks")
+    assert watch.understated == []
+    assert BIG in set(fleet.oracle.refs())
+    fleet.assert_sound()
+
+
+def test_kill_9_of_the_child_alone_leaves_the_pull_to_the_next(fleet, served, tell):
+    worker = fleet.worker()
+    with Watch(fleet) as watch:
+        job = fleet.client.pull(BIG)
+        _worker, child = fleet.owner_of(fleet.halfway(BIG, served.size_bytes))
+        moment = time.monotonic()
+        os.kill(child, signal.SIGKILL)
+        assert job.result(WAIT_S).pulled
+        tell(f"{seconds_since(moment):.1f} s from kill -9 of the child to the end, {watch.counted} looks")
+    assert watch.understated == []
+    assert worker.poll() is None
+    fleet.assert_sound()
+
+
+def test_a_worker_told_to_end_hands_its_pull_to_another(fleet, served, tell):
+    fleet.worker(), fleet.worker()
+    with Watch(fleet) as watch:
+        job = fleet.client.pull(BIG)
+        told, _child = fleet.owner_of(fleet.halfway(BIG, served.size_bytes))
+        moment = time.monotonic()
+        told.send_signal(signal.SIGTERM)
+        assert told.wait(WAIT_S) == 0
+        ended = seconds_since(moment)
+        assert job.result(WAIT_S).pulled
+        tell(f"worker gone {ended:.1f} s after SIGTERM, pull done after {seconds_since(moment):.1f} s")
+    assert watch.understated == []
+    fleet.assert_sound()

@@ -1,0 +1,348 @@
+"""The command with real workers and servers: every verb, what it prints, and how it exits."""
+
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import time
+
+import pytest
+from harness.commands import COMMAND, environment, place_in, start, until
+
+FILES = {"a": b"one\n", "sub/b": b"two\n", "sub/deep/c": b"three\n"}
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory):
+    """A worker, and a server that is its push remote."""
+    with place_in(tmp_path_factory.mktemp("fleet")) as place:
+        _, place.remote = place.server()
+        place.config = place.configure(artifacts={"url": place.remote, "push": True})
+        place.process = place.worker()
+        yield place
+
+
+@pytest.fixture
+def tree(fleet, request):
+    """A small tree of its own, and a ref for it."""
+    name = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower())[:60]
+    return fleet.tree(name, {**FILES, "name": name.encode()}), f"test/{name}/k1"
+
+
+def test_commit_push_remove_pull_extract_in_turn(fleet, tree):
+    path, ref = tree
+    other = ref.replace("k1", "k2")
+    code, committed = fleet.ask("commit", path, ref, other)
+    assert (code, committed["files"], committed["refs"]) == (0, 4, [ref, other])
+    assert committed["added_bytes"] > 0
+    code, pushed = fleet.ask("push", ref, other)
+    assert (code, pushed["pushed"], pushed["remotes"][0]["outcome"]) == (0, True, "pushed")
+    assert fleet.ask("push", ref)[1]["remotes"][0]["outcome"] == "already-there"
+    code, removed = fleet.ask("remove", ref, other)
+    assert (code, set(removed["removed"])) == (0, {ref, other})
+    assert removed["freed_bytes"] > 0
+    assert fleet.run("contains", ref).returncode == 11
+    code, pulled = fleet.ask("pull", ref, other)
+    assert code == 0
+    assert {one["ref"]: one["pulled"] for one in pulled["results"]} == {ref: True, other: True}
+    assert fleet.ask("pull", ref)[1]["results"][0]["cached"] is True
+    assert fleet.ask("pull", ref, "--refresh")[1]["results"][0]["pulled"] is True
+    extracted = fleet.run("extract", ref)
+    assert extracted.returncode == 0
+    assert subprocess.run(["diff", "-r", path, extracted.stdout.strip()], check=False).returncode == 0
+
+
+def test_commit_with_push_is_one_call(fleet, tree):
+    path, ref = tree
+    code, document = fleet.ask("commit", path, ref, "--push")
+    assert (code, document["push"]["pushed"]) == (0, True)
+    told = fleet.run("commit", path, ref, "--push")
+    assert "4 files" in told.stdout
+    assert f"{ref} -> {fleet.remote}: already-there" in told.stdout
+
+
+def test_pull_to_a_folder_makes_a_private_copy(fleet, tree, tmp_path):
+    path, ref = tree
+    fleet.run("commit", path, ref)
+    done = fleet.run("pull", ref, "--to", f"{fleet.folder}/private")
+    assert (done.returncode, done.stdout) == (0, f"{fleet.folder}/private\n")
+    with open(f"{fleet.folder}/private/a", "a", encoding="utf-8") as file:
+        file.write("mine")
+    again = fleet.run("extract", ref, "--to", f"{fleet.folder}/private")
+    assert again.returncode == 16
+
+
+def test_a_part_is_pulled_and_never_pushed(fleet, tree):
+    path, ref = tree
+    fleet.run("commit", path, ref, "--push")
+    fleet.run("remove", ref)
+    assert fleet.run("pull", ref, "--exclude", "sub").returncode == 0
+    assert fleet.ask("push", ref)[0] == 12
+    assert fleet.run("contains", ref, "--subdir", "sub/deep").returncode == 11
+    assert fleet.run("pull", ref, "--subdir", "sub/deep").returncode == 0
+    assert fleet.run("contains", ref, "--subdir", "sub/deep").returncode == 0
+
+
+def test_link_binds_another_key(fleet, tree):
+    path, ref = tree
+    fleet.run("commit", path, ref)
+    linked = ref.replace("k1", "k9")
+    assert fleet.ask("link", ref, "k9")[1]["linked"] == linked
+    assert fleet.ask("show", linked)[1]["roots"] == fleet.ask("show", ref)[1]["roots"]
+
+
+def test_list_show_and_status_tell_what_is_here(fleet, tree):
+    path, ref = tree
+    fleet.run("commit", path, ref)
+    code, listed = fleet.ask("list", f"*/{ref.split('/')[1]}/*", "--sort", "name")
+    assert (code, [line["ref"] for line in listed["artifacts"]]) == (0, [ref])
+    assert ref in fleet.run("list", "--sort", "size").stdout
+    assert fleet.ask("list", "nothing/*")[1] == {"artifacts": []}
+    shown = fleet.run("show", ref).stdout
+    assert "origin     commit" in shown
+    assert fleet.run("show", "test/none/k").returncode == 11
+    code, status = fleet.ask("status")
+    assert (code, status["ready"], len(status["workers"])) == (0, True, 1)
+    assert status["used_bytes"] > 0
+    assert set(status["queues"]) == {f"caskeeper.{lane}" for lane in ("pull", "local", "push", "maintenance")}
+    assert "workers     1: " in fleet.run("status").stdout
+
+
+def test_status_tells_what_redis_knows_where_the_volume_is_not_mounted(fleet):
+    elsewhere = fleet.configure("elsewhere", cachedir=f"{fleet.folder}/elsewhere")
+    code, status = fleet.ask("status", config=elsewhere)
+    assert (code, status["mounted"]) == (0, False)
+    assert "not mounted here" in fleet.run("status", config=elsewhere).stdout
+
+
+@pytest.mark.parametrize("words", [["list"], ["show", "a/b/c"], ["hold", "a/b/c", "--", "true"], ["worker"]])
+def test_a_volume_that_is_not_mounted_is_17(fleet, words):
+    elsewhere = fleet.configure("elsewhere", cachedir=f"{fleet.folder}/elsewhere")
+    done = fleet.run(*words, config=elsewhere)
+    assert done.returncode == 17
+    assert f"{fleet.folder}/elsewhere" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_nobody_has_it_is_11_and_no_remote_is_17(fleet):
+    done = fleet.run("pull", "test/none/k")
+    assert (done.returncode, done.stdout) == (11, "")
+    assert "no remote has it" in done.stderr
+    code, document = fleet.ask("pull", "test/none/k")
+    assert (code, document["error"], document["exit_code"]) == (11, "ArtifactNotFound", 11)
+
+
+def test_several_refs_tell_each_its_own_and_exit_by_the_worst(fleet, tree):
+    path, ref = tree
+    fleet.run("commit", path, ref)
+    code, document = fleet.ask("pull", ref, "test/none/k")
+    assert code == 11
+    assert document["results"][0]["cached"] is True
+    assert document["results"][1]["error"]["error"] == "ArtifactNotFound"
+    done = fleet.run("pull", ref, "test/none/k", "--extract")
+    assert done.returncode == 11
+    assert done.stdout.count("\n") == 1
+    assert "test/none/k" in done.stderr
+
+
+def test_no_remote_configured_is_17(tmp_path):
+    with place_in(tmp_path) as place:
+        place.worker()
+        assert place.ask("pull", "test/none/k")[0] == 17
+        path = place.tree("tree", FILES)
+        assert place.run("commit", path, "test/tree/k").returncode == 0
+        done = place.run("push", "test/tree/k")
+        assert done.returncode == 17
+        assert "--remote" in done.stderr
+
+
+def test_a_push_that_reached_some_remotes_is_3_and_none_is_20(fleet, tree):
+    path, ref = tree
+    fleet.run("commit", path, ref)
+    dead = "url=http://127.0.0.1:9,push=true"
+    code, document = fleet.ask("push", ref, "--remote", fleet.remote, "--remote", dead)
+    assert (code, [one["outcome"] for one in document["remotes"]]) == (3, ["pushed", "failed"])
+    done = fleet.run("push", ref, "--remote", fleet.remote, "--remote", dead)
+    assert done.returncode == 3
+    assert "failed" in done.stderr
+    assert fleet.ask("push", ref, "--remote", dead)[0] == 20
+
+
+def test_a_server_that_only_reads_refuses_with_14_and_still_gives(fleet, tree):
+    path, ref = tree
+    fleet.run("commit", path, ref, "--push")
+    config = fleet.configure("reader", cachedir=f"{fleet.folder}/server", redis=f"{fleet.valkey.url}?db=1")
+    _, url = fleet.server("--read-only", config=config, name="reader")
+    assert fleet.ask("push", ref, "--remote", f"url={url},push=true")[0] == 14
+    fleet.run("remove", ref)
+    assert fleet.ask("pull", ref, "--remote", url)[1]["results"][0]["remote"] == url
+
+
+def test_a_server_that_is_full_is_22(fleet, tree):
+    path, ref = tree
+    fleet.run("commit", path, ref)
+    config = fleet.configure(
+        "tiny",
+        cachedir=f"{fleet.folder}/tiny",
+        redis=f"{fleet.valkey.url}?db=3",
+        cache={"quota": "8K", "headroom": "0", "reserved-disk-space": "0"},
+    )
+    _, url = fleet.server(config=config, name="tiny")
+    assert fleet.ask("push", ref, "--remote", f"url={url},push=true")[0] == 22
+
+
+def test_a_path_outside_the_roots_and_a_ref_that_is_not_here_are_told(fleet):
+    assert fleet.ask("commit", "/etc", "test/etc/k")[0] == 10
+    assert fleet.ask("remove", "test/none/k")[0] == 11
+    assert fleet.ask("extract", "test/none/k")[0] == 11
+
+
+def test_cleanup_plans_and_does(fleet, tree):
+    path, ref = tree
+    fleet.run("commit", path, ref)
+    code, plan = fleet.ask("cleanup", "--to", "0", "--dry-run")
+    assert (code, plan["dry_run"], plan["freed_bytes"]) == (0, True, 0)
+    assert any(ref in group["refs"] and group["action"] == "evict" for group in plan["groups"])
+    assert ref in fleet.run("cleanup", "--to", "0", "--dry-run").stdout
+    assert fleet.run("contains", ref).returncode == 0
+    assert fleet.ask("cleanup", "--to", "50%")[1]["target_bytes"] > 0
+    assert fleet.ask("cleanup", "--to", "0")[1]["freed_bytes"] > 0
+    assert fleet.run("contains", ref).returncode == 11
+    code, counted = fleet.ask("compute-size")
+    assert (code, counted["used_bytes"]) == (0, counted["estimate_bytes"])
+
+
+def test_hold_protects_while_its_command_runs_and_exits_as_it_does(fleet, tree):
+    path, ref = tree
+    key = f"held-{os.getpid()}"
+    ref = ref.replace("k1", key)
+    fleet.run("commit", path, ref)
+    inner = " ".join([*COMMAND, "--config", fleet.config, "cleanup", "--to", "0"])
+    done = fleet.run("hold", ref, "--", "sh", "-c", f"{inner} && exit 7")
+    assert done.returncode == 7, done.stderr
+    assert fleet.run("contains", ref).returncode == 0
+    assert fleet.run("hold", ref, "--", "true").returncode == 0
+    assert fleet.run("hold", ref, "--", "sh", "-c", "kill -9 $$").returncode == 137
+    assert fleet.run("hold", ref, "--", "no-such-command").returncode == 127
+    assert fleet.run("hold", ref, "--", "/dev/null").returncode == 126
+    absent = fleet.run("hold", "test/none/k", "--", "echo", "--version")
+    assert (absent.returncode, absent.stdout) == (0, "--version\n")
+    assert "not here" in absent.stderr
+    fleet.run("cleanup", "--to", "0")
+    assert fleet.run("contains", ref).returncode == 11
+
+
+def test_hold_passes_a_signal_on_and_ends_its_session(fleet):
+    process = start(
+        "--config",
+        fleet.config,
+        "hold",
+        "a/b/c",
+        "--",
+        "sh",
+        "-c",
+        "trap 'exit 9' TERM; echo up; sleep 60 & wait",
+    )
+    assert process.stdout.readline() == "up\n"
+    assert len(fleet.ask("status")[1]["sessions"]) == 1
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+    assert process.returncode == 9
+    assert fleet.ask("status")[1]["sessions"] == []
+
+
+def test_what_waits_can_be_detached_timed_out_and_interrupted(tmp_path):
+    with place_in(tmp_path) as place:
+        place.worker().send_signal(signal.SIGTERM)
+        until(lambda: place.ask("status")[1]["workers"] == [])
+        detached = place.run("pull", "a/b/c", "a/b/d", "--detach")
+        assert detached.returncode == 0
+        assert len(re.findall(r"^[0-9a-f-]{36}$", detached.stdout, re.MULTILINE)) == 2
+        assert [one["subject"] for one in place.ask("pull", "a/b/c", "--detach")[1]["jobs"]] == ["a/b/c"]
+        late = place.run("pull", "a/b/c", "--timeout", "0.5")
+        assert late.returncode == 21
+        assert "job" in late.stderr
+
+        process = start("--config", place.config, "pull", "a/b/c")
+        line = process.stderr.readline()
+        assert line.startswith("caskeeper: pull a/b/c: queued")
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+        assert process.returncode == 130
+        assert "in the queue" in err
+        assert "Traceback" not in err
+        assert place.ask("status")[1]["queues"]["caskeeper.pull"] == 5
+
+
+def test_on_a_terminal_there_are_bars_and_only_there(fleet):
+    """The job waits behind a worker that is stopped, so that there is something to show."""
+    os.kill(fleet.process.pid, signal.SIGSTOP)
+    try:
+        ours, theirs = pty.openpty()
+        process = subprocess.Popen(
+            [*COMMAND, "--config", fleet.config, "pull", "test/none/k", "--timeout", "3"],
+            env=environment(TERM="xterm", COLUMNS="120"),
+            stdout=subprocess.PIPE,
+            stderr=theirs,
+        )
+        os.close(theirs)
+        shown = b""
+        while b"\x1b[" not in shown or b"test/none/k" not in shown:
+            shown += os.read(ours, 4096)
+        try:
+            while shown:
+                shown = os.read(ours, 4096)
+        except OSError:  # what a terminal answers when the last writer is gone
+            pass
+        assert process.wait(30) == 21
+        os.close(ours)
+        silent = fleet.run("pull", "test/none/k", "--timeout", "4", "--no-progress")
+        assert (silent.returncode, silent.stderr.count("\n")) == (21, 1)
+    finally:
+        os.kill(fleet.process.pid, signal.SIGCONT)
+
+
+def test_server_and_worker_end_with_0_when_told_to(tmp_path):
+    with place_in(tmp_path) as place:
+        server, _ = place.server()
+        worker = place.worker()
+        for process in (server, worker):
+            process.send_signal(signal.SIGTERM)
+        assert (server.wait(30), worker.wait(30)) == (0, 0)
+
+
+def test_a_port_that_is_taken_is_17(fleet):
+    address = fleet.remote.removeprefix("http://")
+    config = fleet.configure("second", cachedir=f"{fleet.folder}/second", redis=f"{fleet.valkey.url}?db=4")
+    done = fleet.run("server", "--listen", address, config=config)
+    assert done.returncode == 17
+    assert address in done.stderr
+
+
+def test_beat_and_flower_run_until_they_are_told_to_end(fleet):
+    beat = start("--config", fleet.config, "beat")
+    flower = start("--config", fleet.config, "flower", "--listen", "127.0.0.1:0")
+    time.sleep(2)
+    assert (beat.poll(), flower.poll()) == (None, None)
+    for process in (beat, flower):
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=30)
+        assert "Traceback" not in err
+    open_to_all = fleet.run("flower", "--listen", "0.0.0.0:0")
+    assert open_to_all.returncode == 17
+    assert "PASSWORD" in open_to_all.stderr
+
+
+def test_json_is_one_document_on_stdout_whatever_happens(fleet):
+    for words in (
+        ["pull", "test/none/k"],
+        ["status"],
+        ["list"],
+        ["contains", "a/b/c"],
+        ["pull", "x"],
+        ["frob"],
+    ):
+        done = fleet.run("--json", *words)
+        json.loads(done.stdout)

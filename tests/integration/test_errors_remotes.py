@@ -1,0 +1,261 @@
+"""Remotes that refuse, lie, die or hang, seen from the command line: interface section 7."""
+
+import json
+import os
+import signal
+import time
+
+import grpc
+import pytest
+from harness.commands import read, until
+from harness.lying_server import LyingServer, black_hole, nobody_listening
+from harness.scene import KEPT, Scene, done, finish, lies, scene_in
+
+from caskeeper.digest import Digest
+
+LIE = "demo/lie/1"
+LARGE = os.urandom(5_000_000)
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory):
+    with scene_in(tmp_path_factory.mktemp("remotes")) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def honest(scene):
+    """The url of a real server with a volume of its own."""
+    return scene.server()[1]
+
+
+@pytest.fixture
+def liar():
+    with LyingServer() as server:
+        yield server
+
+
+def push_to(*urls):
+    return [word for url in urls for word in ("--remote", f"url={url},push=true")]
+
+
+@pytest.mark.parametrize(
+    ("lie", "files"),
+    [
+        ("wrong_bytes", {"small": b"a small file"}),
+        ("wrong_bytes", {"large": LARGE}),
+        ("cut_bytes", {"small": b"a small file"}),
+        ("cut_bytes", {"large": LARGE}),
+        ("extra_bytes", {"small": b"a small file"}),
+        ("extra_bytes", {"large": LARGE}),
+    ],
+)
+def test_other_bytes_than_the_digest_says_are_13(scene, liar, lie, files):
+    root = lies(liar, files)
+    liar.refs[LIE] = root
+    done(scene.start("pull", LIE, "--remote", liar.url))  # the folder is here now, and true
+    done(scene.start("remove", LIE))
+    setattr(liar, lie, 3)
+    document = scene.fails("pull", LIE, "--remote", liar.url, error="DigestMismatch", holds=[LIE, liar.url])
+    assert document["what"].startswith(tuple([root.hash, *map(str, map(Digest.of, files.values()))]))
+    # What it lied about is not believed afterwards, and nothing of it stands in the way of the truth.
+    setattr(liar, lie, 0)
+    done(scene.start("pull", LIE, "--remote", liar.url))
+    scene.assert_sound()
+    done(scene.start("remove", LIE))
+
+
+def test_the_next_remote_is_asked_after_a_lie(scene, liar, honest):
+    done(scene.start("push", KEPT, *push_to(honest)))
+    done(scene.start("remove", KEPT))
+    liar.refs[KEPT] = lies(liar, {"other": b"not what it claims"})
+    liar.wrong_bytes = True
+    result = json.loads(
+        done(scene.start("--json", "pull", KEPT, "--remote", liar.url, "--remote", honest))
+    )["results"][0]
+    assert (result["pulled"], result["remote"]) == (True, honest)
+    scene.assert_sound()
+    log = read(f"{scene.folder}/worker-0.log")
+    failed = [line for line in log.splitlines() if "remote failed" in line and liar.url in line]
+    assert failed, "the log does not say which remote failed"
+    assert "came with other bytes" in failed[0]
+
+
+def test_a_name_for_what_is_no_tree_is_refused(scene, liar):
+    liar.refs[LIE] = liar.add(b"not a Directory message")
+    scene.fails("pull", LIE, "--remote", liar.url, error="InvalidRequest", holds=[LIE, liar.url, "Directory"])
+    liar.refs[LIE] = Digest("../../../../etc/passwd", 5)
+    scene.fails("pull", LIE, "--remote", liar.url, error="RemoteUnavailable", holds="no digest")
+    liar.refs[LIE] = Digest("0" * 64, 2**62)
+    scene.fails("pull", LIE, "--remote", liar.url, error="InvalidRequest", holds="too large")
+
+
+@pytest.mark.parametrize("entry", ["..", ".", "", "a/b", "a\0b"])
+def test_a_tree_that_leaves_its_folder_is_refused(scene, liar, entry):
+    liar.refs[LIE] = lies(liar, {entry: b"somewhere else"})
+    scene.fails("pull", LIE, "--remote", liar.url, error="InvalidRequest", holds=[LIE, liar.url])
+
+
+def test_more_answers_than_questions_are_a_fault_of_the_remote(scene, liar):
+    liar.refs[LIE] = lies(liar, {"a": b"1"})
+    liar.unasked_entry = True
+    scene.fails("pull", LIE, "--remote", liar.url, error="RemoteUnavailable", holds=[LIE, liar.url])
+
+
+def test_nobody_has_it_is_11_and_no_remote_that_answers_is_not(scene, liar, honest):
+    scene.fails("pull", "demo/none/1", "--remote", honest, error="ArtifactNotFound", holds="demo/none/1")
+    liar.refs[LIE] = Digest.of(b"was there once")  # AC-71: its content expired there
+    scene.fails("pull", LIE, "--remote", liar.url, error="ArtifactNotFound", holds=LIE)
+    liar.answers["GetReference"] = grpc.StatusCode.INTERNAL
+    scene.fails(
+        "pull", LIE, "--remote", honest, "--remote", liar.url, error="RemoteUnavailable", holds=[LIE, liar.url]
+    )
+
+
+def test_a_dead_server_is_20(scene):
+    with nobody_listening() as url:
+        scene.fails("pull", "demo/none/1", "--remote", url, error="RemoteUnavailable", holds=["none/1", url])
+        scene.fails("push", KEPT, *push_to(url), error="RemoteUnavailable", holds=[KEPT, url])
+
+
+def test_a_server_that_is_killed_meanwhile_is_20(scene, honest):
+    process, url = scene.server(database=3, name="mortal")
+    done(scene.start("push", KEPT, *push_to(url)))
+    process.send_signal(signal.SIGKILL)
+    process.wait(30)
+    done(scene.start("remove", KEPT))
+    scene.fails("pull", KEPT, "--remote", url, error="RemoteUnavailable", holds=url)
+    done(scene.start("pull", KEPT, "--remote", honest))
+
+
+def test_a_server_that_never_answers_is_21(scene, liar):
+    with black_hole() as url:
+        scene.fails("pull", "demo/none/1", "--remote", url, error="DeadlineExceeded", holds=["none/1", url])
+    liar.refs[LIE] = lies(liar, {"large": LARGE})
+    liar.stalls_after = 0
+    scene.fails("pull", LIE, "--remote", liar.url, error="DeadlineExceeded", holds=[LIE, liar.url])
+
+
+def test_a_server_that_breaks_off_is_20_or_goes_on(scene, liar):
+    liar.refs[LIE] = lies(liar, {"large": LARGE})
+    liar.breaks = [1_000_000, 2_000_000] * 20
+    scene.fails("pull", LIE, "--remote", liar.url, error="RemoteUnavailable", holds=[LIE, "broke off"])
+    liar.breaks = [1_000_000]
+    done(scene.start("pull", LIE, "--remote", liar.url))
+    scene.assert_sound()
+    done(scene.start("remove", LIE))
+
+
+def test_a_server_that_only_serves_is_14(scene):
+    _process, url = scene.server("--read-only", database=4, name="readonly")
+    scene.fails("push", KEPT, *push_to(url), error="PermissionDenied", holds=[KEPT, url, "does not allow push"])
+    served = Scene(scene.folder, scene.valkey)
+    served.cachedir = f"{scene.folder}/readonly"
+    assert served.refs() == []
+    assert served.oracle.used_bytes() == 0
+
+
+def test_a_full_server_is_22_and_keeps_no_part(scene):
+    _process, url = scene.server(
+        config=scene.configure(
+            "small",
+            cachedir=f"{scene.folder}/small",
+            redis=f"{scene.valkey.url}?db=6",
+            cache={"quota": "1M", "reserved-disk-space": "0", "headroom": "0"},
+        ),
+        name="small",
+    )
+    done(scene.start("commit", scene.tree("two", {"large": LARGE}), "demo/two/1"))
+    document = scene.fails("push", "demo/two/1", *push_to(url), error="NoSpace", holds=["demo/two/1", url])
+    assert "full" in document["what"]
+    small = Scene(scene.folder, scene.valkey)
+    small.cachedir = f"{scene.folder}/small"
+    assert small.refs() == []
+    assert small.oracle.troubles() == []
+    assert small.oracle.used_bytes() <= 1_048_576
+    done(scene.start("push", KEPT, *push_to(url)))  # what fits is still taken
+
+
+def test_a_damaged_object_is_not_pushed_13(scene, liar):
+    content = b"will be damaged" * 1000
+    done(scene.start("commit", scene.tree("sick", {"file": content}), "demo/sick/1"))
+    hash_hex = Digest.of(content).hash
+    path = f"{scene.oracle.objects}/{hash_hex[:2]}/{hash_hex[2:]}"
+    os.chmod(path, 0o644)
+    with open(path, "r+b") as file:
+        file.write(b"W")
+    finished = finish(scene.start("--json", "push", "demo/sick/1", *push_to(liar.url)))
+    document = json.loads(finished.stdout)
+    assert (finished.returncode, document["error"]) == (13, "DigestMismatch"), finished
+    assert path in document["where"]
+    assert "demo/sick/1" not in liar.refs
+    with open(path, "r+b") as file:
+        file.write(b"w")
+    os.chmod(path, 0o444)
+    done(scene.start("push", "demo/sick/1", *push_to(liar.url)))
+    assert "demo/sick/1" in liar.refs
+    scene.assert_sound()
+
+
+def test_a_server_that_loses_uploads_is_told_of(scene, liar):
+    done(scene.start("commit", scene.tree("lost", {"large": LARGE + b"1"}), "demo/lost/1"))
+    liar.commits_bytes = 5
+    error = scene.fails("push", "demo/lost/1", *push_to(liar.url), error="RemoteUnavailable", holds=liar.url)
+    assert "5" in error["what"]
+    assert "demo/lost/1" not in liar.refs
+
+
+def test_a_partial_artifact_is_not_pushed_12(scene, honest):
+    done(scene.start("push", KEPT, *push_to(honest)))
+    done(scene.start("remove", KEPT))
+    done(scene.start("pull", KEPT, "--exclude", "bin", "--remote", honest))
+    scene.fails("push", KEPT, *push_to(honest), error="PartialArtifact", holds=[KEPT, "bin"])
+    scene.fails(
+        "extract", KEPT, "--subdir", "bin", "--to", f"{scene.folder}/b", error="PartialArtifact", holds="bin"
+    )
+    done(scene.start("pull", KEPT, "--remote", honest))
+    done(scene.start("push", KEPT, *push_to(honest)))
+
+
+def test_a_push_that_reached_some_is_3_and_one_that_reached_none_is_not(scene, honest):
+    with nobody_listening() as dead:
+        finished = finish(scene.start("--json", "push", KEPT, *push_to(honest, dead)))
+        assert finished.returncode == 3, finished
+        document = json.loads(finished.stdout)
+        outcomes = {each["url"]: each for each in document["remotes"]}
+        assert outcomes[honest]["outcome"] in {"pushed", "already-there"}
+        assert (outcomes[dead]["outcome"], outcomes[dead]["retry"]) == ("failed", True)
+        plain = finish(scene.start("push", KEPT, *push_to(honest, dead)))
+        assert plain.returncode == 3
+        assert dead in plain.stderr
+        assert honest in plain.stdout
+
+
+def test_a_timeout_is_21_an_interruption_is_130_and_the_job_goes_on(scene, liar):
+    liar.refs[LIE] = lies(liar, {"large": LARGE})
+    liar.pause_s = 0.15
+    words = ("pull", LIE, "--remote", liar.url)
+    waiting = scene.start("--no-progress", *words)
+    asked = scene.start("--json", *words)
+    until(lambda: liar.count("Read"))
+    finished = finish(scene.start("--json", *words, "--timeout", "0.2"))
+    document = json.loads(finished.stdout)
+    assert (finished.returncode, document["error"], document["exit_code"]) == (21, "DeadlineExceeded", 21)
+    assert document["where"].startswith("job ")
+    assert "it goes on" in document["way_out"]
+    for process in (waiting, asked):
+        process.send_signal(signal.SIGINT)
+    said, documents = finish(waiting), finish(asked)
+    assert (said.returncode, documents.returncode) == (130, 130)
+    assert "in the queue: " in said.stderr
+    assert "Traceback" not in said.stderr + documents.stderr
+    assert json.loads(documents.stdout) == {
+        "error": "Interrupted",
+        "message": "interrupted",
+        "exit_code": 130,
+    }
+    liar.pause_s = 0.0
+    until(lambda: LIE in scene.refs())
+    until(lambda: not any(scene.coordination().operations.list()))
+    time.sleep(0)
+    scene.assert_sound()

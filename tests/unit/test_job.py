@@ -1,0 +1,119 @@
+"""A job seen from whoever waits for it."""
+
+import pytest
+
+from caskeeper import job as job_module
+from caskeeper.contract import Progress, PullResult
+from caskeeper.errors import (
+    Cancelled,
+    CaskeeperError,
+    CoordinatorUnavailable,
+    DeadlineExceeded,
+    Permanent,
+    every_error,
+)
+from caskeeper.job import Job, error_of, progress_of
+from caskeeper.queue import place_of
+
+RESULT = PullResult(pulled=True, cached=False)
+DONE = {"status": "SUCCESS", "result": RESULT.to_json(), "name": "artifacts.pull"}
+
+
+class Told:
+    """States one after another; the last one stays. An error is raised."""
+
+    def __init__(self, *states):
+        self._states = list(states)
+
+    def state(self, job_id):
+        state = self._states.pop(0) if len(self._states) > 1 else self._states[0]
+        if isinstance(state, Exception):
+            raise state
+        return state
+
+
+def job(*states, result=PullResult, recorded=True):
+    return Job(Told(*states), "j", result=result, recorded=recorded)
+
+
+def failure(kind, *args, module="caskeeper.errors"):
+    return {
+        "status": "FAILURE",
+        "task_id": "j",
+        "result": {"exc_type": kind, "exc_message": list(args), "exc_module": module},
+    }
+
+
+@pytest.mark.parametrize("name", sorted(every_error()))
+def test_every_error_arrives_as_the_class_that_was_raised(name):
+    error = error_of(failure(name, "what", "where", "way out"))
+    assert type(error) is every_error()[name]
+    assert error.args == ("what", "where", "way out")
+
+
+def test_an_error_of_a_newer_worker_is_permanent_and_keeps_its_words():
+    error = error_of(failure("SomethingNew", "what", "where", "way out"))
+    assert isinstance(error, Permanent)
+    assert "what" in str(error)
+
+
+def test_what_is_no_error_of_ours_is_a_bug():
+    error = error_of(failure("KeyError", "'x'", module="builtins"))
+    assert type(error) is CaskeeperError
+    assert (error.exit_code, "KeyError" in str(error)) == (1, True)
+
+
+def test_a_time_limit_and_a_withdrawal_have_their_own_classes():
+    assert type(error_of(failure("TimeLimitExceeded", 3, module="billiard.exceptions"))) is DeadlineExceeded
+    assert type(error_of({"status": "REVOKED", "task_id": "j"})) is Cancelled
+
+
+def test_follow_tells_each_change_once_and_ends():
+    report = {"status": "PROGRESS", "result": {**Progress(phase="copying", done_bytes=3).to_json(), "new": 1}}
+    seen = list(job({"status": "QUEUED"}, {"status": "STARTED"}, report, report, DONE).follow())
+    assert [progress.phase for progress in seen] == ["queued", "started", "copying"]
+    assert seen[-1].done_bytes == 3
+
+
+def test_a_retry_says_why():
+    state = {**failure("Busy", "held"), "status": "RETRY"}
+    assert "held" in progress_of(state).phase
+
+
+def test_a_result_is_typed_and_known_by_its_task_when_the_caller_does_not_say():
+    assert job(DONE).result() == RESULT
+    assert job(None, DONE, result=None, recorded=False).result() == RESULT
+
+
+def test_a_short_silence_of_redis_is_waited_for():
+    gone = CoordinatorUnavailable("gone")
+    assert job({"status": "STARTED"}, gone, gone, DONE).result(30) == RESULT
+
+
+def test_a_long_silence_is_an_error(monkeypatch):
+    monkeypatch.setattr(job_module, "PATIENCE_S", 0.05)
+    with pytest.raises(CoordinatorUnavailable, match="gone"):
+        job(CoordinatorUnavailable("gone")).result(30)
+
+
+def test_a_state_that_was_there_and_is_gone_is_reported(monkeypatch):
+    monkeypatch.setattr(job_module, "FORGOTTEN_S", 0.05)
+    with pytest.raises(CoordinatorUnavailable, match="forgotten"):
+        job(None).result(30)
+    with pytest.raises(CoordinatorUnavailable, match="forgotten"):
+        job({"status": "STARTED"}, None, recorded=False).result(30)
+
+
+def test_a_job_that_nobody_recorded_is_waited_for(monkeypatch):
+    monkeypatch.setattr(job_module, "FORGOTTEN_S", 0.0)
+    with pytest.raises(DeadlineExceeded):
+        job(None, recorded=False).result(0.05)
+
+
+def test_a_deadline_names_the_job():
+    with pytest.raises(DeadlineExceeded, match=r"\[job j\]"):
+        job({"status": "STARTED"}).result(0.01)
+
+
+def test_a_password_is_not_shown():
+    assert place_of("redis://user:secret@host:1/0?x=y") == "redis://host:1/0"
