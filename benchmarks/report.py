@@ -132,11 +132,16 @@ def table(measured: Measured) -> list[str]:
             f"{measured.best_s(name):.3f}",
             f"{measured.cpu_s(name):.2f}",
             f"{measured.size_bytes / _MIB / wall_s:,.0f}",
-            f"{measured.files / wall_s:,.0f}",
-            *(f"{measured.ratio(name, copy):.2f}" for copy in COPIES),
+            _short(measured.files / wall_s),
+            *(_short(measured.ratio(name, copy), digits=2) for copy in COPIES),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return lines
+
+
+def _short(number: float, *, digits: int = 1) -> str:
+    """Fractions where they say something."""
+    return f"{number:,.{0 if number >= 100 else digits}f}"
 
 
 def memory_table(measured: list[Measured]) -> list[str]:
@@ -163,13 +168,11 @@ def write_results(machine: dict[str, Any], measured: list[Measured]) -> None:
     with open(RESULTS, "w", encoding="utf-8") as file:
         file.write(json.dumps(document, indent=1) + "\n")
     in_memory = machine["file_system"] in {"tmpfs", "ramfs"}
-    kind = (
-        f"{machine['file_system']}, in memory" if in_memory else f"{machine['file_system']}: the disk counts"
-    )
+    kind = "a RAM disk" if in_memory else "a disk, which is measured too"
     where = (
-        f"Machine: {machine['cores']} cores, {machine['memory_gib']} GiB of memory, files on {kind}; "
-        f"Linux {machine['kernel']}, Python {machine['python']}; load average {machine['load_before']} "
-        "before the run."
+        f"Machine: {machine['cores']} cores, {machine['memory_gib']} GiB of memory, files on {kind} "
+        f"({machine['file_system']}); Linux {machine['kernel']}, Python {machine['python']}; load average "
+        f"{machine['load_before']} before the run."
     )
     lines = [*_HEAD, "", where, "", *_METHOD]
     for one in measured:

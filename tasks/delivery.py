@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 log = Log("caskeeper.delivery")
 
+_STOPPED = "stopped"
+_DAY_S = 24 * 3600.0
+
 
 @dataclass(frozen=True, slots=True)
 class DeliverySettings:
@@ -98,6 +101,14 @@ class Delivery:
         if execution is not None:
             execution.release()
 
+    def put_back(self, execution: Execution) -> Reject:
+        """What to raise for a job whose worker stops: another one begins it, and this start was no fault."""
+        try:
+            self.flights().take(_stopped(execution.task_id), _STOPPED, ttl_s=_DAY_S)
+        except CoordinatorUnavailable as gone:
+            log.debug("stop not noted", job=execution.task_id, error=gone)
+        return Reject("the worker is stopping", requeue=True)
+
     def _wait_for_lease(self, task: Task[..., Any], execution: Execution) -> None:
         pause = 0.1
         while not self._patiently(execution.take):
@@ -107,6 +118,8 @@ class Delivery:
             pause = min(pause * 2, 0.5)
 
     def _refuse_poison(self, execution: Execution, retries: int) -> None:
+        if self._patiently(lambda: self.flights().release(_stopped(execution.task_id), _STOPPED)):
+            return  # the last start was put back in good order
         name = f"{execution.task_id}.{retries}"
         starts = self._patiently(lambda: self.flights().count_delivery(name))
         if starts > self.settings.max_starts:
@@ -133,6 +146,11 @@ class Delivery:
     def _stop_here(self) -> None:
         if self.stopping.is_set():
             raise Reject("the worker is stopping", requeue=True)
+
+
+def _stopped(task_id: str) -> str:
+    """The mark of a start that was put back, kept among the leases."""
+    return f"{task_id}:stopped"
 
 
 class Execution:

@@ -132,7 +132,7 @@ class ServiceTask(Task):  # type: ignore[type-arg]  # the queue's library has no
     def _again(self, execution: Execution, error: Transient) -> NoReturn:
         """Put back, leave to the other, try again, or give up."""
         if execution.stopping:
-            raise Reject("the worker is stopping", requeue=True)
+            raise self.delivery.put_back(execution)
         if execution.lost:
             raise Ignore("another worker runs this job now")
         retries = self.request.retries or 0

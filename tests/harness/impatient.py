@@ -2,7 +2,7 @@
 
 Run as ``python -P -m harness.impatient WORDS...`` with ``tests`` on PYTHONPATH. Everything is the real thing
 except for how long it bears with trouble before it reports it: tries again never, waits a second where it
-would wait half a minute. Root loses the right to pass over permissions, so that what a plain user cannot read
+would wait half a minute ($IMPATIENT_SILENCE_S for a stream that does not move). Root loses the right to pass over permissions, so that what a plain user cannot read
 cannot be read here either.
 """
 
@@ -44,9 +44,10 @@ def shorten_patience(words):
     from worker.remote.patience import Patience
     from worker.services import operations, room
 
+    silence_s = float(os.environ.get("IMPATIENT_SILENCE_S", "1"))
     runner.RETRIES = runner.PATIENT_RETRIES = 0
     room.WAIT_S = operations.HOLD_WAIT_S = 1.0
-    pool.Patience = lambda: Patience(probe_s=1.0, call_s=3.0, silence_s=1.0, attempts=2, memory_s=0.0)
+    pool.Patience = lambda: Patience(probe_s=1.0, call_s=3.0, silence_s=silence_s, attempts=2, memory_s=0.0)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ class Scene(Place):
     def __init__(self, folder, valkey, *, database=0, **configuration):
         self.database = database
         self.configuration = configuration
+        self.seen = ""  # where the volume is seen from here, when it is mounted for the worker alone
         super().__init__(folder, valkey)
 
     def configure(self, name="fleet", **more):
@@ -36,11 +37,11 @@ class Scene(Place):
         """A command that is still running."""
         return start_impatient("--config", config or self.config, *words, **options)
 
-    def worker(self, config=None, *, concurrency=2):
-        log = f"{self.folder}/worker-{len(self._running)}.log"
+    def worker(self, config=None, *, concurrency=2, within=()):
+        log = f"{self.cachedir}-worker-{len(self._running)}.log"
         words = ("--config", config or self.config, "worker", "--concurrency", concurrency)
         with open(log, "w", encoding="utf-8") as file:
-            process = start_impatient(*words, stdout=file, stderr=file)
+            process = start_impatient(*words, within=within, stdout=file, stderr=file)
         self._running.append(process)
         until(lambda: process.poll() is not None or "taking jobs" in read(log))
         assert process.poll() is None, read(log)
@@ -48,7 +49,7 @@ class Scene(Place):
 
     @property
     def oracle(self):
-        return Oracle(self.cachedir)
+        return Oracle(self.seen or self.cachedir)
 
     def coordination(self):
         """What Redis knows of the volume, read directly."""
@@ -80,9 +81,9 @@ class Scene(Place):
         return document
 
 
-def start_impatient(*words, cwd=None, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **env):
+def start_impatient(*words, within=(), cwd=None, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **env):
     return subprocess.Popen(
-        [*COMMAND, *(word if isinstance(word, bytes) else str(word) for word in words)],
+        [*within, *COMMAND, *(word if isinstance(word, bytes) else str(word) for word in words)],
         cwd=cwd,
         env=environment(PYTHONPATH=TESTS, **NOWHERE, **env),
         stdin=subprocess.DEVNULL,

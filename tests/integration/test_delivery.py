@@ -207,6 +207,17 @@ def test_a_job_that_kills_its_workers_is_given_up(server, queue, journal):
         assert worker.process.poll() is None
 
 
+def test_starts_that_were_put_back_do_not_count_as_deaths(server, queue, journal):
+    ref = "t/sleep/4"
+    job = pull(queue, ref)
+    for n in range(DELIVERY.max_starts + 1):
+        with WorkerProcess(server.url, journal) as worker:
+            begun(journal, ref, n + 1)
+            assert worker.end() == 0
+    with WorkerProcess(server.url, journal):
+        assert job.result(WAIT_S).pulled
+
+
 def test_the_same_job_sent_twice_runs_once(server, queue, journal):
     job_id = str(uuid.uuid4())
     pull(queue, "t/sleep/1", job_id=job_id)

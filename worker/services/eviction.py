@@ -62,15 +62,31 @@ class Evictor:
     def _record_at(self, path: str) -> RefRecord | None:
         return self.refs.record_at(path)
 
-    def take_extracts(self, refs: Iterable[Ref], root_hash: str) -> int:
-        """Remove the shared checkouts of a root below the elements of ``refs`` (AC-51)."""
+    def take_extracts(self, paths: Iterable[str]) -> int:
+        """Remove those shared checkouts that no ref of their element names any more (AC-51)."""
         freed = 0
-        for path in dict.fromkeys(self.layout.extract(ref, root_hash) for ref in refs):
+        for path in dict.fromkeys(paths):
             taken = self.trash.fresh()
-            if self.volume.take(path, taken):
+            if not self._is_named(path) and self.volume.take(path, taken):
                 freed += delete_tree(self.volume, taken)
                 self._prune(path, stop=self.layout.extracts)
         return freed
+
+    def _is_named(self, extract: str) -> bool:
+        """Whether a ref of the checkout's element names its root; one that cannot be read may (I9)."""
+        element, root_hash = os.path.split(extract)
+        folder = f"{self.layout.refs}/{os.path.relpath(element, self.layout.extracts)}"
+        try:
+            names = os.listdir(folder)
+        except FileNotFoundError:
+            return False
+        for name in names:
+            record = self._record_at(f"{folder}/{name}")
+            if record is None and os.path.lexists(f"{folder}/{name}"):
+                return True
+            if record is not None and root_hash in {root.hash for root in record.roots}:
+                return True
+        return False
 
     def _prune(self, path: str, *, stop: str) -> None:
         parent = os.path.dirname(path)
@@ -121,12 +137,15 @@ def _age_ns(path: str) -> int | None:
 
 @dataclass(frozen=True)
 class Group:
-    """What goes together: refs as judged, their roots, the closure lists, and what only they need."""
+    """What goes together: refs as judged, their roots, the checkouts and closure lists, and what only they
+    need.
+    """  # noqa: D205 -- one list
 
     roots: tuple[str, ...]
     refs: tuple[tuple[Ref, RefRecord | None], ...]
     lists: tuple[tuple[str, str], ...]
     free: tuple[str, ...]
+    extracts: tuple[str, ...] = ()
 
 
 def evict(
@@ -140,10 +159,10 @@ def evict(
     result = Evicted()
     try:
         result.refs, result.freed_bytes = evictor.take_refs(group.refs)
-        names = [ref for ref, _record in group.refs]
-        if len(result.refs) == len(names):
-            for root in group.roots:
-                result.freed_bytes += evictor.take_extracts(names, root)
+        if len(result.refs) == len(group.refs):
+            # Also those that were made since the plan.
+            paths = [evictor.layout.extract(ref, root) for ref, _record in group.refs for root in group.roots]
+            result.freed_bytes += evictor.take_extracts([*group.extracts, *paths])
     finally:
         uncondemn()
     if len(result.refs) < len(group.refs):

@@ -5,6 +5,7 @@ Costs one pass over the refs and the closure lists; no object is looked at and n
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -14,9 +15,10 @@ from caskeeper.errors import BlobMissing, DigestMismatch, InvalidRequest, Volume
 from worker.services.eviction import Group
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from caskeeper.artifact import Ref
+    from caskeeper.layout import Layout
     from worker.closure import Scope
     from worker.store.closures import ClosureList, Closures
     from worker.store.objects import Objects
@@ -33,6 +35,7 @@ class Planned:
     entries: list[RefEntry] = field(default_factory=list)
     lists: dict[tuple[str, str], int] = field(default_factory=dict)  # (root, scope) -> charged bytes
     digests: dict[bytes, int] = field(default_factory=dict)  # raw hash -> charged bytes
+    extracts: list[str] = field(default_factory=list)  # paths
     age: tuple[int, int] = (0, 0)
     young: bool = False
     action: str = KEPT
@@ -99,6 +102,7 @@ class Inventory:
             refs=tuple((entry.ref, entry.record) for entry in group.entries),
             lists=tuple(self.lists_of(group)),
             free=tuple(raw.hex() for raw in self.free_of(group)),
+            extracts=tuple(group.extracts),
         )
 
     def needed(self) -> set[bytes]:
@@ -147,6 +151,7 @@ def take_inventory(
                     f"`caskeeper pull --refresh {entry.ref}` mends it, `caskeeper remove` drops it",
                 ) from damage
     _add_lists(groups, scopes, closures, charge=charge, horizon_ns=horizon_ns)
+    _add_extracts(groups, refs.volume.layout)
     return Inventory(sorted(groups.values(), key=lambda group: (bool(group.entries), group.age)))
 
 
@@ -174,6 +179,38 @@ def _add_lists(
         for group in owners:
             group.lists[root_hash, scope_id] = size_bytes
             group.young = group.young or age_ns >= horizon_ns
+
+
+def _add_extracts(groups: dict[tuple[str, ...], Planned], layout: Layout) -> None:
+    """Give every shared checkout to the groups of its root; of a root nobody knows it is a group itself.
+
+    Also one whose refs are gone: its cleanup died, or its ref was bound to another tree. As long as it
+    stands, its links keep the content on the disk.
+    """
+    owners: dict[str, list[Planned]] = {}
+    for group in groups.values():
+        for root_hash in group.roots:
+            owners.setdefault(root_hash, []).append(group)
+    for path in _extracts(layout.extracts, depth=3):
+        root_hash = os.path.basename(path)
+        if root_hash not in owners:
+            owners[root_hash] = [groups.setdefault((root_hash,), Planned((root_hash,)))]
+        for group in owners[root_hash]:
+            group.extracts.append(path)
+
+
+def _extracts(folder: str, *, depth: int) -> Iterator[str]:
+    """The folders ``<project>/<element>/<root>`` below; what vanishes meanwhile is fine."""
+    try:
+        with os.scandir(folder) as listing:
+            paths = [entry.path for entry in listing if entry.is_dir(follow_symlinks=False)]
+    except FileNotFoundError:
+        return
+    for path in paths:
+        if depth == 1:
+            yield path
+        else:
+            yield from _extracts(path, depth=depth - 1)
 
 
 def judge(

@@ -122,12 +122,8 @@ class Remove:
         try:
             judged = [(entry.ref, entry.record) for entry in group.entries if entry.ref in leaving]
             gone, freed = evictor.take_refs(judged)
-            staying = {
-                (entry.ref.project, entry.ref.element) for entry in group.entries if entry.ref not in gone
-            }
-            orphaned = [ref for ref in gone if (ref.project, ref.element) not in staying]
-            for root in group.roots:
-                freed += evictor.take_extracts(orphaned, root)
+            layout = self._maintenance.volume.layout
+            freed += evictor.take_extracts(layout.extract(ref, root) for ref in gone for root in group.roots)
         finally:
             self._uncondemn(run, roots=[], refs=leaving)
         coordination = self._maintenance.coordination

@@ -36,11 +36,8 @@ class Room:
 
         Raises TooLarge, CacheTooFull, NoSpace, or what ``check`` raises.
         """
-        limits = self._space.limits()
-        if size_bytes > limits.quota_bytes:
-            raise TooLarge(
-                f"{pretty_size(size_bytes)} do not fit into a quota of {pretty_size(limits.quota_bytes)}"
-            )
+        if size_bytes > self._space.capacity_bytes():
+            raise self._too_large(size_bytes)
         deadline = time.monotonic() + self._wait_s
         result: CleanupResult | None = None
         while True:
@@ -54,11 +51,13 @@ class Room:
             else:
                 if ask():
                     return
-            if result is not None and self._is_protected(result):
-                others = self._space.reserved_bytes() - own_bytes
-                if others <= 0 or time.monotonic() > deadline:
-                    raise CacheTooFull(*self._cleanup.numbers(result))
+            # What others have reserved may come free again: with it in the way nothing is said for good.
+            others = self._space.reserved_bytes() - own_bytes
+            if result is not None and self._is_protected(result) and others <= 0:
+                raise CacheTooFull(*self._cleanup.numbers(result))
             if time.monotonic() > deadline:
+                if own_bytes + size_bytes > self._space.capacity_bytes():
+                    raise self._too_large(own_bytes + size_bytes)
                 raise self._too_late(size_bytes, result)
             time.sleep(0.25)
 
@@ -75,11 +74,19 @@ class Room:
         actions = {group.action for group in result.groups}
         return PROTECTED in actions and YOUNG not in actions
 
+    def _too_large(self, size_bytes: int) -> TooLarge:
+        capacity = pretty_size(self._space.capacity_bytes())
+        return TooLarge(f"{pretty_size(size_bytes)} do not fit into a quota of {capacity}", self._space.place)
+
     def _too_late(self, size_bytes: int, result: CleanupResult | None) -> NoSpace:
         limits = self._space.limits()
         used = self._space.used_bytes()
         detail = "" if result is None else f"; {self._cleanup.numbers(result)[0].partition('; ')[2]}"
+        if self._space.disk_deficit(size_bytes):
+            reserve = pretty_size(limits.reserved_disk_bytes)
+            detail += f"; the disk is full, {reserve} of it are kept free by `reserved-disk-space`"
         return NoSpace(
             f"{pretty_size(size_bytes)} more do not fit: quota {pretty_size(limits.quota_bytes)}, used "
-            f"{pretty_size(used)}, reserved {pretty_size(self._space.reserved_bytes())}{detail}"
+            f"{pretty_size(used)}, reserved {pretty_size(self._space.reserved_bytes())}{detail}",
+            self._space.place,
         )

@@ -32,6 +32,18 @@ class Space:
         """Quota, watermarks and reserve in bytes, as of now."""
         return self._limits()[0]
 
+    @property
+    def place(self) -> str:
+        """Which volume it is, for messages."""
+        return self._volume.layout.root
+
+    def capacity_bytes(self) -> int:
+        """What an empty cache could take if nobody else used the disk. More than this never fits."""
+        total_bytes = self._volume.space().total_bytes
+        return limits_of(
+            self._settings.cache, total_bytes=total_bytes, available_bytes=total_bytes, used_bytes=0
+        ).quota_bytes
+
     def _limits(self) -> tuple[Limits, int, bool]:
         space = self._volume.space()
         usage = self._coordination.usage.snapshot()
