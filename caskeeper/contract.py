@@ -165,7 +165,10 @@ class CleanupGroup(Message):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CleanupResult(Message):
-    """The plan and what was done of it. Sizes in bytes on the disk."""
+    """The plan and what was done of it. Sizes in bytes on the disk.
+
+    ``young_objects`` were to go and stay: an operation that may still run has touched them.
+    """
 
     dry_run: bool
     used_before_bytes: int
@@ -175,6 +178,7 @@ class CleanupResult(Message):
     evicted_refs: int = 0
     recovered_objects: int = 0
     reaped_operations: int = 0
+    young_objects: int = 0
     groups: tuple[CleanupGroup, ...] = ()
 
 

@@ -53,6 +53,7 @@ class Child:
                 env={**self._environment, REPORT_VARIABLE: str(theirs)},
                 pass_fds=[theirs],
                 stdin=subprocess.DEVNULL,
+                stdout=2,  # what a library prints there is no data of the command that started it
                 start_new_session=True,
                 # No thread runs in a supervisor, and nothing else ends a child with it after a kill -9.
                 preexec_fn=lambda: end_with_parent(parent, signal.SIGKILL),  # noqa: PLW1509 -- see above

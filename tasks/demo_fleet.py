@@ -6,9 +6,11 @@ import contextlib
 import ctypes
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -28,6 +30,7 @@ START_S = 60.0
 END_S = 20.0
 WORKERS = 2
 _PR_SET_CHILD_SUBREAPER = 36
+_SHORT = "/tmp"  # noqa: S108 -- only to make a new folder of our own in it
 
 
 @dataclass
@@ -64,6 +67,8 @@ class Fleet:
     def __init__(self, folder: str, *, quota_bytes: int) -> None:
         self.folder = folder
         self._quota_bytes = quota_bytes
+        self._cachedir = f"{folder}/cache"
+        self._runtime = ""
         self._parts: list[Part] = []
         self.settings: Settings
         self.remote = ""  # the server, as a request names it
@@ -72,8 +77,11 @@ class Fleet:
     def start(self) -> None:
         """Everything runs when this returns; ``stop`` it also when this raises."""
         _adopt_orphans()
+        # The one thing outside of the folder: a socket needs a short path.
+        base = tempfile.gettempdir()
+        self._runtime = tempfile.mkdtemp(prefix="ck-", dir=base if len(base) < 32 else _SHORT)
         cache = {"quota": str(self._quota_bytes), "headroom": "0", "reserved-disk-space": "0"}
-        fleet = self._configure("fleet", cachedir=f"{self.folder}/cache", roots=[self.folder], cache=cache)
+        fleet = self._configure("fleet", cachedir=self._cachedir, roots=[self.folder], cache=cache)
         self.settings = load_settings(fleet, environ=_environment())
         self._run("fleet", fleet, "up", "--workers", str(WORKERS))
         url = self._wait_for_redis()
@@ -108,6 +116,7 @@ class Fleet:
         self._parts.clear()
         self.clean = not _children()
         _end_all(_children())
+        self._remove()
 
     def kill(self) -> None:
         """End every process at once: what they were doing is thrown away with their folder."""
@@ -118,6 +127,10 @@ class Fleet:
         self._parts.clear()
         # Whose parent was killed ends by itself, or here; all of them are ours by now.
         _end_all(_children())
+        self._remove()
+
+    def _remove(self) -> None:
+        shutil.rmtree(self._runtime, ignore_errors=True)
 
     def _configure(self, name: str, **document: Any) -> str:
         """A configuration file. JSON is YAML, and needs no library to write."""
@@ -136,7 +149,8 @@ class Fleet:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE if "--json" in command else file,
                 stderr=file,
-                env=_environment(),
+                # What libraries put into the temporary folder goes with ours.
+                env={**_environment(), "TMPDIR": self.folder, "XDG_RUNTIME_DIR": self._runtime},
                 text=True,
                 start_new_session=True,
                 preexec_fn=lambda: end_with_parent(parent, signal.SIGTERM),  # noqa: PLW1509 -- one thread so far

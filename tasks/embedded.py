@@ -72,6 +72,7 @@ class EmbeddedServer:
         self._process = subprocess.Popen(
             self._command(),
             stdin=subprocess.DEVNULL,
+            stdout=2,  # its log lines are no data of the command that started it
             pass_fds=[self._lock.fd],
             start_new_session=True,
             # No thread runs in a supervisor; a server whose supervisor was killed saves and ends.

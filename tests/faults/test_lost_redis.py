@@ -87,6 +87,7 @@ def test_an_emptied_redis_deletes_nothing_until_builds_had_time_to_come_back(fle
 
 def _cleaned(fleet):
     """A cleanup is done, which the waiting period holds up; until then jobs are refused or forgotten."""
+
     def cleaned():
         from caskeeper.errors import CaskeeperError
 

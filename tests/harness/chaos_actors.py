@@ -29,13 +29,13 @@ from caskeeper.contract import (
     PullRequest,
     RemoveRequest,
 )
-from caskeeper.errors import ArtifactNotFound, Busy, CacheTooFull, LeaseLost, NoSpace
+from caskeeper.errors import ArtifactNotFound, Busy, CacheTooFull, Cancelled, LeaseLost, NoSpace
 from caskeeper.session import Session
 from worker.protocols import quiet
 from worker.wiring import build
 
 #: What an honest verb may answer when others clean, require and die around it.
-EXPECTED = (ArtifactNotFound, Busy, CacheTooFull, LeaseLost, NoSpace)
+EXPECTED = (ArtifactNotFound, Busy, CacheTooFull, Cancelled, LeaseLost, NoSpace)
 TREES, WRITERS, CLEANERS = 10, 4, 2
 
 
@@ -48,6 +48,8 @@ class Actor:
         self.chance = random.Random(f"{seed} {name}")
         settings = load_settings(config)
         self.services = build(settings, redis_url=settings.redis)
+        self.context = quiet()._replace(check=self.check)
+        self.until = time.monotonic()
 
     def note(self, event, **fields):
         line = json.dumps({"event": event, "actor": self.name, **fields}) + "\n"
@@ -55,16 +57,20 @@ class Actor:
         os.write(fd, line.encode())
         os.close(fd)
 
-    def run(self, seconds):
-        until = time.monotonic() + seconds
+    def run(self, until):
+        self.until = until
         while time.monotonic() < until:
             self.turn()
         self.services.close()
 
+    def check(self):
+        if time.monotonic() > self.until:
+            raise Cancelled("the time is over")
+
     def do(self, request):
         """Its result; None when it was refused, which is noted."""
         try:
-            result = self.services.run(request, quiet())
+            result = self.services.run(request, self.context)
         except EXPECTED as refused:
             self.note("refused", verb=request.TASK, why=type(refused).__name__, error=str(refused))
             return None
@@ -146,7 +152,7 @@ class Nemesis:
             kind = Writer if name.startswith("writer") else Cleaner
             actor = kind(self.folder, self.config, name, f"{self.seed} {self.births}")
             try:
-                actor.run(self.until - time.monotonic())
+                actor.run(self.until)
                 status = 0
             except Exception:  # noqa: BLE001 -- whatever it is, the test has to hear of it
                 actor.note("bug", text=traceback.format_exc())
@@ -169,7 +175,7 @@ class Nemesis:
             killed += 1
             self.start(self.actors.pop(pid))
         codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in self.actors]
-        print(json.dumps({"killed": killed, "codes": codes}), flush=True)
+        sys.stdout.write(json.dumps({"killed": killed, "codes": codes}))
 
 
 def start_actors(config, folder, *, seconds, seed):

@@ -88,6 +88,11 @@ def _digest(data):
     return fields[1][0].decode(), fields.get(2, [0])[0]
 
 
+def _unaged(path, flags):
+    """Looking makes nothing younger."""
+    return os.open(path, flags | os.O_NOATIME)
+
+
 EMPTY_HASH = hashlib.sha256(b"").hexdigest()
 
 
@@ -101,7 +106,7 @@ class Oracle:
     def _read(self, hash_hex, size):
         if hash_hex == EMPTY_HASH:
             return b""
-        with open(f"{self.objects}/{hash_hex[:2]}/{hash_hex[2:]}", "rb") as file:
+        with open(f"{self.objects}/{hash_hex[:2]}/{hash_hex[2:]}", "rb", opener=_unaged) as file:
             data = file.read()
         assert len(data) == size, f"{hash_hex} has {len(data)} bytes, not {size}"
         return data
@@ -116,18 +121,16 @@ class Oracle:
         return [*self._bad_objects(), *self._dangling()]
 
     def _bad_objects(self):
-        for folder, _folders, files in os.walk(self.objects):
-            for name in files:
-                path = f"{folder}/{name}"
-                with open(path, "rb") as file:
-                    if hashlib.file_digest(file, "sha256").hexdigest() != os.path.basename(folder) + name:
-                        yield f"wrong bytes: {path}"
-                if stat.S_IMODE(os.stat(path).st_mode) != 0o444:
-                    yield f"wrong mode: {path}"
+        for path in self._files(self.objects):
+            with open(path, "rb", opener=_unaged) as file:
+                if hashlib.file_digest(file, "sha256").hexdigest() != "".join(path.split("/")[-2:]):
+                    yield f"wrong bytes: {path}"
+            if stat.S_IMODE(os.stat(path).st_mode) != 0o444:
+                yield f"wrong mode: {path}"
 
     def _dangling(self):
         for ref in self.refs():
-            with open(f"{self.root}/cas/refs/heads/{ref}", "rb") as file:
+            with open(f"{self.root}/cas/refs/heads/{ref}", "rb", opener=_unaged) as file:
                 record = _fields(file.read())
             scope = _fields(record[18][0]) if 18 in record else {}
             excluded = {name.decode() for name in scope.get(1, [])}
@@ -147,20 +150,28 @@ class Oracle:
 
     def names(self):
         """The objects, executables and refs that are there."""
-        for folder, _folders, files in os.walk(f"{self.root}/cas"):
-            yield from (os.path.relpath(f"{folder}/{name}", self.root) for name in files)
+        return (os.path.relpath(path, self.root) for path in self._files(f"{self.root}/cas"))
 
     def used_bytes(self):
         """Every regular file once, in blocks, as interface section 4 says."""
         block = os.statvfs(self.root).f_frsize
         sizes = {}
         for part in ("cas", "tmp", "trash", "extract"):
-            for folder, _folders, files in os.walk(f"{self.root}/{part}"):
-                for name in files:
-                    found = os.lstat(f"{folder}/{name}")
-                    if stat.S_ISREG(found.st_mode):
-                        sizes[found.st_ino] = -(-found.st_size // block) * block
+            for path in self._files(f"{self.root}/{part}"):
+                found = os.lstat(path)
+                if stat.S_ISREG(found.st_mode):
+                    sizes[found.st_ino] = -(-found.st_size // block) * block
         return sum(sizes.values())
+
+    def _files(self, folder):
+        """Everything below that is no folder. Quicker than os.walk, which looks twice."""
+        with os.scandir(folder) as entries:
+            found = list(entries)
+        for entry in found:
+            if entry.is_dir(follow_symlinks=False):
+                yield from self._files(entry.path)
+            else:
+                yield entry.path
 
     def leavings(self):
         """What should be gone when nothing runs: staging and trash."""

@@ -1,9 +1,9 @@
 """The real `caskeeper` command, as a plain user and with less patience.
 
 Run as ``python -P -m harness.impatient WORDS...`` with ``tests`` on PYTHONPATH. Everything is the real thing
-except for how long it bears with trouble before it reports it: tries again never, waits a second where it
-would wait half a minute ($IMPATIENT_SILENCE_S for a stream that does not move). Root loses the right to pass over permissions, so that what a plain user cannot read
-cannot be read here either.
+except for how long it bears with trouble before it reports it: it never tries again, and waits a second
+where it would wait half a minute ($IMPATIENT_SILENCE_S for a stream that does not move). Root loses the
+right to pass over permissions, so that what a plain user cannot read cannot be read here either.
 """
 
 import ctypes

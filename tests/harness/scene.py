@@ -26,6 +26,7 @@ class Scene(Place):
     def __init__(self, folder, valkey, *, database=0, **configuration):
         self.database = database
         self.configuration = configuration
+        self._started = []
         self.seen = ""  # where the volume is seen from here, when it is mounted for the worker alone
         super().__init__(folder, valkey)
 
@@ -35,7 +36,22 @@ class Scene(Place):
 
     def start(self, *words, config=None, **options):
         """A command that is still running."""
-        return start_impatient("--config", config or self.config, *words, **options)
+        self._started.append(start_impatient("--config", config or self.config, *words, **options))
+        return self._started[-1]
+
+    def tidy(self):
+        """After a test that failed half-way: none of its commands goes on."""
+        for process in self._started:
+            if process.poll() is None:
+                process.kill()
+            process.communicate(timeout=30) if process.stdout and not process.stdout.closed else process.wait(
+                30
+            )
+        self._started.clear()
+
+    def end(self):
+        self.tidy()
+        super().end()
 
     def worker(self, config=None, *, concurrency=2, within=()):
         log = f"{self.cachedir}-worker-{len(self._running)}.log"
@@ -72,7 +88,7 @@ class Scene(Place):
         assert usage.used_bytes >= self.oracle.used_bytes()
 
     def fails(self, *words, error, holds=(), **options):
-        """The command fails this way, said in a sentence and as JSON; the volume is as it was. The document."""
+        """The command fails this way, in a sentence and as JSON; the volume is as it was. The document."""
         refs = self.refs()
         plain, asked = (self.start(*more, *words, **options) for more in (("--no-progress",), ("--json",)))
         document = assert_failure(plain, asked, error=error, holds=holds)

@@ -30,6 +30,12 @@ def scene(tmp_path_factory):
             yield made
 
 
+@pytest.fixture(autouse=True)
+def _tidy(scene):
+    yield
+    scene.tidy()
+
+
 @pytest.fixture
 def slow():
     """A server that needs a third of a second for every 256 KiB."""
@@ -46,7 +52,9 @@ def serve(server, ref, size_bytes):
 @contextmanager
 def held(scene, *refs):
     """These refs are required by a session meanwhile."""
-    process = scene.start("hold", *refs, "--", sys.executable, "-c", "import time; print(flush=True); time.sleep(600)")
+    process = scene.start(
+        "hold", *refs, "--", sys.executable, "-c", "import time; print(flush=True); time.sleep(600)"
+    )
     try:
         assert process.stdout.readline() == "\n"
         yield
@@ -70,33 +78,37 @@ def test_what_does_not_fit_into_an_empty_cache_is_15(scene):
 
 
 def test_what_others_require_is_never_taken_15(scene):
-    done(scene.start("commit", scene.tree("big", {"large": os.urandom(5 * MIB)}), "demo/big/1"))
+    done(scene.start("commit", scene.tree("big", {"large": os.urandom(5 * MIB)}), "demo/big/b"))
     tree = scene.tree("more", {"large": os.urandom(5 * MIB)})
-    with held(scene, KEPT, "demo/big/1"):
-        scene.fails("commit", tree, "demo/more/1", error="CacheTooFull", holds=["quota 8M", scene.cachedir])
-        scene.fails("remove", "demo/big/1", error="Busy", holds=["demo/big/1", "required by"])
-    done(scene.start("commit", tree, "demo/more/1"))
-    assert "demo/big/1" not in scene.refs()
-    done(scene.start("remove", "demo/more/1"))
-    scene.assert_sound()
+    with held(scene, KEPT):
+        with held(scene, "demo/big/b"):
+            scene.fails(
+                "commit", tree, "demo/more/m", error="CacheTooFull", holds=["quota 8M", scene.cachedir]
+            )
+            scene.fails("remove", "demo/big/b", error="Busy", holds=["demo/big/b", "required by"])
+        done(scene.start("commit", tree, "demo/more/m"))
+        assert scene.refs() == [KEPT, "demo/more/m"]
+        done(scene.start("remove", "demo/more/m"))
+        scene.assert_sound()
 
 
 def test_what_others_have_reserved_is_not_written_over_22(scene, slow):
-    serve(slow, "demo/slow/1", 5 * MIB)
+    serve(slow, "demo/slow/s", 5 * MIB)
     tree = scene.tree("no-room", {"large": os.urandom(5 * MIB)})
     with held(scene, KEPT):
-        pull = scene.start("pull", "demo/slow/1", "--remote", slow.url)
+        pull = scene.start("pull", "demo/slow/s", "--remote", slow.url)
         until(lambda: operation(scene, "pull").reserved_bytes)
-        refused = scene.start("--no-progress", "commit", tree, "demo/no-room/1"), scene.start(
-            "--json", "commit", tree, "demo/no-room/1"
+        refused = (
+            scene.start("--no-progress", "commit", tree, "demo/no-room/n"),
+            scene.start("--json", "commit", tree, "demo/no-room/n"),
         )
         assert_failure(*refused, error="NoSpace", holds=["quota 8M", "reserved", scene.cachedir])
         slow.pause_s = 0.0
         done(pull)
-        assert scene.refs() == [KEPT, "demo/slow/1"]
+        assert scene.refs() == [KEPT, "demo/slow/s"]
     scene.assert_sound()
-    done(scene.start("commit", tree, "demo/no-room/1"))  # it may succeed later
-    assert "demo/no-room/1" in scene.refs()
+    done(scene.start("commit", tree, "demo/no-room/n"))  # it may succeed later
+    assert "demo/no-room/n" in scene.refs()
     scene.assert_sound()
 
 
@@ -110,10 +122,10 @@ def test_a_full_disk_is_22_and_leaves_nothing(scene):
         fails_for_want_of_disk(full, tree)
     if subprocess.run(["unshare", "-rm", "true"], capture_output=True, check=False).returncode == 0:
         plenty = {"quota": "infinity", "reserved-disk-space": "0", "headroom": "0"}
-        mount = ["unshare", "-rm", "sh", "-c", 'mount -t tmpfs -o size=24m none "$0" && exec "$@"']
+        mount = ["unshare", "-rm", "sh", "-c", 'mount -t tmpfs -o size=48m none "$0" && exec "$@"']
         with disk(scene, "mounted", database=8, cache=plenty, within=mount) as full:
             with open(f"{full.seen}/somebody-elses", "wb") as file:
-                file.write(os.urandom(12 * MIB))
+                file.write(os.urandom(36 * MIB))
             fails_for_want_of_disk(full, tree)
             os.unlink(f"{full.seen}/somebody-elses")
             done(full.start("commit", tree, "demo/much/1"))
@@ -123,10 +135,9 @@ def test_a_full_disk_is_22_and_leaves_nothing(scene):
 @contextmanager
 def disk(scene, name, *, within=(), **configuration):
     """A worker on another volume; ``within`` puts it into a namespace where the volume is a small disk."""
-    other = Scene(scene.folder, scene.valkey, **configuration)
-    other.cachedir = f"{scene.folder}/{name}"
-    os.makedirs(other.cachedir)
-    other.config = other.configure(name)
+    folder = f"{scene.folder}/{name}"
+    os.makedirs(f"{folder}/cache")
+    other = Scene(folder, scene.valkey, roots=[scene.folder], **configuration)
     process = other.worker(within=[*within, other.cachedir] if within else ())
     if within:
         other.seen = f"/proc/{process.pid}/root{other.cachedir}"
@@ -142,7 +153,7 @@ def fails_for_want_of_disk(full, tree):
         full.start("--no-progress", *words),
         full.start("--json", *words),
         error="NoSpace",
-        holds=["do not fit", "the disk is full", full.cachedir],
+        holds=["do not fit", "the disk has no room", full.cachedir],
     )
     assert full.refs() == []
     full.assert_sound()
@@ -183,12 +194,16 @@ def test_a_withdrawn_job_is_26(scene, slow):
         serve(slow, ref, MIB)
     ahead = [scene.start("pull", ref, "--remote", slow.url) for ref in refs[:2]]
     until(lambda: slow.count("Read") + slow.count("BatchReadBlobs") >= 2)
-    waiting = [scene.start(word, "pull", refs[2], "--remote", slow.url) for word in ("--no-progress", "--json")]
+    waiting = [
+        scene.start(word, "pull", refs[2], "--remote", slow.url) for word in ("--no-progress", "--json")
+    ]
     app = Celery("flower", set_as_current=False)
     url = f"{scene.valkey.url}?db={scene.database}"
     app.conf.update(broker_settings(url))
     with scene.valkey.client() as client:
-        queued = until(lambda: (found := client.lrange("caskeeper.pull", 0, -1)) and len(found) == 2 and found)
+        queued = until(
+            lambda: (found := client.lrange("caskeeper.pull", 0, -1)) and len(found) == 2 and found
+        )
     ids = [json.loads(message)["headers"]["id"] for message in queued]
     assert app.control.revoke(ids, reply=True, timeout=10, limit=1)
     app.close()
@@ -221,8 +236,10 @@ def test_hold_ends_with_the_exit_code_of_its_command(scene, command, code):
 def test_without_redis_it_is_25_and_afterwards_all_is_there(tmp_path, slow):
     """I6, also for a call that waits for its job."""
     with ValkeyServer() as valkey, scene_in(tmp_path, valkey=valkey) as scene:
-        serve(slow, "demo/slow/1", 3 * MIB)
-        waiting = [scene.start(word, "pull", "demo/slow/1", "--remote", slow.url) for word in ("-q", "--json")]
+        serve(slow, "demo/slow/s", 3 * MIB)
+        waiting = [
+            scene.start(word, "pull", "demo/slow/s", "--remote", slow.url) for word in ("-q", "--json")
+        ]
         until(lambda: slow.count("Read"))
         valkey.kill()
         refs = scene.refs()

@@ -7,8 +7,9 @@ import signal
 import grpc
 import pytest
 from harness.commands import read, until
+from harness.fleet import Oracle
 from harness.lying_server import LyingServer, black_hole, nobody_listening
-from harness.scene import KEPT, Scene, done, finish, lies, scene_in
+from harness.scene import KEPT, done, finish, lies, scene_in
 
 from caskeeper.digest import Digest
 
@@ -19,6 +20,12 @@ LIE = "demo/lie/1"
 def scene(tmp_path_factory):
     with scene_in(tmp_path_factory.mktemp("remotes")) as made:
         yield made
+
+
+@pytest.fixture(autouse=True)
+def _tidy(scene):
+    yield
+    scene.tidy()
 
 
 @pytest.fixture(scope="module")
@@ -66,9 +73,9 @@ def test_the_next_remote_is_asked_after_a_lie(scene, liar, honest):
     done(scene.start("remove", KEPT))
     liar.refs[KEPT] = lies(liar, {"other": b"not what it claims"})
     liar.wrong_bytes = True
-    result = json.loads(
-        done(scene.start("--json", "pull", KEPT, "--remote", liar.url, "--remote", honest))
-    )["results"][0]
+    result = json.loads(done(scene.start("--json", "pull", KEPT, "--remote", liar.url, "--remote", honest)))[
+        "results"
+    ][0]
     assert (result["pulled"], result["remote"]) == (True, honest)
     scene.assert_sound()
     log = read(f"{scene.cachedir}-worker-0.log")
@@ -104,7 +111,14 @@ def test_nobody_has_it_is_11_and_no_remote_that_answers_is_not(scene, liar, hone
     scene.fails("pull", LIE, "--remote", liar.url, error="ArtifactNotFound", holds=LIE)
     liar.answers["GetReference"] = grpc.StatusCode.INTERNAL
     scene.fails(
-        "pull", LIE, "--remote", honest, "--remote", liar.url, error="RemoteUnavailable", holds=[LIE, liar.url]
+        "pull",
+        LIE,
+        "--remote",
+        honest,
+        "--remote",
+        liar.url,
+        error="RemoteUnavailable",
+        holds=[LIE, liar.url],
     )
 
 
@@ -144,11 +158,12 @@ def test_a_server_that_breaks_off_is_20_or_goes_on(scene, liar):
 
 def test_a_server_that_only_serves_is_14(scene):
     _process, url = scene.server("--read-only", database=4, name="readonly")
-    scene.fails("push", KEPT, *push_to(url), error="PermissionDenied", holds=[KEPT, url, "does not allow push"])
-    served = Scene(scene.folder, scene.valkey)
-    served.cachedir = f"{scene.folder}/readonly"
-    assert served.refs() == []
-    assert served.oracle.used_bytes() == 0
+    scene.fails(
+        "push", KEPT, *push_to(url), error="PermissionDenied", holds=[KEPT, url, "does not allow push"]
+    )
+    served = Oracle(f"{scene.folder}/readonly")
+    assert list(served.refs()) == []
+    assert served.used_bytes() == 0
 
 
 def test_a_full_server_is_22_and_keeps_no_part(scene):
@@ -164,11 +179,10 @@ def test_a_full_server_is_22_and_keeps_no_part(scene):
     done(scene.start("commit", scene.tree("two", {"large": os.urandom(3_000_000)}), "demo/two/1"))
     document = scene.fails("push", "demo/two/1", *push_to(url), error="NoSpace", holds=["demo/two/1", url])
     assert "full" in document["what"]
-    small = Scene(scene.folder, scene.valkey)
-    small.cachedir = f"{scene.folder}/small"
-    assert small.refs() == []
-    assert small.oracle.troubles() == []
-    assert small.oracle.used_bytes() <= 1_048_576
+    small = Oracle(f"{scene.folder}/small")
+    assert list(small.refs()) == []
+    assert small.troubles() == []
+    assert small.used_bytes() <= 1_048_576
     done(scene.start("push", KEPT, *push_to(url)))  # what fits is still taken
 
 

@@ -14,6 +14,12 @@ def scene(tmp_path_factory):
         yield made
 
 
+@pytest.fixture(autouse=True)
+def _tidy(scene):
+    yield
+    scene.tidy()
+
+
 @pytest.mark.parametrize(
     ("words", "holds"),
     [
@@ -89,7 +95,9 @@ def test_a_socket_is_passed_over(scene):
             server.bind("socket")
         finally:
             os.chdir(here)
-    path = done(scene.start("commit", tree, "demo/socket/1")) and done(scene.start("extract", "demo/socket/1"))
+    path = done(scene.start("commit", tree, "demo/socket/1")) and done(
+        scene.start("extract", "demo/socket/1")
+    )
     assert os.listdir(path.strip()) == ["file"]
 
 
@@ -196,7 +204,9 @@ def test_nothing_is_written_over_16(scene):
 
 
 def test_a_project_without_a_remote_is_17(scene):
-    scene.fails("pull", "demo/none/1", error="ConfigInvalid", holds=["project 'demo'", scene.config, "artifacts"])
+    scene.fails(
+        "pull", "demo/none/1", error="ConfigInvalid", holds=["project 'demo'", scene.config, "artifacts"]
+    )
     scene.fails("push", KEPT, error="ConfigInvalid", holds=["project 'demo'", scene.config, "push: true"])
     scene.fails("pull", "demo/none/1", "--remote", "ftp://x", error="ConfigInvalid", holds="ftp://x")
 
@@ -234,7 +244,9 @@ def test_a_volume_that_is_not_mounted_is_17_and_stays_untouched(scene):
     os.makedirs(f"{scene.folder}/mountpoint", exist_ok=True)
     config = scene.configure("unmounted", cachedir=f"{scene.folder}/mountpoint")
     for words in (["contains", KEPT], ["list"], ["hold", KEPT, "--", "true"], ["worker"]):
-        scene.fails(*words, config=config, error="ConfigInvalid", holds=[f"{scene.folder}/mountpoint", "mount"])
+        scene.fails(
+            *words, config=config, error="ConfigInvalid", holds=[f"{scene.folder}/mountpoint", "mount"]
+        )
     assert os.listdir(f"{scene.folder}/mountpoint") == []
 
 

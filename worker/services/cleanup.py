@@ -63,10 +63,11 @@ class Cleanup:
                 block_bytes=self._maintenance.volume.block_bytes,
             )
             freed, gone = 0, 0
+            evictor = Evictor(run.trash, self._maintenance.refs, horizon_ns=run.horizon_ns)
             if not dry_run:
-                freed, gone = self._execute(run, inventory, target=target, context=context)
+                freed, gone = self._execute(run, evictor, inventory, target=target, context=context)
                 if self._used() > target:
-                    freed += self._sweep(run, inventory)
+                    freed += self._sweep(run, evictor, inventory)
             return CleanupResult(
                 dry_run=dry_run,
                 used_before_bytes=before,
@@ -76,6 +77,7 @@ class Cleanup:
                 evicted_refs=gone,
                 recovered_objects=run.recovered,
                 reaped_operations=run.reaped,
+                young_objects=evictor.kept_young,
                 groups=tuple(group.as_message() for group in inventory.groups),
             )
 
@@ -126,9 +128,8 @@ class Cleanup:
         )
 
     def _execute(
-        self, run: Run, inventory: Inventory, *, target: int, context: Context
+        self, run: Run, evictor: Evictor, inventory: Inventory, *, target: int, context: Context
     ) -> tuple[int, int]:
-        evictor = Evictor(run.trash, self._maintenance.refs, horizon_ns=run.horizon_ns)
         chosen = [group for group in inventory.groups if group.action == EVICT]
         freed, gone = 0, 0
         for number, group in enumerate(chosen):
@@ -167,9 +168,8 @@ class Cleanup:
             self._maintenance.coordination.recency.forget(gone)
         return done.freed_bytes, gone
 
-    def _sweep(self, run: Run, inventory: Inventory) -> int:
+    def _sweep(self, run: Run, evictor: Evictor, inventory: Inventory) -> int:
         """Still above the target: look for what nothing refers to, the leavings of crashed operations."""
-        evictor = Evictor(run.trash, self._maintenance.refs, horizon_ns=run.horizon_ns)
         layout = self._maintenance.volume.layout
         freed = 0
         for folder in (layout.objects, layout.executables):

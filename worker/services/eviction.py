@@ -37,6 +37,8 @@ class Evictor:
         self.layout = trash.volume.layout
         self.refs = refs
         self.horizon_ns = horizon_ns
+        #: how many things were to go and stayed for being young
+        self.kept_young = 0
 
     def take_refs(self, judged: Sequence[tuple[Ref, RefRecord | None]]) -> tuple[list[Ref], int]:
         """Remove the refs that still are what was judged; the others stay. (those gone, freed bytes)."""
@@ -112,6 +114,11 @@ class Evictor:
         )
 
     def _two_looks(self, place: str, taken: str) -> tuple[int, bool]:
+        freed, kept = self._take(place, taken)
+        self.kept_young += kept
+        return freed, kept
+
+    def _take(self, place: str, taken: str) -> tuple[int, bool]:
         age_ns = _age_ns(place)
         if age_ns is None or age_ns >= self.horizon_ns:
             return 0, age_ns is not None

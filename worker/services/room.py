@@ -27,7 +27,7 @@ class Room:
     def __init__(self, cleanup: Cleanup, space: Space, *, clock_margin_s: float) -> None:
         self._cleanup = cleanup
         self._space = space
-        self._wait_s = WAIT_S + clock_margin_s
+        self._margin_s = clock_margin_s
 
     def make(
         self, size_bytes: int, *, own_bytes: int, ask: Callable[[], bool], check: Callable[[], None]
@@ -38,7 +38,7 @@ class Room:
         """
         if size_bytes > self._space.capacity_bytes():
             raise self._too_large(size_bytes)
-        deadline = time.monotonic() + self._wait_s
+        began = time.monotonic()
         result: CleanupResult | None = None
         while True:
             if ask():
@@ -53,9 +53,10 @@ class Room:
                     return
             # What others have reserved may come free again: with it in the way nothing is said for good.
             others = self._space.reserved_bytes() - own_bytes
-            if result is not None and self._is_protected(result) and others <= 0:
+            waited_s = time.monotonic() - began
+            if result is not None and others <= 0 and self._is_protected(result):
                 raise CacheTooFull(*self._cleanup.numbers(result))
-            if time.monotonic() > deadline:
+            if waited_s > self._patience_s(result, others_bytes=others):
                 if own_bytes + size_bytes > self._space.capacity_bytes():
                     raise self._too_large(own_bytes + size_bytes)
                 raise self._too_late(size_bytes, result)
@@ -68,6 +69,13 @@ class Room:
         target -= self._space.disk_deficit(size_bytes)
         context = Context(progress=lambda _progress: None, check=check)
         return self._cleanup.clean(target_bytes=max(0, target), dry_run=False, context=context, wait_s=1.0)
+
+    def _patience_s(self, result: CleanupResult | None, *, others_bytes: int) -> float:
+        """How long waiting can help: until others end, or what is young is older than the margin."""
+        if others_bytes > 0 or result is None:
+            return WAIT_S + self._margin_s
+        young = result.young_objects or any(group.action == YOUNG for group in result.groups)
+        return self._margin_s + 1.0 if young or result.freed_bytes else 0.0
 
     def _is_protected(self, result: CleanupResult) -> bool:
         """What is left is required; nothing of it grows old enough to go by waiting."""
@@ -82,9 +90,9 @@ class Room:
         limits = self._space.limits()
         used = self._space.used_bytes()
         detail = "" if result is None else f"; {self._cleanup.numbers(result)[0].partition('; ')[2]}"
-        if self._space.disk_deficit(size_bytes):
+        if limits.quota_bytes < self._space.capacity_bytes():
             reserve = pretty_size(limits.reserved_disk_bytes)
-            detail += f"; the disk is full, {reserve} of it are kept free by `reserved-disk-space`"
+            detail += f"; the disk has no room for more, of which `reserved-disk-space` keeps {reserve} free"
         return NoSpace(
             f"{pretty_size(size_bytes)} more do not fit: quota {pretty_size(limits.quota_bytes)}, used "
             f"{pretty_size(used)}, reserved {pretty_size(self._space.reserved_bytes())}{detail}",

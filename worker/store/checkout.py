@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from caskeeper.contract import Progress
 from caskeeper.digest import EMPTY
-from caskeeper.errors import BlobMissing, VolumeFailed
+from caskeeper.errors import BlobMissing, DestinationExists, VolumeFailed
 from worker.closure import WHOLE, Part, Scope, descend, part_of
 from worker.directory import Directory
+from worker.store.comparison import is_copy
 from worker.store.destination import Destination
 from worker.store.parallel import Crew
 
@@ -86,13 +87,17 @@ def checkout_copy(
 ) -> None:
     """Make ``destination`` a private copy: 0666 and 0777 less the umask, independent of the store.
 
-    ``destination`` is absolute, does not exist or is an empty folder, else DestinationExists. After a
-    failure it is as it was before; after a crash the next attempt begins anew. BlobMissing,
-    PartialArtifact, NoSpace, PermissionDenied.
+    ``destination`` is absolute, does not exist, is an empty folder or that very copy already, else
+    DestinationExists. After a failure it is as it was before; after a crash the next attempt begins anew,
+    or finds the work done. BlobMissing, PartialArtifact, NoSpace, PermissionDenied.
     """
-    with Destination(destination) as place:
-        copy = _Copy(objects, context, place)
-        copy.run(copy.start(root, scope, subdir))
+    try:
+        with Destination(destination) as place:
+            copy = _Copy(objects, context, place)
+            copy.run(copy.start(root, scope, subdir))
+    except DestinationExists:
+        if not is_copy(root, destination, objects=objects, context=context, scope=scope, subdir=subdir):
+            raise
 
 
 class _Checkout(ABC):
