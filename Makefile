@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: install check lint types layers test demo bench test-interop protos lock format clean
+.PHONY: install check lint types layers test demo bench test-interop protos docs lock format clean
 
 install: $(READY)
 
@@ -40,6 +40,9 @@ test-interop: $(READY)
 
 protos: $(READY)
 	$(BIN)/python -P protos/generate.py
+
+docs: $(READY)
+	$(BIN)/python -P docs/generate_errors.py
 
 lock: $(READY)
 	sh requirements/lock.sh

@@ -15,13 +15,16 @@ if TYPE_CHECKING:
     from caskeeper.client import Client, ClientStatus
     from caskeeper.config import Settings, load_settings
     from caskeeper.job import Job
-    from caskeeper.session import Session
+    from caskeeper.pins import Pin
+    from caskeeper.session import DetachedSession, Session
 
 __all__ = [
     "Client",
     "ClientStatus",
+    "DetachedSession",
     "Element",
     "Job",
+    "Pin",
     "Ref",
     "Session",
     "Settings",
@@ -32,8 +35,10 @@ __all__ = [
 _HOMES = {
     "Client": "client",
     "ClientStatus": "client",
+    "DetachedSession": "session",
     "Element": "artifact",
     "Job": "job",
+    "Pin": "pins",
     "Ref": "artifact",
     "Session": "session",
     "Settings": "config",

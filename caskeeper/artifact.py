@@ -26,6 +26,11 @@ def _segment(text: str, *, role: str, where: str) -> str:
     return text
 
 
+def project_name(text: str, *, where: str = "project") -> str:
+    """A project's name, as it may stand in a ref. Raises InvalidRequest."""
+    return _segment(text, role="project", where=where)
+
+
 class Ref(NamedTuple):
     """One name of one artifact. ``str(ref)`` can be parsed back and is the key on remotes (AC-5)."""
 

@@ -10,7 +10,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-from caskeeper.artifact import Ref
+from caskeeper.artifact import Ref, project_name
 from caskeeper.config import load_settings
 from caskeeper.contract import (
     CleanupRequest,
@@ -19,19 +19,33 @@ from caskeeper.contract import (
     CommitResult,
     ComputeSizeRequest,
     ComputeSizeResult,
+    DiffRequest,
+    DiffResult,
     ExtractRequest,
     ExtractResult,
+    ImportRequest,
+    ImportResult,
     LinkRequest,
     LinkResult,
     PullRequest,
     PullResult,
+    PullTreeRequest,
+    PullTreeResult,
+    PushDirectoryRequest,
+    PushDirectoryResult,
+    PushMessageRequest,
+    PushMessageResult,
     PushRequest,
     PushResult,
+    RemotesCheckRequest,
+    RemotesCheckResult,
     RemoveRequest,
     RemoveResult,
 )
+from caskeeper.digest import Digest
 from caskeeper.errors import InvalidRequest
 from caskeeper.layout import Layout, relative_subdir
+from caskeeper.pins import read_pins
 from caskeeper.presence import check_mounted, has_subdir, is_here
 
 if TYPE_CHECKING:
@@ -43,8 +57,9 @@ if TYPE_CHECKING:
     from caskeeper.coordination import Coordination, SessionRecord, Usage
     from caskeeper.embedding import Membership
     from caskeeper.job import Job
+    from caskeeper.pins import Pin
     from caskeeper.queue import Queue
-    from caskeeper.session import Session
+    from caskeeper.session import DetachedSession, Session
 
 _BUILDTREE = "buildtree"
 
@@ -121,15 +136,34 @@ class Client:
             ref=_ref(ref),
             subdir=subdir,
             excluded_subdirs=tuple(excluded),
-            remotes=None if remotes is None else tuple(remotes),
+            remotes=_remotes(remotes),
             refresh=refresh,
         )
         return self.queue.submit(request, PullResult)
 
     def push(self, *refs: Ref | str, remotes: Sequence[str] | None = None) -> Job[PushResult]:
         """Offer artifacts to every push remote of their project."""
-        chosen = None if remotes is None else tuple(remotes)
-        return self.queue.submit(PushRequest(refs=_refs(refs), remotes=chosen), PushResult)
+        request = PushRequest(refs=_refs(refs), remotes=_remotes(remotes))
+        return self.queue.submit(request, PushResult)
+
+    def pull_tree(self, project: str, digest: Digest | str) -> Job[PullTreeResult]:
+        """Bring what a Tree blob names here; the result has the digest of the root Directory, or None.
+
+        No ref names it: it is protected while the job runs and garbage afterwards.
+        """
+        request = PullTreeRequest(project=project_name(project), digest=_digest(digest))
+        return self.queue.submit(request, PullTreeResult)
+
+    def push_directory(self, project: str, digest: Digest | str | None) -> Job[PushDirectoryResult]:
+        """Send everything below a Directory that is here to the push remotes; without a digest, nothing."""
+        chosen = None if digest is None else _digest(digest)
+        request = PushDirectoryRequest(project=project_name(project), digest=chosen)
+        return self.queue.submit(request, PushDirectoryResult)
+
+    def push_message(self, project: str, message: bytes) -> Job[PushMessageResult]:
+        """Send one serialised message to the push remotes; the result has its digest."""
+        request = PushMessageRequest.of(project_name(project), message)
+        return self.queue.submit(request, PushMessageResult)
 
     def commit(self, path: str | os.PathLike[str], *refs: Ref | str) -> Job[CommitResult]:
         """Import a folder and bind every ref to it."""
@@ -152,9 +186,24 @@ class Client:
         """Bind another key of the same element to what ``ref`` names."""
         return self.queue.submit(LinkRequest(ref=_ref(ref), key=key), LinkResult)
 
+    def diff(self, ref_a: Ref | str, ref_b: Ref | str, *, subdir: str | None = None) -> Job[DiffResult]:
+        """What changed from ``ref_a`` to ``ref_b``; paths are relative to ``subdir`` when it is given."""
+        request = DiffRequest(ref_a=_ref(ref_a), ref_b=_ref(ref_b), subdir=subdir)
+        return self.queue.submit(request, DiffResult)
+
+    def import_cache(self, path: str | os.PathLike[str], *, dry_run: bool = False) -> Job[ImportResult]:
+        """Take over the artifacts of a BuildStream 1.x cache folder, which stays as it is."""
+        request = ImportRequest(path=self._path(path, "path"), dry_run=dry_run)
+        return self.queue.submit(request, ImportResult)
+
     def remove(self, *refs: Ref | str) -> Job[RemoveResult]:
         """Forget refs and free what nothing else needs."""
         return self.queue.submit(RemoveRequest(refs=_refs(refs)), RemoveResult)
+
+    def remotes(self, project: str | None = None) -> Job[RemotesCheckResult]:
+        """Ask every configured remote, or those of one project, how it is; all at once."""
+        chosen = None if project is None else project_name(project)
+        return self.queue.submit(RemotesCheckRequest(project=chosen), RemotesCheckResult)
 
     def cleanup(self, *, target_bytes: int | None = None, dry_run: bool = False) -> Job[CleanupResult]:
         """Evict down to ``target_bytes``, by default to the low watermark; ``dry_run`` only plans."""
@@ -180,13 +229,36 @@ class Client:
             return has_subdir(self._layout, parsed, subdir)
         return is_here(self._layout, parsed)
 
-    def session(self, *, label: str = "", on_lost: Callable[[frozenset[Ref]], None] | None = None) -> Session:
-        """A session, to be opened by ``with``. Raises ConfigInvalid where the volume is not mounted."""
+    def session(
+        self,
+        *,
+        label: str = "",
+        life_s: float | None = None,
+        on_lost: Callable[[frozenset[Ref]], None] | None = None,
+    ) -> Session:
+        """A session, to be opened by ``with``; renewed until the block ends.
+
+        ``life_s`` is how long it outlives a process that dies; by default `leases: session`. Raises
+        ConfigInvalid where the volume is not mounted.
+        """
         from caskeeper.session import Session
 
         coordination = self.coordination
         check_mounted(self._layout)
-        return Session(coordination, self._layout, label=label, on_lost=on_lost)
+        return Session(coordination, self._layout, label=label, life_s=life_s, on_lost=on_lost)
+
+    def detached_session(self, session_id: str | None = None) -> DetachedSession:
+        """The session with this id, or a new one to be ``open()``ed: it goes on when this process ends."""
+        from caskeeper.session import DetachedSession
+
+        return DetachedSession(self.coordination, self._layout, session_id)
+
+    def pins(self) -> tuple[Pin, ...]:
+        """The operator's permanent protections. Raises VolumeFailed when one of them cannot be read."""
+        if self.settings.redis is None and not os.path.exists(self._layout.format):
+            return ()  # the volume is made with the first use
+        check_mounted(self._layout)
+        return read_pins(self._layout).pins
 
     def status(self) -> ClientStatus:
         """Sizes, sessions and queues. Raises StateLost while workers recover Redis' state."""
@@ -252,6 +324,20 @@ class Client:
 def _ref(ref: Ref | str) -> str:
     """Checked here: a bad name need not travel."""
     return str(Ref.parse(str(ref)))
+
+
+def _digest(digest: Digest | str) -> str:
+    return str(Digest.parse(str(digest)))
+
+
+def _remotes(remotes: Sequence[str] | None) -> tuple[str, ...] | None:
+    """As a worker understands them: credential files by whole paths."""
+    if remotes is None:
+        return None
+    from caskeeper.config.remote_arguments import absolute_remote_argument
+
+    folder = os.getcwd()
+    return tuple(absolute_remote_argument(text, folder=folder) for text in remotes)
 
 
 def _refs(refs: Sequence[Ref | str]) -> tuple[str, ...]:

@@ -6,15 +6,18 @@ keyword arguments; ``version`` may be left out and then means the present one.
 
 from __future__ import annotations
 
-import types
-import typing
-from dataclasses import asdict, dataclass, fields
-from typing import Any, ClassVar, Self
+import base64
+from dataclasses import dataclass
+from typing import ClassVar, Self
 
 from caskeeper.errors import InvalidRequest
+from caskeeper.message import Message as Message  # noqa: PLC0414 -- it is part of the contract
 
 #: The version of the payloads this code sends. A worker also understands the one before it.
 VERSION = 1
+
+#: What a job of ``artifacts.push_message`` may carry: it travels through Redis, and whole.
+MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 
 #: The lanes in the order in which one worker serves them, and their queues.
 LANES = ("pull", "local", "push", "maintenance")
@@ -23,59 +26,6 @@ LANES = ("pull", "local", "push", "maintenance")
 def queue_of(lane: str) -> str:
     """The queue of a lane."""
     return f"caskeeper.{lane}"
-
-
-def _decode(hint: Any, value: object, *, where: str) -> Any:
-    """``value`` from JSON as the type ``hint`` asks for. Raises InvalidRequest."""
-    origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if origin in {types.UnionType, typing.Union}:
-        if value is None and type(None) in args:
-            return None
-        return _decode(next(arg for arg in args if arg is not type(None)), value, where=where)
-    if origin is tuple and isinstance(value, (list, tuple)):
-        return tuple(_decode(args[0], item, where=f"{where}[{n}]") for n, item in enumerate(value))
-    if origin is dict and isinstance(value, dict):
-        return {str(name): _decode(args[1], item, where=f"{where}.{name}") for name, item in value.items()}
-    if isinstance(hint, type):
-        if issubclass(hint, Message) and isinstance(value, dict):
-            return hint.from_json(value, where=where)
-        if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-            return float(value)
-        if type(value) is hint:
-            return value
-    if hint is Any:
-        return value
-    raise InvalidRequest(f"{value!r:.100} has the wrong type", f"argument {where}", f"give {hint}")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Message:
-    """A value that travels as one JSON object."""
-
-    def to_json(self) -> dict[str, Any]:
-        """JSON-plain keyword arguments or result."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, document: dict[str, Any], *, where: str = "") -> Self:
-        """The value of a JSON object. Raises InvalidRequest with the argument's name."""
-        place = f"{where}." if where else ""
-        known = {field.name for field in fields(cls)}
-        for name in document:
-            if name not in known:
-                raise InvalidRequest(
-                    f"unknown argument {name!r}", f"{cls.__name__}", f"known are: {', '.join(sorted(known))}"
-                )
-        hints = typing.get_type_hints(cls)
-        try:
-            return cls(
-                **{
-                    name: _decode(hints[name], value, where=f"{place}{name}")
-                    for name, value in document.items()
-                }
-            )
-        except TypeError as missing:
-            raise InvalidRequest(str(missing).partition(") ")[2] or str(missing), cls.__name__) from None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -153,6 +103,31 @@ class PushResult(Message):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class PullTreeResult(Message):
+    """``digest`` of the root Directory as HASH/SIZE; None = every remote answered, none has the Tree."""
+
+    digest: str | None
+    remote: str | None = None
+    blobs: int = 0
+    bytes: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PushDirectoryResult(Message):
+    """What became of it at every push remote."""
+
+    remotes: tuple[PushOutcome, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PushMessageResult(Message):
+    """``digest`` of the message as HASH/SIZE, and what became of it at every push remote."""
+
+    digest: str
+    remotes: tuple[PushOutcome, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class CleanupGroup(Message):
     """All refs of one tree: what happens to them and why. ``action``: evict, protected, young, kept."""
 
@@ -188,6 +163,118 @@ class ComputeSizeResult(Message):
 
     used_bytes: int
     estimate_bytes: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LinkChange(Message):
+    """A symbolic link and its targets; None = no link is there."""
+
+    path: str
+    before: str | None = None
+    after: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModeChange(Message):
+    """A file of both sides; whether it is executable on the second."""
+
+    path: str
+    executable: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TypeChange(Message):
+    """A path of both sides that is another kind of thing: file, symlink or directory."""
+
+    path: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DiffResult(Message):
+    """AC-60: regular files in ``modified``, ``removed``, ``added``; D-28: the rest in lists of its own.
+
+    ``not_compared``: folders that differ, or are on one side only, and were left out when they were pulled.
+    """
+
+    modified: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    added: tuple[str, ...] = ()
+    symlinks: tuple[LinkChange, ...] = ()
+    modes: tuple[ModeChange, ...] = ()
+    types: tuple[TypeChange, ...] = ()
+    folders_removed: tuple[str, ...] = ()
+    folders_added: tuple[str, ...] = ()
+    not_compared: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImportedRef(Message):
+    """One ref of an import. ``outcome``: imported, present, kept (names another tree here) or damaged."""
+
+    ref: str
+    outcome: str
+    reason: str = ""
+    excluded: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImportResult(Message):
+    """What an import took over, or would; ``blobs`` and ``bytes`` of content that was not here."""
+
+    dry_run: bool
+    artifacts: tuple[ImportedRef, ...] = ()
+    blobs: int = 0
+    bytes: int = 0
+
+
+#: In `RemoteHealth.projects`: every project that no remote names.
+OTHER_PROJECTS = "*"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RemoteHealth(Message):
+    """One configured remote as it answered. ``reason``: why it is not usable, or takes no pushes.
+
+    ``protocol`` is how it is asked for names; ``latency_ms`` what the first contact took, from nothing to
+    all its answers. ``push_configured``: it is meant to be pushed to. ``projects`` use it; OTHER_PROJECTS
+    stands for all that have no remotes of their own. ``where`` it is configured.
+    """
+
+    url: str
+    usable: bool
+    fetch: bool
+    push: bool
+    reason: str = ""
+    protocol: str = ""
+    latency_ms: float | None = None
+    type: str = "all"
+    push_configured: bool = False
+    projects: tuple[str, ...] = ()
+    where: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RemotesCheckResult(Message):
+    """Every distinct remote once, in order of priority."""
+
+    remotes: tuple[RemoteHealth, ...] = ()
+
+    def has_fetch_remotes(self, project: str | None = None) -> bool:
+        """Some remote can be pulled from, or some of this project's (AC-23)."""
+        return any(remote.fetch for remote in self._of(project))
+
+    def has_push_remotes(self, project: str | None = None) -> bool:
+        """Some remote takes pushes, or some of this project's (AC-24)."""
+        return any(remote.push for remote in self._of(project))
+
+    def _of(self, project: str | None) -> tuple[RemoteHealth, ...]:
+        if project is None:
+            return self.remotes
+        named = {name for remote in self.remotes for name in remote.projects}
+        user = project if project in named else OTHER_PROJECTS
+        return tuple(remote for remote in self.remotes if user in remote.projects)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -307,6 +394,123 @@ class PushRequest(Request):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class PullTreeRequest(Request):
+    """Bring what a Tree blob names here, without a ref: garbage as soon as the job has ended (AC-75)."""
+
+    TASK: ClassVar = "artifacts.pull_tree"
+    LANE: ClassVar = "pull"
+    RESULT: ClassVar = PullTreeResult
+
+    project: str
+    digest: str
+
+    def subject(self) -> str:
+        return self.digest
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PushDirectoryRequest(Request):
+    """Send everything below a Directory that is here to every push remote; without a digest, nothing."""
+
+    TASK: ClassVar = "artifacts.push_directory"
+    LANE: ClassVar = "push"
+    RESULT: ClassVar = PushDirectoryResult
+
+    project: str
+    digest: str | None
+
+    def subject(self) -> str:
+        return self.digest or ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PushMessageRequest(Request):
+    """Send one serialised message, given as base64, to every push remote."""
+
+    TASK: ClassVar = "artifacts.push_message"
+    LANE: ClassVar = "push"
+    RESULT: ClassVar = PushMessageResult
+
+    project: str
+    message: str
+
+    def subject(self) -> str:
+        return self.project
+
+    @classmethod
+    def of(cls, project: str, message: bytes) -> Self:
+        """The request to send these bytes. Raises InvalidRequest when they are too many for a job."""
+        _check_size(len(message))
+        return cls(project=project, message=base64.b64encode(message).decode())
+
+    @property
+    def content(self) -> bytes:
+        """The message. Raises InvalidRequest for what is no base64 or too large."""
+        try:
+            content = base64.b64decode(self.message, validate=True)
+        except ValueError:
+            raise InvalidRequest(
+                "it is no base64", "argument message", "encode the serialised message"
+            ) from None
+        _check_size(len(content))
+        return content
+
+
+def _check_size(message_bytes: int) -> None:
+    if message_bytes > MAX_MESSAGE_BYTES:
+        raise InvalidRequest(
+            f"a message may have {MAX_MESSAGE_BYTES} bytes, this has {message_bytes}",
+            "argument message",
+            "commit it as a file and push that",
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DiffRequest(Request):
+    """Compare two artifacts, or one folder of them (AC-60)."""
+
+    TASK: ClassVar = "artifacts.diff"
+    LANE: ClassVar = "local"
+    RESULT: ClassVar = DiffResult
+
+    ref_a: str
+    ref_b: str
+    subdir: str | None = None
+
+    def subject(self) -> str:
+        return self.ref_a
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImportRequest(Request):
+    """Take over the artifacts of a BuildStream 1.x cache folder. ``dry_run`` only looks."""
+
+    TASK: ClassVar = "artifacts.import"
+    LANE: ClassVar = "local"
+    RESULT: ClassVar = ImportResult
+
+    path: str
+    dry_run: bool = False
+
+    def subject(self) -> str:
+        return self.path
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RemotesCheckRequest(Request):
+    """Ask every configured remote, or those of one project, how it is."""
+
+    TASK: ClassVar = "remotes.check"
+    LANE: ClassVar = "local"
+    RESULT: ClassVar = RemotesCheckResult
+
+    project: str | None = None
+
+    def subject(self) -> str:
+        return self.project or ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class CleanupRequest(Request):
     """Evict until ``target_bytes`` (None: the low watermark). ``dry_run`` only plans."""
 
@@ -337,6 +541,12 @@ REQUESTS: dict[str, type[Request]] = {
         LinkRequest,
         RemoveRequest,
         PushRequest,
+        PullTreeRequest,
+        PushDirectoryRequest,
+        PushMessageRequest,
+        DiffRequest,
+        ImportRequest,
+        RemotesCheckRequest,
         CleanupRequest,
         ComputeSizeRequest,
     )

@@ -1,7 +1,8 @@
 """Required-element locks (safety.md section 4): while a session lives, what it requires is not evicted.
 
 Marking comes first, then the look at the volume: what is there and not condemned after the mark was set
-is present *and* protected. A session ends when its block ends, or by expiry when its process dies.
+is present *and* protected. ``Session`` is a block of one process, which renews it; a ``DetachedSession``
+outlives its process and is known by its id, for the steps of a CI job.
 """
 
 from __future__ import annotations
@@ -9,29 +10,28 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, Self
 
-from caskeeper.artifact import Element, Ref
 from caskeeper.coordination import StateLost
+from caskeeper.coordination.sessions import over
 from caskeeper.errors import CaskeeperError, CoordinatorUnavailable, InvalidRequest
-from caskeeper.presence import is_here
+from caskeeper.marking import RECOVERY_WAIT_S, Marking, refs_of
+from caskeeper.presence import check_mounted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
+    from caskeeper.artifact import Element, Ref
     from caskeeper.coordination import Coordination
     from caskeeper.layout import Layout
 
-T = TypeVar("T")
-
-#: How long marking waits while workers recover from a loss of Redis' state.
-RECOVERY_WAIT_S = 60.0
-_RETRY_S = 0.25
-
 
 class Session:
-    """An open session; renewed by a thread of its own at a third of its life."""
+    """An open session; renewed by a thread of its own at a third of its life.
+
+    It ends when its block ends, or by expiry when its process dies.
+    """
 
     def __init__(
         self,
@@ -39,20 +39,22 @@ class Session:
         layout: Layout,
         *,
         label: str = "",
+        life_s: float | None = None,
         on_lost: Callable[[frozenset[Ref]], None] | None = None,
         wait_s: float = RECOVERY_WAIT_S,
     ) -> None:
         self.id = uuid.uuid4().hex
         self._coordination = coordination
-        self._layout = layout
+        self._marking = Marking(coordination, layout, self.id, wait_s=wait_s)
         self._label = label
+        self._own_life_s = life_s
+        self._life_s = coordination.leases.session_s if life_s is None else life_s
         self._on_lost = on_lost
-        self._wait_s = wait_s
         self._lock = threading.Lock()
         self._keys: set[str] = set()
         self._promised: set[Ref] = set()
         self._lost: frozenset[Ref] = frozenset()
-        self._over = threading.Event()
+        self._over = self._marking.over
         self._keeper: threading.Thread | None = None
 
     @property
@@ -65,8 +67,8 @@ class Session:
         return self._lost
 
     def open(self) -> Self:
-        """Begin. Raises CoordinatorUnavailable, StateLost."""
-        self._when_ready(lambda: self._coordination.sessions.open(self.id, label=self._label))
+        """Begin. Raises CoordinatorUnavailable, StateLost, InvalidRequest."""
+        self._marking.open(self._label, self._own_life_s)
         self._keeper = threading.Thread(target=self._keep, name=f"session {self.id}", daemon=True)
         self._keeper.start()
         return self
@@ -92,63 +94,46 @@ class Session:
     def require(self, *wanted: Element | Ref | str) -> tuple[Ref, ...]:
         """Protect elements from now on; answers the refs of theirs that are here and now protected.
 
-        Both keys of an element protect every ref that carries them, whatever its project. What is absent
-        now is protected as soon as somebody publishes it. Raises InvalidRequest, StateLost,
-        CoordinatorUnavailable, VolumeFailed.
+        Both keys of an element protect every ref that carries them, whatever its project (AC-29). What is
+        absent now is protected as soon as somebody publishes it. An element whose keys are not known yet
+        is required again once they are (AC-28); nothing that was required is forgotten (AC-26). Raises
+        InvalidRequest, StateLost, CoordinatorUnavailable, VolumeFailed.
         """
         if self._over.is_set():
             raise InvalidRequest("this session is closed", f"session {self.id}", "open a new one")
-        refs = tuple(dict.fromkeys(ref for item in wanted for ref in _refs(item)))
+        refs = refs_of(wanted)
         if not refs:
             return ()
         keys = {ref.key for ref in refs}
         with self._lock:
             # Remembered first: should the answer be lost on the way, the keeper marks them all the same.
             self._keys |= keys
-            present = self._mark(sorted(keys), refs)
+            present = self._marking.mark(sorted(keys), refs, anew=True)
             self._promised |= set(present)
-        if present:
-            self._coordination.recency.touch([str(ref) for ref in present])
         return present
-
-    def _mark(self, keys: list[str], refs: tuple[Ref, ...]) -> tuple[Ref, ...]:
-        """Mark, then look: the order is the protection."""
-        condemned = self._when_ready(lambda: self._coordination.sessions.require(self.id, keys))
-        return tuple(ref for ref in refs if ref.key not in condemned and is_here(self._layout, ref))
-
-    def _when_ready(self, ask: Callable[[], T]) -> T:
-        """The answer, when need be after the workers' recovery of Redis' state (safety.md section 7)."""
-        deadline = time.monotonic() + self._wait_s
-        while True:
-            try:
-                return ask()
-            except StateLost:
-                if time.monotonic() >= deadline or self._over.wait(_RETRY_S):
-                    raise
 
     def _keep(self) -> None:
         """Renew; after a loss mark everything again and believe only the new answer."""
-        life_s = self._coordination.leases.session_s
-        pause = life_s / 3
+        pause = self._life_s / 3
         renewed = time.monotonic()
         while not self._over.wait(pause):
             asked = time.monotonic()
             try:
-                if not self._coordination.sessions.renew(self.id) or asked - renewed >= life_s:
+                if not self._coordination.sessions.renew(self.id) or asked - renewed >= self._life_s:
                     self._mark_again()
-                renewed, pause = asked, life_s / 3
+                renewed, pause = asked, self._life_s / 3
             except CaskeeperError:
                 # Nobody listens to a thread. After a whole life without a renewal nothing that was
                 # promised is sure, and `lost` says so until a new answer has come.
-                pause = min(1.0, life_s / 3)
-                if time.monotonic() - renewed >= life_s:
+                pause = min(1.0, self._life_s / 3)
+                if time.monotonic() - renewed >= self._life_s:
                     self._tell(frozenset(self._promised))
 
     def _mark_again(self) -> None:
         with self._lock:
-            self._when_ready(lambda: self._coordination.sessions.open(self.id, label=self._label))
+            self._marking.open(self._label, self._own_life_s)
             promised = tuple(sorted(self._promised))
-            present = self._mark(sorted(self._keys), promised) if self._keys else ()
+            present = self._marking.mark(sorted(self._keys), promised, anew=True) if self._keys else ()
             lost = frozenset(promised) - set(present)
         self._tell(lost)
 
@@ -159,7 +144,44 @@ class Session:
             self._on_lost(news)
 
 
-def _refs(item: Element | Ref | str) -> tuple[Ref, ...]:
-    if isinstance(item, Element):
-        return item.refs
-    return (Ref.parse(item) if isinstance(item, str) else Ref.of(*item),)
+class DetachedSession:
+    """A session that nobody renews in the background: every ``require`` and ``renew`` gives it one more life.
+
+    Once it is over, by its end or by a loss of Redis' state, every call says so (LeaseLost): whoever comes
+    next does not know what the steps before had required. All raise CoordinatorUnavailable, StateLost and,
+    for an id that cannot be one, InvalidRequest.
+    """
+
+    def __init__(
+        self,
+        coordination: Coordination,
+        layout: Layout,
+        session_id: str | None = None,
+        *,
+        wait_s: float = RECOVERY_WAIT_S,
+    ) -> None:
+        self.id = uuid.uuid4().hex if session_id is None else session_id
+        self._coordination = coordination
+        self._layout = layout
+        self._marking = Marking(coordination, layout, self.id, wait_s=wait_s)
+
+    def open(self, *, label: str = "", life_s: float | None = None) -> Self:
+        """Begin; it lives for ``life_s``, by default `leases: session`, unless it is used or renewed."""
+        self._marking.open(label, life_s)
+        return self
+
+    def require(self, *wanted: Element | Ref | str) -> tuple[Ref, ...]:
+        """As ``Session.require``. Raises LeaseLost when the session is over, ConfigInvalid, VolumeFailed."""
+        check_mounted(self._layout)
+        refs = refs_of(wanted)
+        keys = sorted({ref.key for ref in refs})
+        return self._marking.mark(keys, refs, anew=False)
+
+    def renew(self) -> None:
+        """One more life. Raises LeaseLost when it is over."""
+        if not self._coordination.sessions.renew(self.id):
+            raise over(self.id)
+
+    def close(self) -> None:
+        """End the protection now; one that is over already is no error."""
+        self._coordination.sessions.close(self.id)

@@ -1,13 +1,19 @@
-"""The tasks ``artifacts.*``: what moves and changes artifacts."""
+"""The tasks ``artifacts.*`` and ``remotes.check``: what moves and changes artifacts, and from where."""
 
 from __future__ import annotations
 
 from caskeeper.contract import (
     CommitRequest,
+    DiffRequest,
     ExtractRequest,
+    ImportRequest,
     LinkRequest,
     PullRequest,
+    PullTreeRequest,
+    PushDirectoryRequest,
+    PushMessageRequest,
     PushRequest,
+    RemotesCheckRequest,
     RemoveRequest,
     Request,
 )
@@ -19,4 +25,10 @@ KINDS: tuple[type[Request], ...] = (
     LinkRequest,
     RemoveRequest,
     PushRequest,
+    PullTreeRequest,
+    PushDirectoryRequest,
+    PushMessageRequest,
+    DiffRequest,
+    ImportRequest,
+    RemotesCheckRequest,
 )

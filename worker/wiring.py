@@ -14,33 +14,46 @@ from caskeeper.contract import (
     CleanupRequest,
     CommitRequest,
     ComputeSizeRequest,
+    DiffRequest,
     ExtractRequest,
+    ImportRequest,
     LinkRequest,
     PullRequest,
+    PullTreeRequest,
+    PushDirectoryRequest,
+    PushMessageRequest,
     PushRequest,
+    RemotesCheckRequest,
     RemoveRequest,
 )
 from caskeeper.coordination import Coordination
 from caskeeper.errors import Busy, ConfigInvalid, InvalidRequest, NoSpace
 from caskeeper.layout import Layout
 from worker.remote import RemotePool
+from worker.services.browse import Browse
 from worker.services.cleanup import Cleanup
 from worker.services.commit import Commit
+from worker.services.diff import Diff
+from worker.services.disk_usage import DiskUsageReport
 from worker.services.extract import Extract
+from worker.services.importing import Import
 from worker.services.link import Link
 from worker.services.listing import Listing
 from worker.services.maintenance import Maintenance
 from worker.services.naming import Naming
 from worker.services.operations import OperationDesk
+from worker.services.pins import Pinning
 from worker.services.presence import Presence
 from worker.services.pull import Pull
 from worker.services.push import Push
 from worker.services.recount import Recount
+from worker.services.remotes import Remotes
 from worker.services.remove import Remove
 from worker.services.room import Room
 from worker.services.space import Space
 from worker.services.status import Status
 from worker.services.takeover import take_over_refs
+from worker.services.trees import PullTree, PushDirectory, PushMessage
 from worker.store.adoption import adopt, needs_adoption
 from worker.store.closures import Closures
 from worker.store.failures import failure
@@ -58,6 +71,7 @@ from worker.store.format import (
 )
 from worker.store.measure import used_bytes
 from worker.store.objects import Objects
+from worker.store.pins import Pins
 from worker.store.refs import Refs
 from worker.store.volume import Volume
 
@@ -86,24 +100,39 @@ class Services:
     maintenance: Maintenance
     pull: Pull
     push: Push
+    pull_tree: PullTree
+    push_directory: PushDirectory
+    push_message: PushMessage
     commit: Commit
     extract: Extract
     link: Link
+    diff: Diff
+    take_over: Import
     remove: Remove
+    check_remotes: Remotes
     cleanup: Cleanup
     compute_size: Recount
+    pins: Pinning
     status: Status
     listing: Listing
+    browse: Browse
+    disk_usage: DiskUsageReport
 
     def run(self, request: Request, context: Context) -> Message:
         """Do what ``request`` asks for; its result is of the class its ``RESULT`` names."""
         verbs: dict[type[Request], Callable[..., Message]] = {
             PullRequest: self.pull,
             PushRequest: self.push,
+            PullTreeRequest: self.pull_tree,
+            PushDirectoryRequest: self.push_directory,
+            PushMessageRequest: self.push_message,
             CommitRequest: self.commit,
             ExtractRequest: self.extract,
             LinkRequest: self.link,
+            DiffRequest: self.diff,
+            ImportRequest: self.take_over,
             RemoveRequest: self.remove,
+            RemotesCheckRequest: self.check_remotes,
             CleanupRequest: self.cleanup,
             ComputeSizeRequest: self.compute_size,
         }
@@ -141,10 +170,10 @@ def build(settings: Settings, *, redis_url: str) -> Services:
 
 def wire(settings: Settings, volume: Volume, coordination: Coordination, remotes: RemotePool) -> Services:
     """The services over parts that are there already. Contacts nobody."""
-    objects, refs, closures = Objects(volume), Refs(volume), Closures(volume)
+    objects, refs, closures, pins = Objects(volume), Refs(volume), Closures(volume), Pins(volume)
     space = Space(settings, volume, coordination)
     maintenance = Maintenance(
-        volume=volume, refs=refs, closures=closures, objects=objects, coordination=coordination
+        volume=volume, refs=refs, closures=closures, objects=objects, pins=pins, coordination=coordination
     )
     recount = Recount(maintenance)
     cleanup = Cleanup(maintenance, space, recount)
@@ -170,14 +199,23 @@ def wire(settings: Settings, volume: Volume, coordination: Coordination, remotes
         maintenance=maintenance,
         pull=Pull(desk, naming, presence, settings=settings, remotes=remotes, extract=extract),
         push=Push(desk, naming, presence, settings=settings, remotes=remotes),
+        pull_tree=PullTree(desk, presence, settings=settings, remotes=remotes),
+        push_directory=PushDirectory(desk, presence, settings=settings, remotes=remotes),
+        push_message=PushMessage(settings=settings, remotes=remotes),
         commit=Commit(desk, naming, closures, roots=settings.roots),
         extract=extract,
         link=Link(desk, naming, presence),
+        diff=Diff(desk, naming),
+        take_over=Import(desk, naming, presence, roots=settings.roots),
         remove=Remove(maintenance, cleanup),
+        check_remotes=Remotes(settings=settings, remotes=remotes),
         cleanup=cleanup,
         compute_size=recount,
+        pins=Pinning(maintenance),
         status=Status(volume, coordination, space),
-        listing=Listing(refs, presence, coordination),
+        listing=Listing(refs, presence, coordination, pins),
+        browse=Browse(naming, objects),
+        disk_usage=DiskUsageReport(refs, closures, objects),
     )
 
 

@@ -4,7 +4,9 @@ from caskeeper.config.load import load_settings
 from caskeeper.config.node import Provenance
 from caskeeper.config.places import default_config_path
 from caskeeper.config.quota import Limits, QuotaExpression, evaluate, limits
-from caskeeper.config.remotes import RemoteSpec, parse_remote_argument, specs_from_node
+from caskeeper.config.remote_arguments import parse_remote_argument
+from caskeeper.config.remote_spec import ConnectionConfig, Precedence, RemoteSpec
+from caskeeper.config.remotes import specs_from_node
 from caskeeper.config.settings import (
     CacheSettings,
     EmbeddedSettings,
@@ -16,10 +18,12 @@ from caskeeper.config.sizes import parse_size, pretty_size
 
 __all__ = [
     "CacheSettings",
+    "ConnectionConfig",
     "EmbeddedSettings",
     "LeaseSettings",
     "Limits",
     "LogSettings",
+    "Precedence",
     "Provenance",
     "QuotaExpression",
     "RemoteSpec",

@@ -37,7 +37,8 @@ from caskeeper.config.node import (
 )
 from caskeeper.config.places import default_config_path, expand, user_folder
 from caskeeper.config.quota import QuotaExpression, percentage
-from caskeeper.config.remotes import specs_from_node
+from caskeeper.config.remote_spec import Precedence, RemoteList
+from caskeeper.config.remotes import remote_list
 from caskeeper.config.settings import (
     LOG_FORMATS,
     LOG_LEVELS,
@@ -54,7 +55,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from caskeeper.config.node import Node
-    from caskeeper.config.remotes import RemoteSpec
 
 _REDIS_URL = re.compile(r"(?:rediss?|unix|redis\+socket)://.", re.DOTALL)
 
@@ -84,12 +84,16 @@ class _Loader:
         self._environ = environ
         self._document = document
         self._ignored: list[str] = []
+        self._modern_remotes = False
         # Beside its file: a relative path must mean the same to every process that reads it.
         self._folder = os.path.dirname(os.path.abspath(document.where.file))
 
     def settings(self, *, source: str, config_file: str) -> Settings:
         self._check_keys()
         cachedir = self._cachedir()
+        artifacts = remote_list(self._value("artifacts"), environ=self._environ)
+        projects = self._projects()
+        self._modern_remotes = artifacts.modern or any(own.modern for own in projects.values())
         return Settings(
             cachedir=cachedir,
             redis=self._redis(),
@@ -101,8 +105,9 @@ class _Loader:
                 read_choice(self._value("log", "format"), "format", LOG_FORMATS, default="text"),
             ),
             embedded=EmbeddedSettings(self._seconds("embedded", "idle", EmbeddedSettings().idle_s)),
-            artifacts=specs_from_node(self._value("artifacts")),
-            projects=self._projects(),
+            artifacts=artifacts.specs,
+            projects={name: own.specs for name, own in projects.items()},
+            precedence=Precedence.of(artifacts, projects),
             source=source,
             config_file=config_file,
             notes=self._notes(source),
@@ -201,7 +206,8 @@ class _Loader:
                 self._value("cache", "pull-buildtrees"), "pull-buildtrees", default=default.pull_buildtrees
             ),
             modern=any(self._value("cache", key) is not None for key in MODERN_CACHE_KEYS)
-            or any(key in self._document.members for key in MODERN_KEYS),
+            or any(key in self._document.members for key in MODERN_KEYS)
+            or self._modern_remotes,
         )
 
     def _low_watermark(self, default: float) -> float:
@@ -251,15 +257,15 @@ class _Loader:
             )
         return found
 
-    def _projects(self) -> dict[str, tuple[RemoteSpec, ...]]:
+    def _projects(self) -> dict[str, RemoteList]:
         mapping = read_mapping(self._value("projects"), "projects")
-        found: dict[str, tuple[RemoteSpec, ...]] = {}
+        found: dict[str, RemoteList] = {}
         for name, node in mapping.members.items() if mapping is not None else ():
             project = read_mapping(node, name)
             if project is None:
                 continue
             self._refuse(project, f"projects: {name}", PROJECT_KEYS)
-            found[name] = specs_from_node(project.members.get("artifacts"))
+            found[name] = remote_list(project.members.get("artifacts"), environ=self._environ)
         return found
 
     def _notes(self, source: str) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ them. Nothing here knows YAML.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
 _TRUE = frozenset({"True", "true"})
 _FALSE = frozenset({"False", "false"})
+_NUMBER = re.compile(r"[0-9]{1,9}\Z")
+#: No number in a configuration is larger: in milliseconds it still fits what gRPC takes.
+_MOST = 1_000_000
 
 
 class Provenance(NamedTuple):
@@ -114,6 +118,20 @@ def read_choice(node: Node | None, name: str, choices: tuple[str, ...], *, defau
             f"`{name}` cannot be {text[:80]!r}", str(node.where), f"give one of {', '.join(choices)}"
         )
     return text
+
+
+def read_int(node: Node | None, name: str, *, least: int = 0, unit: str = "") -> int | None:
+    """A whole number from ``least`` to a million; None when it is absent or null. Raises ConfigInvalid."""
+    text = read_text(node, name)
+    if node is None or text is None:
+        return None
+    if _NUMBER.match(text) and least <= int(text) <= _MOST:
+        return int(text)
+    raise ConfigInvalid(
+        f"`{name}` cannot be {text[:80]!r}",
+        str(node.where),
+        f"give a whole number of {unit or name} from {least} to {_MOST}",
+    )
 
 
 def refuse_unknown_keys(

@@ -6,14 +6,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from caskeeper.config.quota import INFINITY, QuotaExpression
-from caskeeper.config.remotes import chosen_specs, effective_specs
+from caskeeper.config.remote_arguments import chosen_specs
+from caskeeper.config.remote_spec import Precedence
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    from caskeeper.config.remotes import RemoteSpec
+    from caskeeper.config.remote_spec import RemoteSpec
 
 _RESERVED_DISK_SPACE = QuotaExpression("5%")
+_AS_IN_2019 = Precedence()
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("text", "json")
@@ -78,6 +80,7 @@ class Settings:
     embedded: EmbeddedSettings = EmbeddedSettings()
     artifacts: tuple[RemoteSpec, ...] = ()
     projects: Mapping[str, tuple[RemoteSpec, ...]] = field(default_factory=dict)
+    precedence: Precedence = _AS_IN_2019
     source: str = ""
     config_file: str = ""
     notes: tuple[str, ...] = ()
@@ -86,11 +89,23 @@ class Settings:
         if not self.roots:
             object.__setattr__(self, "roots", (self.cachedir,))
 
-    def remotes_for(self, project: str, *, only: tuple[str, ...] | None = None) -> tuple[RemoteSpec, ...]:
-        """A project's remotes, highest priority first (AC-15): its own in `projects:`, then the global ones.
+    def remotes_for(
+        self,
+        project: str,
+        *,
+        only: Sequence[str] | None = None,
+        push: bool = True,
+        recommended: Sequence[RemoteSpec] = (),
+    ) -> tuple[RemoteSpec, ...]:
+        """A project's remotes, highest priority first, as `Precedence` orders its own and the global ones.
 
-        ``only`` narrows to what a request names: configured URLs, or remotes written out. Raises
-        InvalidRequest.
+        ``recommended`` are those of the project's own configuration, where a caller knows it. ``only``
+        narrows to what a request names: configured URLs, or remotes written out, which take ``push`` when
+        they do not say (D-16) and name files below `roots`. Raises InvalidRequest.
         """
-        configured = effective_specs(self.projects.get(project, ()), self.artifacts)
-        return configured if only is None else chosen_specs(configured, only)
+        configured = self.precedence.effective(
+            project, self.projects.get(project, ()), self.artifacts, recommended
+        )
+        if only is None:
+            return configured
+        return chosen_specs(configured, only, push=push, roots=self.roots)

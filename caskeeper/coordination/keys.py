@@ -38,8 +38,8 @@ CLAIMS = "claims"
 #: that is taking it away. Written by condemn, uncondemn, ready, lease_release.
 CONDEMNED = "condemned"
 
-#: Hash: epoch; session id -> JSON {label, expires_ms, size, reopened}, integers as text. Written by
-#: session_open, session_renew, session_require, session_close, mark_dying.
+#: Hash: epoch; session id -> JSON {label, expires_ms, size, reopened, life_ms}, integers as text;
+#: life_ms only in one with a life of its own. Written by session_open, session_renew, session_require, session_close, mark_dying.
 SESSIONS = "sessions"
 
 #: Hash, the one maintenance lease: epoch; holder ('' = free), purpose, expires_ms. Written by

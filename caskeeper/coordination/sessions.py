@@ -6,12 +6,16 @@ from typing import TYPE_CHECKING
 
 from caskeeper.coordination.keys import identifier
 from caskeeper.coordination.values import SessionRecord
+from caskeeper.errors import InvalidRequest, LeaseLost
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from caskeeper.config.settings import LeaseSettings
     from caskeeper.coordination.scripts import Scripts
+
+#: The longest life of its own: a session that somebody forgot keeps the cache from being cleaned.
+MAX_LIFE_S = 7 * 86400.0
 
 
 class Sessions:
@@ -25,23 +29,40 @@ class Sessions:
         self._scripts = scripts
         self._life_ms = round(leases.session_s * 1000)
 
-    def open(self, session_id: str, *, label: str = "") -> None:
-        """The session begins; a live one goes on with its keys. StateLost, InvalidRequest."""
-        self._run("session_open", session_id, self._life_ms, label)
+    def open(self, session_id: str, *, label: str = "", life_s: float | None = None) -> None:
+        """The session begins; a live one goes on with its keys. StateLost, InvalidRequest.
+
+        Its life, from now and from every later ``require`` and ``renew``, is ``life_s``; None: what it
+        was opened with before, else `leases: session`.
+        """
+        if life_s is not None and not 0 < life_s <= MAX_LIFE_S:
+            raise InvalidRequest(
+                f"a session cannot live {life_s:g} s",
+                f"session {session_id}",
+                f"use more than 0 and at most {MAX_LIFE_S / 86400:.0f} days; a pin is for ever",
+            )
+        own_ms = "" if life_s is None else max(1, round(life_s * 1000))
+        # A label may come from a command line, whose bytes need not be UTF-8.
+        readable = label.encode("utf-8", "backslashreplace").decode()
+        self._run("session_open", session_id, self._life_ms, readable, own_ms)
 
     def renew(self, session_id: str) -> bool:
         """One more life. False: it ended, or was lost and made anew, so keys may be missing from it."""
         answer = self._run("session_renew", session_id, self._life_ms, accept=("OVER", "LOST"))
         return bool(answer[0] == "OK")
 
-    def require(self, session_id: str, keys: Sequence[str]) -> set[str]:
+    def require(self, session_id: str, keys: Sequence[str], *, anew: bool = True) -> set[str]:
         """The keys are required from here on, those answered are condemned at this moment.
 
         Only a look at the volume *afterwards* says whether an artifact is there. A session that is
         not there is made; its next ``renew`` then answers False once ``open`` was not called since,
-        because keys marked before are not in it. StateLost, InvalidRequest.
+        because keys marked before are not in it. With ``anew=False`` it is LeaseLost instead: for an
+        owner that does not know every key marked before. StateLost, InvalidRequest.
         """
-        answer = self._run("session_require", session_id, self._life_ms, *keys)
+        again = "1" if anew else "0"
+        answer = self._run("session_require", session_id, self._life_ms, again, *keys, accept=("OVER",))
+        if answer[0] == "OVER":
+            raise over(session_id)
         return set(answer[1:])
 
     def close(self, session_id: str) -> None:
@@ -67,3 +88,12 @@ class Sessions:
             what=f"session {session_id}",
             accept=accept,
         )
+
+
+def over(session_id: str) -> LeaseLost:
+    """What to raise for a session that ended: nothing it required is protected by it."""
+    return LeaseLost(
+        "the session is over: it was closed, it expired, or Redis lost it",
+        f"session {session_id}",
+        "open a new one and require again everything that is needed",
+    )

@@ -70,7 +70,9 @@ class Invocation:
     def emit(self, document: Mapping[str, Any], text: str | None = None) -> None:
         """The outcome: one JSON document, or ``text``, which is data and also comes with --quiet."""
         if self.json:
-            print(json.dumps(document, ensure_ascii=False, separators=(", ", ": ")), flush=True)
+            written = json.dumps(document, ensure_ascii=False, separators=(", ", ": "))
+            # A path need not be UTF-8: what no stream could carry is written as JSON's own escape.
+            print(written.encode("utf-8", "backslashreplace").decode(), flush=True)
         elif text is not None:
             print(text, flush=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -20,15 +21,28 @@ _SECTIONS = {
         "commit": ("transfer", "Import a folder and bind refs to it."),
         "push": ("transfer", "Offer artifacts to the push remotes of their project."),
         "pull": ("transfer", "Bring artifacts here from the first remote that has them."),
+        "pull-tree": ("trees", "Bring what a Tree blob names here, without a ref."),
+        "push-directory": ("trees", "Send a directory without a ref to the push remotes."),
+        "push-message": ("trees", "Send one blob to the push remotes."),
         "extract": ("local", "Check out, and print the path."),
         "link": ("local", "Bind another key of the element to an artifact."),
+        "diff": ("compare", "What changed between two artifacts."),
         "remove": ("local", "Forget refs and free what nothing else needs."),
+        "import": ("takeover", "Take over the artifacts of a BuildStream 1.x cache folder."),
         "hold": ("hold", "Run a command while artifacts are protected."),
+        "session": ("session", "Protect artifacts across the steps of a CI job."),
+        "pin": ("pins", "Protect artifacts until they are unpinned."),
+        "unpin": ("pins", "End the protection of a pin."),
     },
     "Looking": {
         "contains": ("look", "Whether artifacts are here: exit 0 or 11."),
         "list": ("look", "The refs that are here."),
         "show": ("look", "Everything known of one ref."),
+        "files": ("browse", "What is in an artifact."),
+        "cat": ("browse", "The bytes of one file of an artifact."),
+        "du": ("browse", "What artifacts take: logical, unique, physical."),
+        "pins": ("pins", "The pins, one a line."),
+        "remotes": ("remotes", "Ask every configured remote how it is."),
         "status": ("status", "Sizes, sessions, workers and queues."),
     },
     "Upkeep": {
@@ -93,6 +107,8 @@ def run(arguments: Sequence[str]) -> int:
 
 def main() -> None:
     """The console script."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")  # a path is printed as the bytes it is
     code = run(sys.argv[1:])
     try:
         sys.stdout.flush()

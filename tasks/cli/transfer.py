@@ -8,8 +8,8 @@ import click
 
 from caskeeper.errors import ArtifactNotFound
 from tasks.cli import wording
-from tasks.cli.failures import REMARKS
 from tasks.cli.lazy import command
+from tasks.cli.outcomes import code_of, tell_outcomes
 from tasks.cli.waiting import Deadline, Sent, exit_code, outcome_of, print_ids, queueing, wait
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def commit(
     pushed = _push(invocation, refs, (), deadline)
     result_of_push = outcome_of(pushed)
     _show_push(invocation, pushed, {**document, "push": pushed.document(refs=list(refs))})
-    return _push_code(result_of_push)
+    return code_of(result_of_push.remotes)
 
 
 @command("push")
@@ -87,7 +87,7 @@ def push(
     sent = _push(invocation, refs, remotes, Deadline(timeout_s))
     result = outcome_of(sent)
     _show_push(invocation, sent, sent.document(refs=list(refs)))
-    return _push_code(result)
+    return code_of(result.remotes)
 
 
 @command("pull")
@@ -210,19 +210,7 @@ def _show_push(invocation: Invocation, sent: Sent[PushResult], document: dict[st
     if invocation.json or result is None:
         invocation.emit(document)
         return
-    for outcome in result.remotes:
-        sentence = f"{sent.name} -> {outcome.url}: {outcome.outcome}"
-        if outcome.outcome == "pushed":
-            sentence += f", {wording.count(outcome.blobs, 'object')}, {wording.size(outcome.bytes)}"
-        if outcome.reason:
-            invocation.complain(f"{sentence}: {outcome.reason}")
-        else:
-            invocation.say(sentence)
-
-
-def _push_code(result: PushResult) -> int:
-    """3 when a remote was not reached; one that reached none is an error of the task's."""
-    return REMARKS if any(outcome.outcome in {"full", "failed"} for outcome in result.remotes) else 0
+    tell_outcomes(invocation, sent.name, result.remotes, say=invocation.say)
 
 
 def _detached(invocation: Invocation, sent: Sequence[Sent[Any]]) -> int:

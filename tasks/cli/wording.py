@@ -22,6 +22,13 @@ def count(number: int, noun: str, plural: str = "") -> str:
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
+def printable(text: str) -> str:
+    """A name from an artifact as one harmless line: control characters are shown as escapes."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
 def duration(seconds: float) -> str:
     """``0.31 s``, ``12 s``, ``3 min``, ``2.5 h``."""
     if seconds < 10:

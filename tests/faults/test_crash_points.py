@@ -14,6 +14,7 @@ import pytest
 from harness.fleet import Oracle, write_tree
 from harness.mortal import NEVER, expire_leases, mortal_services
 from harness.services import MemoryRemote, picture
+from harness.tree_messages import tree_message
 from harness.volumes import Dead, new_volume
 
 from caskeeper.config.settings import LeaseSettings
@@ -24,10 +25,13 @@ from caskeeper.contract import (
     ExtractRequest,
     LinkRequest,
     PullRequest,
+    PullTreeRequest,
+    PushDirectoryRequest,
     PushRequest,
     RemoveRequest,
 )
 from caskeeper.coordination import Coordination
+from caskeeper.digest import Digest
 from worker.protocols import quiet
 
 LEASES = LeaseSettings(clock_margin_s=0.0)
@@ -53,6 +57,8 @@ class Site:
         self.other = write_tree(folder / "other", {**tree, "own": b"own"})
         self.remote = MemoryRemote("http://memory")
         self.run(CommitRequest(path=self.source, refs=(K1,)), PushRequest(refs=(K1,)))
+        self.root = Digest.parse(self.results[0].root)
+        self.tree = self.remote.blobs.add(tree_message(self.remote.blobs.data, self.root))
         self.empty()
 
     def run(self, *requests, at=NEVER):
@@ -146,6 +152,11 @@ VERBS = {
     ),
     "link": (lambda _: [PullRequest(ref=K1)], lambda _: LinkRequest(ref=K1, key="k2")),
     "push": (lambda _: [PullRequest(ref=K1)], lambda _: PushRequest(refs=(K1,))),
+    "pull of a tree": (lambda _: [], lambda site: PullTreeRequest(project="demo", digest=str(site.tree))),
+    "push of a directory": (
+        lambda _: [PullRequest(ref=K1)],
+        lambda site: PushDirectoryRequest(project="demo", digest=str(site.root)),
+    ),
     "cleanup": (two_artifacts, lambda _: CleanupRequest(target_bytes=0)),
     "remove": (two_artifacts, lambda _: RemoveRequest(refs=(K1, K2))),
     "remove of one of two names": (two_artifacts, lambda _: RemoveRequest(refs=(K2,))),

@@ -39,6 +39,13 @@ class Scene(Place):
         self._started.append(start_impatient("--config", config or self.config, *words, **options))
         return self._started[-1]
 
+    def both(self, *words, **options):
+        """The command as a person runs it, and with --json; one after the other where they would collide."""
+        plain = self.start("--no-progress", *words, **options)
+        if "--to" in words:
+            plain.wait(60)
+        return plain, self.start("--json", *words, **options)
+
     def tidy(self):
         """After a test that failed half-way: none of its commands goes on."""
         for process in self._started:
@@ -90,8 +97,7 @@ class Scene(Place):
     def fails(self, *words, error, holds=(), **options):
         """The command fails this way, in a sentence and as JSON; the volume is as it was. The document."""
         refs = self.refs()
-        plain, asked = (self.start(*more, *words, **options) for more in (("--no-progress",), ("--json",)))
-        document = assert_failure(plain, asked, error=error, holds=holds)
+        document = assert_failure(*self.both(*words, **options), error=error, holds=holds)
         assert self.refs() == refs
         self.assert_sound()
         return document
@@ -101,7 +107,7 @@ def start_impatient(*words, within=(), cwd=None, stdout=subprocess.PIPE, stderr=
     return subprocess.Popen(
         [*within, *COMMAND, *(word if isinstance(word, bytes) else str(word) for word in words)],
         cwd=cwd,
-        env=environment(PYTHONPATH=TESTS, **NOWHERE, **env),
+        env=environment(**{"PYTHONPATH": _path(), **NOWHERE, **env}),
         stdin=subprocess.DEVNULL,
         stdout=stdout,
         stderr=stderr,
@@ -109,6 +115,11 @@ def start_impatient(*words, within=(), cwd=None, stdout=subprocess.PIPE, stderr=
         errors="surrogateescape",
         start_new_session=True,
     )
+
+
+def _path():
+    """Where Python looks, with the tests' own folder in front."""
+    return os.pathsep.join(filter(None, (TESTS, os.environ.get("PYTHONPATH"))))
 
 
 def assert_failure(plain, asked, *, error, holds=()):

@@ -35,6 +35,9 @@ class MemoryPool:
             raise RemoteUnavailable("connection refused", spec.url)
         return self.remotes[spec.url]
 
+    def meet(self, specs) -> None:
+        pass
+
     def close(self) -> None:
         pass
 

@@ -11,7 +11,26 @@ from harness.commands import call, environment, write_config
 from caskeeper.contract import LANES
 
 COMMANDS = (
-    *("commit", "push", "pull", "extract", "link", "remove", "hold", "contains", "list", "show", "status"),
+    *(
+        "commit",
+        "push",
+        "pull",
+        "pull-tree",
+        "push-directory",
+        "push-message",
+        "extract",
+        "link",
+        "remove",
+        "hold",
+        "session",
+        "pin",
+        "unpin",
+        "pins",
+        "contains",
+        "list",
+        "show",
+        "status",
+    ),
     *("cleanup", "compute-size", "up", "down", "worker", "server", "beat", "flower", "demo"),
 )
 HEAVY = {"celery", "kombu", "grpc", "redis", "google.protobuf", "rich", "yaml"}

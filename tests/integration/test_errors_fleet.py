@@ -148,10 +148,8 @@ def disk(scene, name, *, within=(), **configuration):
 
 
 def fails_for_want_of_disk(full, tree):
-    words = ("commit", tree, "demo/much/1")
     assert_failure(
-        full.start("--no-progress", *words),
-        full.start("--json", *words),
+        *full.both("commit", tree, "demo/much/1"),
         error="NoSpace",
         holds=["do not fit", "the disk has no room", full.cachedir],
     )

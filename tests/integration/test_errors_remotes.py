@@ -147,13 +147,13 @@ def test_a_server_that_never_answers_is_21(scene, liar):
 
 
 def test_a_server_that_breaks_off_is_20_or_goes_on(scene, liar):
-    liar.refs[LIE] = lies(liar, {"large": os.urandom(3_000_000)})
-    liar.breaks = [1_000_000, 2_000_000] * 20
-    scene.fails("pull", LIE, "--remote", liar.url, error="RemoteUnavailable", holds=[LIE, "broke off"])
+    ref = "demo/broken/1"
+    liar.refs[ref] = lies(liar, {"large": os.urandom(3_000_000)})
+    liar.breaks = [1_000_000] + [0] * 40
+    scene.fails("pull", ref, "--remote", liar.url, error="RemoteUnavailable", holds=[ref, "broke off"])
     liar.breaks = [1_000_000]
-    done(scene.start("pull", LIE, "--remote", liar.url))
+    done(scene.start("pull", ref, "--remote", liar.url))
     scene.assert_sound()
-    done(scene.start("remove", LIE))
 
 
 def test_a_server_that_only_serves_is_14(scene):
@@ -244,9 +244,10 @@ def test_a_push_that_reached_some_is_3_and_one_that_reached_none_is_not(scene, h
 
 
 def test_a_timeout_is_21_an_interruption_is_130_and_the_job_goes_on(scene, liar):
-    liar.refs[LIE] = lies(liar, {"large": os.urandom(3_000_000)})
+    ref = "demo/goes-on/1"
+    liar.refs[ref] = lies(liar, {"large": os.urandom(3_000_000)})
     liar.pause_s = 0.15
-    words = ("pull", LIE, "--remote", liar.url)
+    words = ("pull", ref, "--remote", liar.url)
     waiting = scene.start("--no-progress", *words)
     asked = scene.start("--json", *words)
     until(lambda: liar.count("Read"))
@@ -267,5 +268,5 @@ def test_a_timeout_is_21_an_interruption_is_130_and_the_job_goes_on(scene, liar)
         "exit_code": 130,
     }
     liar.pause_s = 0.0
-    until(lambda: LIE in scene.refs())
+    until(lambda: ref in scene.refs())
     scene.assert_sound()

@@ -1,11 +1,14 @@
 """What a request itself gets wrong, or what is wrong on this volume: interface section 7, exits 10 to 17."""
 
+import json
 import os
 import shutil
 import stat
 
 import pytest
-from harness.scene import KEPT, done, finish, scene_in
+from harness.scene import KEPT, assert_failure, done, finish, scene_in
+
+from caskeeper.digest import Digest
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +104,22 @@ def test_a_socket_is_passed_over(scene):
     assert os.listdir(path.strip()) == ["file"]
 
 
+def test_a_destination_that_is_no_utf8_is_as_good_as_any(scene):
+    """Also where the output is strict about it."""
+    strict = {"PYTHONIOENCODING": "utf-8:strict"}
+    first, second = (f"{scene.folder}/copy-{n}-\udcff" for n in (1, 2))
+    assert done(scene.start("extract", KEPT, "--to", first, **strict)).strip() == first
+    asked = finish(scene.start("--json", "extract", KEPT, "--to", second, **strict))
+    assert json.loads(asked.stdout)["path"] == second
+    assert asked.stdout.isascii()
+    assert sorted(os.listdir(first)) == sorted(os.listdir(second)) == ["bin", "hello"]
+    gone = f"{scene.folder}/gone-\udcff"
+    scene.fails("commit", gone, "demo/x/1", error="InvalidRequest", holds="is not a folder", **strict)
+    asked = finish(scene.start("--json", "commit", first, "demo/\udcff/1", **strict))
+    assert json.loads(asked.stdout)["refs"] == ["demo/\udcff/1"]
+    assert "demo/_/1" in scene.refs()
+
+
 def test_what_is_not_here_is_11(scene):
     remote = ["--remote", "url=http://127.0.0.1:1,push=true"]
     for words in (["extract", "demo/none/1"], ["push", "demo/none/1", *remote], ["show", "demo/none/1"]):
@@ -119,11 +138,15 @@ def objects(scene):
 
 
 @pytest.fixture
-def large(scene):
-    """The path of the object of KEPT's largest file, which is as it was afterwards."""
-    (path,) = [path for path, size in objects(scene).items() if size == 300_000]
+def large(scene, request):
+    """A ref, and the path of the object of its file, which is as it was afterwards."""
+    content = os.urandom(300_000)
+    ref = f"demo/hurt/{request.node.name}"
+    done(scene.start("commit", scene.tree(request.node.name, {"large": content}), ref))
+    hash_hex = Digest.of(content).hash
+    path = f"{scene.oracle.objects}/{hash_hex[:2]}/{hash_hex[2:]}"
     shutil.copy2(path, f"{scene.folder}/saved")
-    yield path
+    yield ref, path
     if os.path.exists(path):
         os.unlink(path)
     shutil.copy2(f"{scene.folder}/saved", path)
@@ -133,31 +156,29 @@ def large(scene):
 
 def fails_when_damaged(scene, *words, error, holds):
     """The oracle sees the damage, so only what the command did is looked at."""
-    from harness.scene import assert_failure
-
     refs, before = scene.refs(), objects(scene)
-    assert_failure(
-        scene.start("--no-progress", *words), scene.start("--json", *words), error=error, holds=holds
-    )
+    assert_failure(*scene.both(*words), error=error, holds=holds)
     assert (scene.refs(), objects(scene)) == (refs, before)
     assert scene.oracle.leavings() == []
 
 
 def test_an_object_that_is_gone_is_12_and_never_an_empty_file(scene, large):
-    os.unlink(large)
-    copy = f"{scene.folder}/copy"
-    fails_when_damaged(scene, "extract", KEPT, "--to", copy, error="BlobMissing", holds=large)
+    ref, path = large
+    os.unlink(path)
+    copy = f"{scene.folder}/copy-of-gone"
+    fails_when_damaged(scene, "extract", ref, "--to", copy, error="BlobMissing", holds=path)
     assert not os.path.exists(copy)
-    fails_when_damaged(scene, "extract", KEPT, error="BlobMissing", holds=large)
-    assert not os.path.exists(f"{scene.cachedir}/extract/demo")
+    fails_when_damaged(scene, "extract", ref, error="BlobMissing", holds=path)
+    assert not os.path.exists(f"{scene.cachedir}/extract/demo/hurt")
 
 
 def test_an_object_that_is_cut_short_is_13_and_says_what_to_do(scene, large):
-    os.chmod(large, 0o644)
-    os.truncate(large, 1000)
-    copy = f"{scene.folder}/copy"
+    ref, path = large
+    os.chmod(path, 0o644)
+    os.truncate(path, 1000)
+    copy = f"{scene.folder}/copy-of-short"
     fails_when_damaged(
-        scene, "extract", KEPT, "--to", copy, error="DigestMismatch", holds=[large, "move this file out"]
+        scene, "extract", ref, "--to", copy, error="DigestMismatch", holds=[path, "move this file out"]
     )
     assert not os.path.exists(copy)
 

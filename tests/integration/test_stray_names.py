@@ -65,7 +65,8 @@ def test_a_script_beside_them_enqueues_and_gets_results_from_a_worker(folder, tm
     with place_in(tmp_path) as place:
         monkeypatch.chdir(folder)  # the worker starts in the build's folder too
         place.worker()
-        for more in ({}, {"PYTHONPATH": f"{folder}/lib"}):
+        path = os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), f"{folder}/lib")))
+        for more in ({}, {"PYTHONPATH": path}):
             path, code = run(
                 folder, sys.executable, "build.py", CASKEEPER_CONFIG=place.config, **more
             ).splitlines()

@@ -1,9 +1,22 @@
 """The client as a build types it; checked by mypy --strict, never run."""
 
+from pathlib import Path
 from typing import assert_type
 
-from caskeeper import Client, Element, Job, Ref, errors, load_settings
-from caskeeper.contract import CommitResult, Progress, PullResult, PushResult
+from caskeeper import Client, ClientStatus, Element, Job, Ref, Session, Settings, errors, load_settings
+from caskeeper.contract import (
+    CleanupResult,
+    CommitResult,
+    ComputeSizeResult,
+    ExtractResult,
+    LinkResult,
+    Message,
+    Progress,
+    PullResult,
+    PushOutcome,
+    PushResult,
+    RemoveResult,
+)
 
 with Client() as cache, cache.session(label="build") as session:
     present = session.require(Element("demo", "hello.bst", strong_key="s", weak_key=None), Ref("p", "e", "k"))
@@ -24,3 +37,33 @@ with Client(load_settings("caskeeper.yaml")) as cache:
         cache.extract("demo/hello/key", destination="out").result()
     except errors.Transient as again:
         assert_type(again.exit_code, int)
+
+
+def warn(lost: frozenset[Ref]) -> None:
+    raise errors.ArtifactNotFound("lost", ", ".join(map(str, lost)))
+
+
+def build(settings: Settings, tree: Path) -> int:
+    with Client(settings, say=print) as cache:
+        session = cache.session(on_lost=warn)
+        assert_type(session, Session)
+        assert_type(cache.status(), ClientStatus)
+        ref = Ref.parse("demo/hello/key")
+        assert_type(cache.commit(tree, ref, "demo/hello/other"), Job[CommitResult])
+        assert_type(cache.extract(ref, destination=tree / "out"), Job[ExtractResult])
+        assert_type(cache.link(ref, "third"), Job[LinkResult])
+        assert_type(cache.remove(ref).result(), RemoveResult)
+        assert_type(cache.cleanup(dry_run=True).result().groups[0].action, str)
+        assert_type(cache.cleanup(target_bytes=0), Job[CleanupResult])
+        assert_type(cache.compute_size(), Job[ComputeSizeResult])
+        assert_type(cache.job("an id"), Job[Message])
+        for outcome in cache.push(ref, remotes=["http://localhost:50051"]).result(timeout_s=1.5).remotes:
+            assert_type(outcome, PushOutcome)
+        try:
+            session.require("demo/hello/key")
+        except errors.Permanent as error:
+            assert_type(error.to_json(), dict[str, object])
+            assert_type((error.what, error.where, error.way_out), tuple[str, str, str])
+        except errors.CaskeeperError as error:
+            return error.exit_code
+    return 0

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%worker/_protos/remote_execution.proto\x12\x1f\x62uild.bazel.remote.execution.v2\x1a\x17google/rpc/status.proto\"*\n\x06\x44igest\x12\x0c\n\x04hash\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\"\xd0\x01\n\tDirectory\x12\x38\n\x05\x66iles\x18\x01 \x03(\x0b\x32).build.bazel.remote.execution.v2.FileNode\x12\x43\n\x0b\x64irectories\x18\x02 \x03(\x0b\x32..build.bazel.remote.execution.v2.DirectoryNode\x12>\n\x08symlinks\x18\x03 \x03(\x0b\x32,.build.bazel.remote.execution.v2.SymlinkNodeJ\x04\x08\x04\x10\x05\"t\n\x08\x46ileNode\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x37\n\x06\x64igest\x18\x02 \x01(\x0b\x32\'.build.bazel.remote.execution.v2.Digest\x12\x15\n\ris_executable\x18\x04 \x01(\x08J\x04\x08\x03\x10\x04J\x04\x08\x05\x10\x06\"V\n\rDirectoryNode\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x37\n\x06\x64igest\x18\x02 \x01(\x0b\x32\'.build.bazel.remote.execution.v2.Digest\"1\n\x0bSymlinkNode\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06target\x18\x02 \x01(\tJ\x04\x08\x03\x10\x04\"\x8f\x01\n\x0e\x44igestFunction\"}\n\x05Value\x12\x0b\n\x07UNKNOWN\x10\x00\x12\n\n\x06SHA256\x10\x01\x12\x08\n\x04SHA1\x10\x02\x12\x07\n\x03MD5\x10\x03\x12\x07\n\x03VSO\x10\x04\x12\n\n\x06SHA384\x10\x05\x12\n\n\x06SHA512\x10\x06\x12\x0b\n\x07MURMUR3\x10\x07\x12\x0e\n\nSHA256TREE\x10\x08\x12\n\n\x06\x42LAKE3\x10\t\"o\n\x17\x46indMissingBlobsRequest\x12\x15\n\rinstance_name\x18\x01 \x01(\t\x12=\n\x0c\x62lob_digests\x18\x02 \x03(\x0b\x32\'.build.bazel.remote.execution.v2.Digest\"g\n\x18\x46indMissingBlobsResponse\x12\x45\n\x14missing_blob_digests\x18\x02 \x03(\x0b\x32\'.build.bazel.remote.execution.v2.DigestJ\x04\x08\x01\x10\x02\"\xea\x01\n\x17\x42\x61tchUpdateBlobsRequest\x12\x15\n\rinstance_name\x18\x01 \x01(\t\x12R\n\x08requests\x18\x02 \x03(\x0b\x32@.build.bazel.remote.execution.v2.BatchUpdateBlobsRequest.Request\x1a\x64\n\x07Request\x12\x37\n\x06\x64igest\x18\x01 \x01(\x0b\x32\'.build.bazel.remote.execution.v2.Digest\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x12\n\ncompressor\x18\x03 \x01(\x05\"\xda\x01\n\x18\x42\x61tchUpdateBlobsResponse\x12U\n\tresponses\x18\x01 \x03(\x0b\x32\x42.build.bazel.remote.execution.v2.BatchUpdateBlobsResponse.Response\x1ag\n\x08Response\x12\x37\n\x06\x64igest\x18\x01 \x01(\x0b\x32\'.build.bazel.remote.execution.v2.Digest\x12\"\n\x06status\x18\x02 \x01(\x0b\x32\x12.google.rpc.Status\"h\n\x15\x42\x61tchReadBlobsRequest\x12\x15\n\rinstance_name\x18\x01 \x01(\t\x12\x38\n\x07\x64igests\x18\x02 \x03(\x0b\x32\'.build.bazel.remote.execution.v2.Digest\"\xf9\x01\n\x16\x42\x61tchReadBlobsResponse\x12S\n\tresponses\x18\x01 \x03(\x0b\x32@.build.bazel.remote.execution.v2.BatchReadBlobsResponse.Response\x1a\x89\x01\n\x08Response\x12\x37\n\x06\x64igest\x18\x01 \x01(\x0b\x32\'.build.bazel.remote.execution.v2.Digest\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\"\n\x06status\x18\x03 \x01(\x0b\x32\x12.google.rpc.Status\x12\x12\n\ncompressor\x18\x04 \x01(\x05\"/\n\x16GetCapabilitiesRequest\x12\x15\n\rinstance_name\x18\x01 \x01(\t\"\xb2\x02\n\x12ServerCapabilities\x12N\n\x12\x63\x61\x63he_capabilities\x18\x01 \x01(\x0b\x32\x32.build.bazel.remote.execution.v2.CacheCapabilities\x12G\n\x16\x64\x65precated_api_version\x18\x03 \x01(\x0b\x32\'.build.bazel.remote.execution.v2.SemVer\x12@\n\x0flow_api_version\x18\x04 \x01(\x0b\x32\'.build.bazel.remote.execution.v2.SemVer\x12\x41\n\x10high_api_version\x18\x05 \x01(\x0b\x32\'.build.bazel.remote.execution.v2.SemVer\"I\n\x06SemVer\x12\r\n\x05major\x18\x01 \x01(\x05\x12\r\n\x05minor\x18\x02 \x01(\x05\x12\r\n\x05patch\x18\x03 \x01(\x05\x12\x12\n\nprerelease\x18\x04 \x01(\t\"\xde\x02\n\x11\x43\x61\x63heCapabilities\x12O\n\x10\x64igest_functions\x18\x01 \x03(\x0e\x32\x35.build.bazel.remote.execution.v2.DigestFunction.Value\x12h\n action_cache_update_capabilities\x18\x02 \x01(\x0b\x32>.build.bazel.remote.execution.v2.ActionCacheUpdateCapabilities\x12\"\n\x1amax_batch_total_size_bytes\x18\x04 \x01(\x03\x12j\n\x1esymlink_absolute_path_strategy\x18\x05 \x01(\x0e\x32\x42.build.bazel.remote.execution.v2.SymlinkAbsolutePathStrategy.Value\"7\n\x1d\x41\x63tionCacheUpdateCapabilities\x12\x16\n\x0eupdate_enabled\x18\x01 \x01(\x08\"P\n\x1bSymlinkAbsolutePathStrategy\"1\n\x05Value\x12\x0b\n\x07UNKNOWN\x10\x00\x12\x0e\n\nDISALLOWED\x10\x01\x12\x0b\n\x07\x41LLOWED\x10\x02\x32\xb3\x03\n\x19\x43ontentAddressableStorage\x12\x87\x01\n\x10\x46indMissingBlobs\x12\x38.build.bazel.remote.execution.v2.FindMissingBlobsRequest\x1a\x39.build.bazel.remote.execution.v2.FindMissingBlobsResponse\x12\x87\x01\n\x10\x42\x61tchUpdateBlobs\x12\x38.build.bazel.remote.execution.v2.BatchUpdateBlobsRequest\x1a\x39.build.bazel.remote.execution.v2.BatchUpdateBlobsResponse\x12\x81\x01\n\x0e\x42\x61tchReadBlobs\x12\x36.build.bazel.remote.execution.v2.BatchReadBlobsRequest\x1a\x37.build.bazel.remote.execution.v2.BatchReadBlobsResponse2\x8f\x01\n\x0c\x43\x61pabilities\x12\x7f\n\x0fGetCapabilities\x12\x37.build.bazel.remote.execution.v2.GetCapabilitiesRequest\x1a\x33.build.bazel.remote.execution.v2.ServerCapabilitiesb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%worker/_protos/remote_execution.proto\x12\x1f\x62uild.bazel.remote.execution.v2\x1a\x17google/rpc/status.proto\"*\n\x06\x44igest\x12\x0c\n\x04hash\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\"\xd0\x01\n\tDirectory\x12\x38\n\x05\x66iles\x18\x01 \x03(\x0b\x32).build.bazel.remote.execution.v2.FileNode\x12\x43\n\x0b\x64irectories\x18\x02 \x03(\x0b\x32..build.bazel.remote.execution.v2.DirectoryNode\x12>\n\x08symlinks\x18\x03 \x03(\x0b\x32,.build.bazel.remote.execution.v2.SymlinkNodeJ\x04\x08\x04\x10\x05\"t\n\x08\x46ileNode\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x37\n\x06\x64igest\x18\x02 \x01(\x0b\x32\'.build.bazel.remote.execution.v2.Digest\x12\x15\n\ris_executable\x18\x04 \x01(\x08J\x04\x08\x03\x10\x04J\x04\x08\x05\x10\x06\"V\n\rDirectoryNode\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x37\n\x06\x64igest\x18\x02 \x01(\x0b\x32\'.build.bazel.remote.execution.v2.Digest\"1\n\x0bSymlinkNode\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06target\x18\x02 \x01(\tJ\x04\x08\x03\x10\x04\"~\n\x04Tree\x12\x38\n\x04root\x18\x01 \x01(\x0b\x32*.build.bazel.remote.execution.v2.Directory\x12<\n\x08\x63hildren\x18\x02 \x03(\x0b\x32*.build.bazel.remote.execution.v2.Directory\";\n\x0b\x45ncodedTree\x12\x11\n\x04root\x18\x01 \x01(\x0cH\x00\x88\x01\x01\x12\x10\n\x08\x63hildren\x18\x02 \x03(\x0c\x42\x07\n\x05_root\"\x8f\x01\n\x0e\x44igestFunction\"}\n\x05Value\x12\x0b\n\x07UNKNOWN\x10\x00\x12\n\n\x06SHA256\x10\x01\x12\x08\n\x04SHA1\x10\x02\x12\x07\n\x03MD5\x10\x03\x12\x07\n\x03VSO\x10\x04\x12\n\n\x06SHA384\x10\x05\x12\n\n\x06SHA512\x10\x06\x12\x0b\n\x07MURMUR3\x10\x07\x12\x0e\n\nSHA256TREE\x10\x08\x12\n\n\x06\x42LAKE3\x10\t\"o\n\x17\x46indMissingBlobsRequest\x12\x15\n\rinstance_name\x18\x01 \x01(\t\x12=\n\x0c\x62lob_digests\x18\x02 \x03(\x0b\x32\'.build.bazel.remote.execution.v2.Digest\"g\n\x18\x46indMissingBlobsResponse\x12\x45\n\x14missing_blob_digests\x18\x02 \x03(\x0b\x32\'.build.bazel.remote.execution.v2.DigestJ\x04\x08\x01\x10\x02\"\xea\x01\n\x17\x42\x61tchUpdateBlobsRequest\x12\x15\n\rinstance_name\x18\x01 \x01(\t\x12R\n\x08requests\x18\x02 \x03(\x0b\x32@.build.bazel.remote.execution.v2.BatchUpdateBlobsRequest.Request\x1a\x64\n\x07Request\x12\x37\n\x06\x64igest\x18\x01 \x01(\x0b\x32\'.build.bazel.remote.execution.v2.Digest\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x12\n\ncompressor\x18\x03 \x01(\x05\"\xda\x01\n\x18\x42\x61tchUpdateBlobsResponse\x12U\n\tresponses\x18\x01 \x03(\x0b\x32\x42.build.bazel.remote.execution.v2.BatchUpdateBlobsResponse.Response\x1ag\n\x08Response\x12\x37\n\x06\x64igest\x18\x01 \x01(\x0b\x32\'.build.bazel.remote.execution.v2.Digest\x12\"\n\x06status\x18\x02 \x01(\x0b\x32\x12.google.rpc.Status\"h\n\x15\x42\x61tchReadBlobsRequest\x12\x15\n\rinstance_name\x18\x01 \x01(\t\x12\x38\n\x07\x64igests\x18\x02 \x03(\x0b\x32\'.build.bazel.remote.execution.v2.Digest\"\xf9\x01\n\x16\x42\x61tchReadBlobsResponse\x12S\n\tresponses\x18\x01 \x03(\x0b\x32@.build.bazel.remote.execution.v2.BatchReadBlobsResponse.Response\x1a\x89\x01\n\x08Response\x12\x37\n\x06\x64igest\x18\x01 \x01(\x0b\x32\'.build.bazel.remote.execution.v2.Digest\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\"\n\x06status\x18\x03 \x01(\x0b\x32\x12.google.rpc.Status\x12\x12\n\ncompressor\x18\x04 \x01(\x05\"/\n\x16GetCapabilitiesRequest\x12\x15\n\rinstance_name\x18\x01 \x01(\t\"\xb2\x02\n\x12ServerCapabilities\x12N\n\x12\x63\x61\x63he_capabilities\x18\x01 \x01(\x0b\x32\x32.build.bazel.remote.execution.v2.CacheCapabilities\x12G\n\x16\x64\x65precated_api_version\x18\x03 \x01(\x0b\x32\'.build.bazel.remote.execution.v2.SemVer\x12@\n\x0flow_api_version\x18\x04 \x01(\x0b\x32\'.build.bazel.remote.execution.v2.SemVer\x12\x41\n\x10high_api_version\x18\x05 \x01(\x0b\x32\'.build.bazel.remote.execution.v2.SemVer\"I\n\x06SemVer\x12\r\n\x05major\x18\x01 \x01(\x05\x12\r\n\x05minor\x18\x02 \x01(\x05\x12\r\n\x05patch\x18\x03 \x01(\x05\x12\x12\n\nprerelease\x18\x04 \x01(\t\"\xde\x02\n\x11\x43\x61\x63heCapabilities\x12O\n\x10\x64igest_functions\x18\x01 \x03(\x0e\x32\x35.build.bazel.remote.execution.v2.DigestFunction.Value\x12h\n action_cache_update_capabilities\x18\x02 \x01(\x0b\x32>.build.bazel.remote.execution.v2.ActionCacheUpdateCapabilities\x12\"\n\x1amax_batch_total_size_bytes\x18\x04 \x01(\x03\x12j\n\x1esymlink_absolute_path_strategy\x18\x05 \x01(\x0e\x32\x42.build.bazel.remote.execution.v2.SymlinkAbsolutePathStrategy.Value\"7\n\x1d\x41\x63tionCacheUpdateCapabilities\x12\x16\n\x0eupdate_enabled\x18\x01 \x01(\x08\"P\n\x1bSymlinkAbsolutePathStrategy\"1\n\x05Value\x12\x0b\n\x07UNKNOWN\x10\x00\x12\x0e\n\nDISALLOWED\x10\x01\x12\x0b\n\x07\x41LLOWED\x10\x02\x32\xb3\x03\n\x19\x43ontentAddressableStorage\x12\x87\x01\n\x10\x46indMissingBlobs\x12\x38.build.bazel.remote.execution.v2.FindMissingBlobsRequest\x1a\x39.build.bazel.remote.execution.v2.FindMissingBlobsResponse\x12\x87\x01\n\x10\x42\x61tchUpdateBlobs\x12\x38.build.bazel.remote.execution.v2.BatchUpdateBlobsRequest\x1a\x39.build.bazel.remote.execution.v2.BatchUpdateBlobsResponse\x12\x81\x01\n\x0e\x42\x61tchReadBlobs\x12\x36.build.bazel.remote.execution.v2.BatchReadBlobsRequest\x1a\x37.build.bazel.remote.execution.v2.BatchReadBlobsResponse2\x8f\x01\n\x0c\x43\x61pabilities\x12\x7f\n\x0fGetCapabilities\x12\x37.build.bazel.remote.execution.v2.GetCapabilitiesRequest\x1a\x33.build.bazel.remote.execution.v2.ServerCapabilitiesb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,44 +42,48 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DIRECTORYNODE']._serialized_end=558
   _globals['_SYMLINKNODE']._serialized_start=560
   _globals['_SYMLINKNODE']._serialized_end=609
-  _globals['_DIGESTFUNCTION']._serialized_start=612
-  _globals['_DIGESTFUNCTION']._serialized_end=755
-  _globals['_DIGESTFUNCTION_VALUE']._serialized_start=630
-  _globals['_DIGESTFUNCTION_VALUE']._serialized_end=755
-  _globals['_FINDMISSINGBLOBSREQUEST']._serialized_start=757
-  _globals['_FINDMISSINGBLOBSREQUEST']._serialized_end=868
-  _globals['_FINDMISSINGBLOBSRESPONSE']._serialized_start=870
-  _globals['_FINDMISSINGBLOBSRESPONSE']._serialized_end=973
-  _globals['_BATCHUPDATEBLOBSREQUEST']._serialized_start=976
-  _globals['_BATCHUPDATEBLOBSREQUEST']._serialized_end=1210
-  _globals['_BATCHUPDATEBLOBSREQUEST_REQUEST']._serialized_start=1110
-  _globals['_BATCHUPDATEBLOBSREQUEST_REQUEST']._serialized_end=1210
-  _globals['_BATCHUPDATEBLOBSRESPONSE']._serialized_start=1213
-  _globals['_BATCHUPDATEBLOBSRESPONSE']._serialized_end=1431
-  _globals['_BATCHUPDATEBLOBSRESPONSE_RESPONSE']._serialized_start=1328
-  _globals['_BATCHUPDATEBLOBSRESPONSE_RESPONSE']._serialized_end=1431
-  _globals['_BATCHREADBLOBSREQUEST']._serialized_start=1433
-  _globals['_BATCHREADBLOBSREQUEST']._serialized_end=1537
-  _globals['_BATCHREADBLOBSRESPONSE']._serialized_start=1540
-  _globals['_BATCHREADBLOBSRESPONSE']._serialized_end=1789
-  _globals['_BATCHREADBLOBSRESPONSE_RESPONSE']._serialized_start=1652
-  _globals['_BATCHREADBLOBSRESPONSE_RESPONSE']._serialized_end=1789
-  _globals['_GETCAPABILITIESREQUEST']._serialized_start=1791
-  _globals['_GETCAPABILITIESREQUEST']._serialized_end=1838
-  _globals['_SERVERCAPABILITIES']._serialized_start=1841
-  _globals['_SERVERCAPABILITIES']._serialized_end=2147
-  _globals['_SEMVER']._serialized_start=2149
-  _globals['_SEMVER']._serialized_end=2222
-  _globals['_CACHECAPABILITIES']._serialized_start=2225
-  _globals['_CACHECAPABILITIES']._serialized_end=2575
-  _globals['_ACTIONCACHEUPDATECAPABILITIES']._serialized_start=2577
-  _globals['_ACTIONCACHEUPDATECAPABILITIES']._serialized_end=2632
-  _globals['_SYMLINKABSOLUTEPATHSTRATEGY']._serialized_start=2634
-  _globals['_SYMLINKABSOLUTEPATHSTRATEGY']._serialized_end=2714
-  _globals['_SYMLINKABSOLUTEPATHSTRATEGY_VALUE']._serialized_start=2665
-  _globals['_SYMLINKABSOLUTEPATHSTRATEGY_VALUE']._serialized_end=2714
-  _globals['_CONTENTADDRESSABLESTORAGE']._serialized_start=2717
-  _globals['_CONTENTADDRESSABLESTORAGE']._serialized_end=3152
-  _globals['_CAPABILITIES']._serialized_start=3155
-  _globals['_CAPABILITIES']._serialized_end=3298
+  _globals['_TREE']._serialized_start=611
+  _globals['_TREE']._serialized_end=737
+  _globals['_ENCODEDTREE']._serialized_start=739
+  _globals['_ENCODEDTREE']._serialized_end=798
+  _globals['_DIGESTFUNCTION']._serialized_start=801
+  _globals['_DIGESTFUNCTION']._serialized_end=944
+  _globals['_DIGESTFUNCTION_VALUE']._serialized_start=819
+  _globals['_DIGESTFUNCTION_VALUE']._serialized_end=944
+  _globals['_FINDMISSINGBLOBSREQUEST']._serialized_start=946
+  _globals['_FINDMISSINGBLOBSREQUEST']._serialized_end=1057
+  _globals['_FINDMISSINGBLOBSRESPONSE']._serialized_start=1059
+  _globals['_FINDMISSINGBLOBSRESPONSE']._serialized_end=1162
+  _globals['_BATCHUPDATEBLOBSREQUEST']._serialized_start=1165
+  _globals['_BATCHUPDATEBLOBSREQUEST']._serialized_end=1399
+  _globals['_BATCHUPDATEBLOBSREQUEST_REQUEST']._serialized_start=1299
+  _globals['_BATCHUPDATEBLOBSREQUEST_REQUEST']._serialized_end=1399
+  _globals['_BATCHUPDATEBLOBSRESPONSE']._serialized_start=1402
+  _globals['_BATCHUPDATEBLOBSRESPONSE']._serialized_end=1620
+  _globals['_BATCHUPDATEBLOBSRESPONSE_RESPONSE']._serialized_start=1517
+  _globals['_BATCHUPDATEBLOBSRESPONSE_RESPONSE']._serialized_end=1620
+  _globals['_BATCHREADBLOBSREQUEST']._serialized_start=1622
+  _globals['_BATCHREADBLOBSREQUEST']._serialized_end=1726
+  _globals['_BATCHREADBLOBSRESPONSE']._serialized_start=1729
+  _globals['_BATCHREADBLOBSRESPONSE']._serialized_end=1978
+  _globals['_BATCHREADBLOBSRESPONSE_RESPONSE']._serialized_start=1841
+  _globals['_BATCHREADBLOBSRESPONSE_RESPONSE']._serialized_end=1978
+  _globals['_GETCAPABILITIESREQUEST']._serialized_start=1980
+  _globals['_GETCAPABILITIESREQUEST']._serialized_end=2027
+  _globals['_SERVERCAPABILITIES']._serialized_start=2030
+  _globals['_SERVERCAPABILITIES']._serialized_end=2336
+  _globals['_SEMVER']._serialized_start=2338
+  _globals['_SEMVER']._serialized_end=2411
+  _globals['_CACHECAPABILITIES']._serialized_start=2414
+  _globals['_CACHECAPABILITIES']._serialized_end=2764
+  _globals['_ACTIONCACHEUPDATECAPABILITIES']._serialized_start=2766
+  _globals['_ACTIONCACHEUPDATECAPABILITIES']._serialized_end=2821
+  _globals['_SYMLINKABSOLUTEPATHSTRATEGY']._serialized_start=2823
+  _globals['_SYMLINKABSOLUTEPATHSTRATEGY']._serialized_end=2903
+  _globals['_SYMLINKABSOLUTEPATHSTRATEGY_VALUE']._serialized_start=2854
+  _globals['_SYMLINKABSOLUTEPATHSTRATEGY_VALUE']._serialized_end=2903
+  _globals['_CONTENTADDRESSABLESTORAGE']._serialized_start=2906
+  _globals['_CONTENTADDRESSABLESTORAGE']._serialized_end=3341
+  _globals['_CAPABILITIES']._serialized_start=3344
+  _globals['_CAPABILITIES']._serialized_end=3487
 # @@protoc_insertion_point(module_scope)

@@ -52,6 +52,22 @@ class SymlinkNode(_message.Message):
     target: str
     def __init__(self, name: _Optional[str] = ..., target: _Optional[str] = ...) -> None: ...
 
+class Tree(_message.Message):
+    __slots__ = ("root", "children")
+    ROOT_FIELD_NUMBER: _ClassVar[int]
+    CHILDREN_FIELD_NUMBER: _ClassVar[int]
+    root: Directory
+    children: _containers.RepeatedCompositeFieldContainer[Directory]
+    def __init__(self, root: _Optional[_Union[Directory, _Mapping]] = ..., children: _Optional[_Iterable[_Union[Directory, _Mapping]]] = ...) -> None: ...
+
+class EncodedTree(_message.Message):
+    __slots__ = ("root", "children")
+    ROOT_FIELD_NUMBER: _ClassVar[int]
+    CHILDREN_FIELD_NUMBER: _ClassVar[int]
+    root: bytes
+    children: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, root: _Optional[bytes] = ..., children: _Optional[_Iterable[bytes]] = ...) -> None: ...
+
 class DigestFunction(_message.Message):
     __slots__ = ()
     class Value(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 from caskeeper.errors import ConfigInvalid
+
+if TYPE_CHECKING:
+    from caskeeper.config.remote_spec import RemoteSpec
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _USER = re.compile(r"//[^/?#]*@")
@@ -16,11 +20,15 @@ _KEYWORDS = frozenset(
 
 
 class Address(NamedTuple):
-    """``target`` is what gRPC connects to, ``secure`` says TLS, ``url`` is shown to people."""
+    """``target`` is what gRPC connects to, ``secure`` says TLS, ``url`` is shown to people.
+
+    ``loopback``: what is sent there does not leave this machine.
+    """
 
     url: str
     target: str
     secure: bool
+    loopback: bool = False
 
 
 def shown(url: str) -> str:
@@ -59,7 +67,19 @@ def parse_url(url: str) -> Address:
     bracketed = f"[{host}]" if ":" in host else host
     # With the resolver named, a host called `unix` is still a host.
     target = f"dns:///{bracketed}:{port or _DEFAULT_PORTS[parts.scheme]}"
-    return Address(shown(url), target, parts.scheme == "https")
+    return Address(shown(url), target, parts.scheme == "https", _is_loopback(host))
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def place_of(spec: RemoteSpec, *, url: str) -> str:
+    """Where an error about a spec happened: its url, and where it is configured."""
+    return f"url {url}, {spec.where}" if spec.where else f"url {url}"
 
 
 def checked_instance_name(name: str | None, *, url: str) -> str:

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import grpc
 from google.protobuf.message import Message
 
-from caskeeper.errors import RemoteUnavailable
+from caskeeper.errors import ConfigInvalid, RemoteUnavailable
 from worker.protocols import CHUNK_BYTES
-from worker.remote.address import checked_instance_name, parse_url
+from worker.remote.address import checked_instance_name, parse_url, place_of
 from worker.remote.credentials import client_credentials
+from worker.remote.token import BearerToken
 
 if TYPE_CHECKING:
     from caskeeper.config.remotes import RemoteSpec
+    from worker.remote.address import Address
     from worker.remote.methods import Method
 
 Asked = TypeVar("Asked", bound=Message)
@@ -56,6 +58,7 @@ class Connection:
         self.url = self.address.url
         self.instance_name = checked_instance_name(spec.instance_name, url=self.url)
         self._spec = spec
+        self._token = _token(spec, self.address)
         self._lock = threading.Lock()
         self._pid = 0
         self._closed = False
@@ -88,18 +91,30 @@ class Connection:
                 self._channel = self._open()
                 self._pid = os.getpid()
             if method.path not in self._calls:
-                self._calls[method.path] = getattr(self._channel, shape)(
+                call = getattr(self._channel, shape)(
                     method.path,
                     request_serializer=method.request.SerializeToString,
                     response_deserializer=method.answer.FromString,
                 )
+                self._calls[method.path] = call if self._token is None else _Authorised(call, self._token)
             return self._calls[method.path]
 
     def _open(self) -> grpc.Channel:
         if self.address.secure:
             credentials = client_credentials(self._spec, url=self.url)
-            return grpc.secure_channel(self.address.target, credentials, options=OPTIONS)
-        return grpc.insecure_channel(self.address.target, options=OPTIONS)
+            return grpc.secure_channel(self.address.target, credentials, options=self._options())
+        return grpc.insecure_channel(self.address.target, options=self._options())
+
+    def _options(self) -> tuple[tuple[str, int], ...]:
+        keepalive_s = self._spec.connection.keepalive_time_s
+        if keepalive_s is None:
+            return OPTIONS
+        asked = {
+            "grpc.keepalive_time_ms": keepalive_s * 1000,
+            # Without this only two pings go out while no data does, and the setting would be none.
+            "grpc.http2.max_pings_without_data": 0,
+        }
+        return tuple({**dict(OPTIONS), **asked}.items())
 
     def close(self) -> None:
         """End every call under way. In a forked child nothing happens: the channel is the parent's."""
@@ -109,3 +124,29 @@ class Connection:
             self._closed = True
             if self._channel is not None:
                 self._channel.close()
+
+
+class _Authorised:
+    """A callable of gRPC's whose calls carry the token of this moment."""
+
+    def __init__(self, call: Any, token: BearerToken) -> None:
+        self._call = call
+        self._token = token
+
+    def __call__(self, request: Any, timeout: float | None = None) -> Any:
+        return self._call(request, timeout=timeout, metadata=self._token.metadata())
+
+    def future(self, request: Any, timeout: float | None = None) -> Any:
+        return self._call.future(request, timeout=timeout, metadata=self._token.metadata())
+
+
+def _token(spec: RemoteSpec, address: Address) -> BearerToken | None:
+    """Raises ConfigInvalid for a token that anybody on the way could read."""
+    if spec.access_token is None:
+        return None
+    place = place_of(spec, url=address.url)
+    if not (address.secure or address.loopback):
+        raise ConfigInvalid(
+            "an access token is not sent over a connection without TLS", place, "use https://, or no token"
+        )
+    return BearerToken(spec, path=spec.access_token, place=place)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import random
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from caskeeper.config.remote_spec import ConnectionConfig
 
 
 class Patience(NamedTuple):
@@ -25,6 +28,22 @@ class Patience(NamedTuple):
     memory_s: float = 10.0
     #: what was negotiated is asked again after this time
     negotiation_life_s: float = 300.0
+
+    def configured(self, connection: ConnectionConfig) -> Patience:
+        """As `connection-config` says (section 22); what it leaves out stays.
+
+        A longer request-timeout does not make a dead remote cost more: the first contact keeps its own.
+        """
+        changes: dict[str, float] = {}
+        if connection.retry_limit is not None:
+            changes["attempts"] = connection.retry_limit + 1
+        if connection.retry_delay_ms is not None:
+            changes["first_delay_s"] = connection.retry_delay_ms / 1000
+            changes["longest_delay_s"] = max(self.longest_delay_s, connection.retry_delay_ms / 1000)
+        if connection.request_timeout_s is not None:
+            timeout_s = float(connection.request_timeout_s)
+            changes |= {"call_s": timeout_s, "silence_s": timeout_s, "probe_s": min(self.probe_s, timeout_s)}
+        return self._replace(**changes)  # type: ignore[arg-type]  # attempts is whole, the others are not
 
     def stream_s(self, size_bytes: int) -> float:
         """The deadline of a stream of this size."""

@@ -42,6 +42,13 @@ class Session:
         self._known: tuple[Capabilities, float] | None = None
         self._silent: tuple[CaskeeperError, float] | None = None
 
+    @property
+    def met(self) -> bool:
+        """What the first use would be told is known: what it can do, or that it did not answer."""
+        now = time.monotonic()
+        known, silent = self._known, self._silent
+        return (known is not None and now < known[1]) or (silent is not None and now < silent[1])
+
     def capabilities(self) -> Capabilities:
         """Negotiated at the first use and now and then again. Raises what was remembered while it counts."""
         known = self._known

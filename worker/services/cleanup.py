@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from caskeeper.config.sizes import pretty_size
 from caskeeper.contract import CleanupResult, Progress
-from caskeeper.errors import Busy, CacheTooFull
+from caskeeper.errors import CacheTooFull
 from worker.services.eviction import Evictor, evict
 from worker.services.plan import EVICT, KEPT, PROTECTED, YOUNG, judge, take_inventory
 from worker.services.sweep import sweep
@@ -54,12 +54,14 @@ class Cleanup:
             before = self._used()
             target = self._space.limits().low_bytes if target_bytes is None else target_bytes
             target = max(0, min(target, before - self._space.disk_deficit()))
+            pins = self._maintenance.pins.read()  # they change only under the lease
             inventory = self._inventory(run)
             judge(
                 inventory,
                 used_bytes=before,
                 target_bytes=target,
                 required=self._maintenance.coordination.sessions.required_keys(),
+                pins=pins,
                 block_bytes=self._maintenance.volume.block_bytes,
             )
             freed, gone = 0, 0
@@ -87,14 +89,17 @@ class Cleanup:
         usage = self._maintenance.coordination.usage.snapshot()
         held = [group for group in result.groups if group.action == PROTECTED]
         young = [group for group in result.groups if group.action == YOUNG]
+        pinned = sum("pinned by " in group.reason for group in held)
+        pins = f"{pinned} are pinned, " if pinned else ""
         return (
             (
                 f"quota {pretty_size(limits.quota_bytes)}, used {pretty_size(usage.used_bytes)}, reserved "
-                f"{pretty_size(usage.reserved_bytes)}; {len(held)} artifacts are required by sessions, "
-                f"{len(young)} are too young to go"
+                f"{pretty_size(usage.reserved_bytes)}; {len(held) - pinned} artifacts are required by "
+                f"sessions, {pins}{len(young)} are too young to go"
             ),
             self._maintenance.volume.layout.root,
-            "raise `cache: quota` in the configuration, or end sessions that no longer need their artifacts",
+            "raise `cache: quota` in the configuration, or end sessions that no longer need their artifacts"
+            + (", or `caskeeper unpin` some" if pinned else ""),
         )
 
     def _used(self) -> int:
@@ -102,14 +107,8 @@ class Cleanup:
 
     def _know_the_size(self, run: Run) -> None:
         """A recount under the lease we hold, when the estimate is unknown or was converted upwards."""
-        state = self._maintenance.coordination.state()
-        if state.evict_from_ms > state.now_ms:
-            raise Busy(
-                "Redis lost its state; nothing is evicted until builds had time to come back "
-                f"({(state.evict_from_ms - state.now_ms) / 1000:.0f} s)",
-                f"cleanup {run.holder}",
-            )
-        if not state.known or run.converted_bytes:
+        self._maintenance.refuse_while_waiting(run)
+        if not self._maintenance.coordination.state().known or run.converted_bytes:
             self._recount.within(run)
 
     def _inventory(self, run: Run) -> Inventory:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from caskeeper.artifact import Ref
 from caskeeper.contract import CommitResult
 from caskeeper.errors import InvalidRequest
-from worker.services.paths import below_roots
+from caskeeper.roots import below_roots
 from worker.store.capture import capture
 from worker.store.refs import RefRecord
 

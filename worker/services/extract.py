@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from caskeeper.artifact import Ref
 from caskeeper.contract import ExtractResult
-from caskeeper.errors import InvalidRequest, LeaseLost, VolumeFailed
+from caskeeper.errors import Busy, InvalidRequest, LeaseLost, VolumeFailed
 from caskeeper.layout import relative_subdir
-from worker.services.paths import below_roots, contains
+from caskeeper.roots import below_roots, contains
+from worker.services.naming import ATTEMPTS
 from worker.store.checkout import checkout_copy, checkout_links
 from worker.store.volume import Outcome
 
@@ -47,9 +48,7 @@ class Extract:
             record = self._naming.claim(operation, ref)
             self._naming.used([ref], touch=True)
             if destination is None:
-                path = self._shared(operation, ref, record, context)
-                if subdir is not None:
-                    self._add_subdir(operation, path, record, subdir, context)
+                path = self._shared(operation, ref, record, subdir, context)
             else:
                 path = destination
                 checkout_copy(
@@ -89,36 +88,42 @@ class Extract:
                 )
         return real
 
-    def _shared(self, operation: Operation, ref: Ref, record: RefRecord, context: Context) -> str:
+    def _shared(
+        self, operation: Operation, ref: Ref, record: RefRecord, subdir: str | None, context: Context
+    ) -> str:
         """Built aside and renamed into place: nobody sees a half, and a fenced reader leaves none (AC-56).
 
-        One that was made when less of the artifact was here gains the folders that have come since.
+        One that was made when less of the artifact was here gains the folders that have come since, unless
+        a `remove` of the element's other ref takes it away meanwhile: then it is made anew.
         """
         path = self._place(ref, record)
-        if not os.path.isdir(path):
-            staged = operation.staging.path()
-            copied = checkout_links(
-                record.root, staged, blobs=operation.blobs, context=context, scope=record.scope
-            )
-            self._move(operation, staged, path, copied_bytes=copied)
-        else:
+        for _attempt in range(ATTEMPTS):
+            if not os.path.isdir(path):
+                staged = operation.staging.path()
+                copied = checkout_links(
+                    record.root, staged, blobs=operation.blobs, context=context, scope=record.scope
+                )
+                self._move(operation, staged, path, copied_bytes=copied)
             scope, folders = record.scope, self._desk.objects.directory(record.root).directories
-            for name in [entry.name for entry in folders if entry.name not in scope.excluded]:
-                self._add_subdir(operation, path, record, name, context)
-            for subdir in scope.included:
-                self._add_subdir(operation, path, record, subdir, context)
-        return path
+            wanted = [entry.name for entry in folders if entry.name not in scope.excluded]
+            wanted += [*scope.included, *([] if subdir is None else [subdir])]
+            if all(self._add_subdir(operation, path, record, name, context) for name in wanted):
+                return path
+        raise Busy("its checkout is taken away again and again", f"ref {ref}")
 
     def _add_subdir(
         self, operation: Operation, path: str, record: RefRecord, subdir: str, context: Context
-    ) -> None:
-        """AC-55, third case: only that sub-tree, together with the folders above it that are missing."""
+    ) -> bool:
+        """AC-55, third case: only that sub-tree, together with the folders above it that are missing.
+
+        False: the whole checkout was taken away; it is never made again as a part of itself.
+        """
         names = subdir.split("/")
         above = 0
         while above < len(names) and _is_folder(f"{path}/{'/'.join(names[: above + 1])}"):
             above += 1
         if above == len(names):
-            return
+            return True
         staged = operation.staging.path()
         inner = staged
         for name in names[above + 1 :]:
@@ -127,16 +132,23 @@ class Extract:
         copied = checkout_links(
             record.root, inner, blobs=operation.blobs, context=context, scope=record.scope, subdir=subdir
         )
-        self._move(operation, staged, f"{path}/{'/'.join(names[: above + 1])}", copied_bytes=copied)
+        place = f"{path}/{'/'.join(names[: above + 1])}"
+        return self._move(operation, staged, place, copied_bytes=copied, make_way=False)
 
-    def _move(self, operation: Operation, staged: str, path: str, *, copied_bytes: int) -> None:
+    def _move(
+        self, operation: Operation, staged: str, path: str, *, copied_bytes: int, make_way: bool = True
+    ) -> bool:
+        """False: without ``make_way``, the folder it should go into is gone."""
         operation.check()
-        outcome = self._desk.volume.move_folder(staged, path)
+        outcome = self._desk.volume.move_folder(staged, path, make_way=make_way)
         if outcome is Outcome.GONE:
+            if not make_way and os.path.lexists(staged):
+                return False
             raise LeaseLost("its checkout was taken away", staged)
         if outcome is Outcome.DONE:
             operation.staging.add(copied_bytes)
         # THEIRS: another one was faster with the same content; ours goes with the operation (AC-56)
+        return True
 
 
 def _is_folder(path: str) -> bool:

@@ -18,6 +18,7 @@ from caskeeper.errors import (
     CoordinatorUnavailable,
     InvalidRequest,
     PartialArtifact,
+    VolumeFailed,
 )
 from caskeeper.layout import relative_subdir
 from worker._protos import ref_record_pb2
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from caskeeper.coordination import Coordination
     from caskeeper.digest import Digest
     from worker.services.presence import Presence
+    from worker.store.pins import Pins
     from worker.store.refs import RefEntry, RefRecord, Refs
 
 SORTS = ("lru", "name", "size")
@@ -74,10 +76,11 @@ class ShownRef(Message):
 class Listing:
     """``list``, ``show`` and ``contains``. Without Redis the ages of the files stand in for recency (I6)."""
 
-    def __init__(self, refs: Refs, presence: Presence, coordination: Coordination) -> None:
+    def __init__(self, refs: Refs, presence: Presence, coordination: Coordination, pins: Pins) -> None:
         self._refs = refs
         self._presence = presence
         self._coordination = coordination
+        self._pins = pins
 
     def list(self, pattern: str = "*", *, sort: str = "lru", sizes: bool = False) -> list[ListedRef]:
         """The refs that match ``pattern`` (``*`` also matches ``/``): least recently used first, by name,
@@ -190,7 +193,17 @@ class Listing:
         }
 
     def _protectors(self, ref: Ref, record: RefRecord) -> tuple[str, ...]:
-        """Who keeps it: sessions by its key, operations by their claims."""
+        """Who keeps it: pins by its name, sessions by its key, operations by their claims."""
+        return (*self._pinned(ref), *self._leased(ref, record))
+
+    def _pinned(self, ref: Ref) -> tuple[str, ...]:
+        try:
+            pattern = self._pins.read().holder(ref)
+        except VolumeFailed:
+            return ("a pin that cannot be read (`caskeeper pins` says which)",)  # I9
+        return (f"pin {pattern}",) if pattern else ()
+
+    def _leased(self, ref: Ref, record: RefRecord) -> tuple[str, ...]:
         claims = {f"ref:{ref}", *(f"root:{root.hash}" for root in record.roots)}
         try:
             session = self._coordination.sessions.required_keys().get(ref.key)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from caskeeper.coordination import Coordination
     from worker.store.closures import Closures
     from worker.store.objects import Objects
+    from worker.store.pins import Pins
     from worker.store.refs import Refs
     from worker.store.volume import Volume
 
@@ -64,12 +65,14 @@ class Maintenance:
         refs: Refs,
         closures: Closures,
         objects: Objects,
+        pins: Pins,
         coordination: Coordination,
     ) -> None:
         self.volume = volume
         self.refs = refs
         self.closures = closures
         self.objects = objects
+        self.pins = pins
         self.coordination = coordination
         self.leases = coordination.leases
 
@@ -157,6 +160,16 @@ class Maintenance:
         for operation_id in sorted(dying):
             run.converted_bytes += maintenance.drop_dead(run.holder, run.epoch, operation_id)
             run.reaped += 1
+
+    def refuse_while_waiting(self, run: Run) -> None:
+        """Raises Busy during the waiting period after a loss of Redis (safety.md section 7)."""
+        state = self.coordination.state()
+        if state.evict_from_ms > state.now_ms:
+            raise Busy(
+                "Redis lost its state; nothing is evicted or recounted until builds had time to come back "
+                f"({(state.evict_from_ms - state.now_ms) / 1000:.0f} s)",
+                f"cleanup {run.holder}",
+            )
 
     def _registered(self) -> set[str]:
         return {record.id for record in self.coordination.operations.list()}

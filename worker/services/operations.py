@@ -151,16 +151,19 @@ class Operation:
     def settle_part(self) -> None:
         """What was published since the last time becomes used; the operation goes on (the server's).
 
-        Raises StateLost and LeaseLost; nothing was counted then.
+        What it was refunded, of uploads that never came, is left to others again. Raises StateLost and
+        LeaseLost; nothing was counted then.
         """
         with self._money:
             added = self.staging.added_bytes - self._settled
-            if added:
+            spare = max(0, self._allowance - SLICE_BYTES)
+            if added or spare:
                 self._desk.coordination.operations.settle_part(
-                    self.id, self.epoch, added, unreserve_bytes=added
+                    self.id, self.epoch, added, unreserve_bytes=added + spare
                 )
                 self._settled += added
-                self._granted -= added
+                self._granted -= added + spare
+                self._allowance -= spare
 
     # -- money --------------------------------------------------------------------------------------
 
@@ -170,27 +173,37 @@ class Operation:
         May run or await a cleanup. Raises TooLarge, CacheTooFull, NoSpace, LeaseLost, Cancelled.
         """
         with self._money:
-            self._grant(size_bytes - self._allowance)
+            lacking = size_bytes - self._allowance
+        if lacking > 0:
+            self._refund(self._obtain(lacking))
 
     def _spend(self, size_bytes: int) -> None:
         with self._money:
-            if size_bytes > self._allowance:
-                self._grant(size_bytes - self._allowance, ahead=SLICE_BYTES)
-            self._allowance -= size_bytes
+            taken = min(size_bytes, self._allowance)
+            self._allowance -= taken
+        if taken == size_bytes:
+            return
+        # Not under the lock: one large blob that waits for room must not stop the small ones beside it.
+        try:
+            obtained = self._obtain(size_bytes - taken, ahead=SLICE_BYTES)
+        except BaseException:
+            self._refund(taken)
+            raise
+        self._refund(taken + obtained - size_bytes)
 
     def _refund(self, size_bytes: int) -> None:
         with self._money:
             self._allowance += size_bytes
 
-    def _grant(self, size_bytes: int, *, ahead: int = 0) -> None:
-        if size_bytes <= 0:
-            return
+    def _obtain(self, size_bytes: int, *, ahead: int = 0) -> int:
+        """So many more bytes reserved for whoever asked, or some ahead; answers how many."""
         for wanted in dict.fromkeys((max(size_bytes, ahead), size_bytes)):
             if self._ask(wanted):
-                return
+                return wanted
         self._desk.make_room(
             size_bytes, own_bytes=self._granted, ask=lambda: self._ask(size_bytes), check=self.check
         )
+        return size_bytes
 
     def _ask(self, size_bytes: int) -> bool:
         self.check()
@@ -201,15 +214,23 @@ class Operation:
                 self.id, self.epoch, size_bytes, limit_bytes=limit_bytes
             )
 
+        # Counted before it is asked for: whoever registers again meanwhile must not register too little.
+        self._count_grant(size_bytes)
+        fits = False
         try:
-            fits = ask()
-        except StateLost:
-            self._desk.when_ready(self._register)
-            fits = ask()
-        if fits:
-            self._granted += size_bytes
-            self._allowance += size_bytes
+            try:
+                fits = ask()
+            except StateLost:
+                self._desk.when_ready(self._register)
+                fits = ask()
+        finally:
+            if not fits:
+                self._count_grant(-size_bytes)
         return fits
+
+    def _count_grant(self, size_bytes: int) -> None:
+        with self._money:
+            self._granted += size_bytes
 
     # -- claims -------------------------------------------------------------------------------------
 

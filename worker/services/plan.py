@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from caskeeper.artifact import Ref
     from caskeeper.layout import Layout
+    from caskeeper.pins import PinSet
     from worker.closure import Scope
     from worker.store.closures import ClosureList, Closures
     from worker.store.objects import Objects
@@ -219,6 +220,7 @@ def judge(
     used_bytes: int,
     target_bytes: int,
     required: Mapping[str, str],
+    pins: PinSet,
     block_bytes: int,
 ) -> None:
     """Mark what would be evicted until ``used_bytes`` is at ``target_bytes`` (AC-43, AC-45).
@@ -227,9 +229,9 @@ def judge(
     """
     scratch = Inventory(inventory.groups)
     for group in inventory.groups:
-        holders = sorted({required[key] for key in group.keys if key in required})
-        if holders:
-            group.action, group.reason = PROTECTED, f"required by session {', '.join(holders)}"
+        protection = _protection(group, required, pins)
+        if protection:
+            group.action, group.reason = PROTECTED, protection
         elif group.young:
             group.action, group.reason = YOUNG, "used by an operation that may still run"
         elif used_bytes <= target_bytes and group.entries:
@@ -240,3 +242,15 @@ def judge(
             group.frees_bytes = scratch.frees_bytes(group, block_bytes=block_bytes)
             scratch.drop(group)
             used_bytes -= group.frees_bytes
+
+
+def _protection(group: Planned, required: Mapping[str, str], pins: PinSet) -> str:
+    """Who keeps the group: sessions by the value of a key (AC-29), pins by a ref; '' = nobody."""
+    reasons = []
+    sessions = sorted({required[key] for key in group.keys if key in required})
+    if sessions:
+        reasons.append(f"required by session {', '.join(sessions)}")
+    patterns = sorted({pattern for entry in group.entries if (pattern := pins.holder(entry.ref))})
+    if patterns:
+        reasons.append(f"pinned by {', '.join(patterns)}")
+    return "; ".join(reasons)

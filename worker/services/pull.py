@@ -6,44 +6,28 @@ import logging
 from typing import TYPE_CHECKING, NamedTuple
 
 from caskeeper.artifact import Ref
-from caskeeper.contract import Progress, PullResult
-from caskeeper.errors import (
-    BlobMissing,
-    Busy,
-    CaskeeperError,
-    ConfigInvalid,
-    DigestMismatch,
-    InvalidRequest,
-    Transient,
-)
+from caskeeper.contract import PullResult
+from caskeeper.errors import BlobMissing, Busy, DigestMismatch, InvalidRequest
 from caskeeper.layout import relative_subdir
 from worker.closure import Scope, descend, normalise, walk
-from worker.services import transfer
+from worker.services import tree_copy
 from worker.services.gather import gather
-from worker.services.meter import Meter
 from worker.services.naming import ATTEMPTS, DIRECTORY
-from worker.services.watched import Watched
+from worker.services.outcomes import Subject, fetch_specs, first_to_give
 from worker.store.refs import RefRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from caskeeper.config.remotes import RemoteSpec
     from caskeeper.config.settings import Settings
     from caskeeper.contract import PullRequest
-    from worker.closure import Closure
     from worker.protocols import Context
     from worker.remote import Remote, RemotePool
     from worker.services.extract import Extract
-    from worker.services.gather import Gathered
     from worker.services.naming import Naming
     from worker.services.operations import Operation, OperationDesk
     from worker.services.presence import Presence
+    from worker.services.watched import Watched
 
 log = logging.getLogger(__name__)
-
-#: A closure list: its header and sum, and one record for each digest (an upper bound, to reserve).
-_LIST_BYTES, _LIST_RECORD_BYTES = 256, 40
 
 
 class Wanted(NamedTuple):
@@ -100,8 +84,7 @@ class Pull:
             if not request.refresh and self._is_here(operation, ref, wanted, running):
                 result = PullResult(pulled=False, cached=True)
             else:
-                specs = self._settings.remotes_for(ref.project, only=request.remotes)
-                found = self._from_remotes(operation, ref, wanted, specs, running)
+                found = self._from_remotes(operation, ref, wanted, request.remotes, running)
                 if found is None:
                     here = request.refresh and self._is_here(operation, ref, wanted, running)
                     return PullResult(pulled=False, cached=here)
@@ -137,45 +120,14 @@ class Pull:
         operation: Operation,
         ref: Ref,
         wanted: Wanted,
-        specs: Sequence[RemoteSpec],
+        only: tuple[str, ...] | None,
         context: Context,
     ) -> PullResult | None:
-        if not specs:
-            raise ConfigInvalid(
-                f"no remote is configured for project {ref.project!r}",
-                self._settings.source,
-                "add one under `artifacts:`, or name one with --remote",
-            )
-        failures: list[tuple[str, CaskeeperError]] = []
-        for spec in specs:
-            context.check()
-            context.progress(Progress(phase=f"pulling {ref} <- {spec.url}"))
-            try:
-                remote = self._remotes.get(spec)
-                watched = Watched(remote.blobs)
-            except CaskeeperError as failure:
-                failures.append((spec.url, failure))
-                continue
-            try:
-                result = self._fetch(operation, remote, watched, ref, wanted, context)
-            except CaskeeperError as failure:
-                # A size that contradicts what is stored here came from the remote, whoever noticed it.
-                if not (watched.caused(failure) or isinstance(failure, DigestMismatch)):
-                    raise
-                if not isinstance(failure, BlobMissing):
-                    failures.append((spec.url, failure))
-                    log.warning(
-                        "remote failed", extra={"ref": str(ref), "url": spec.url, "reason": str(failure)}
-                    )
-                    continue
-                result = None  # AC-71: expired there while we looked
-            if result is not None:
-                log.info("pulled", extra={"ref": str(ref), "url": spec.url, "bytes": result.bytes})
-                return result
-            log.info("remote does not have it", extra={"ref": str(ref), "url": spec.url})
-        if failures:
-            raise _worst(ref, failures)
-        return None
+        def fetch(remote: Remote, watched: Watched) -> PullResult | None:
+            return self._fetch(operation, remote, watched, ref, wanted, context)
+
+        specs = fetch_specs(self._settings, ref.project, only=only)
+        return first_to_give(self._remotes, specs, fetch, subject=Subject("ref", str(ref)), context=context)
 
     def _fetch(
         self,
@@ -202,7 +154,7 @@ class Pull:
             if wanted.subdir is not None:
                 descend(root, wanted.subdir, held.read)
             closure = walk(root, normalise(scope, held.read(root)), held.read)
-        meter = self._store(operation, closure, held, watched, context)
+        meter = tree_copy.bring(operation, closure, held, watched, context)
         self._presence.closures.write(operation.staging, closure)
         labels = record.labels if record is not None and same else {}
         self._naming.publish(
@@ -213,35 +165,3 @@ class Pull:
         return PullResult(
             pulled=True, cached=False, remote=remote.url, blobs=meter.total[0], bytes=meter.total[1]
         )
-
-    def _store(
-        self, operation: Operation, closure: Closure, held: Gathered, watched: Watched, context: Context
-    ) -> Meter:
-        """Reserve for what is missing, copy the files, then the Directories, children first (I2)."""
-        digests = closure.digests
-        missing = transfer.find_missing(operation.blobs, digests, context)
-        charge = self._desk.volume.charge
-        list_bytes = _LIST_BYTES + _LIST_RECORD_BYTES * len(digests)
-        operation.reserve(
-            sum(charge(digest.size_bytes) for digest in missing) + charge(list_bytes) + charge(1)
-        )
-        meter = Meter(context, "pull")
-        meter.expect(digests, missing)
-        folders, lacking = set(closure.directories), set(missing)
-        files = [digest for digest in missing if digest not in folders]
-        transfer.copy(watched, operation.blobs, files, context=context, meter=meter)
-        ordered = [digest for digest in closure.directories if digest in lacking]
-        transfer.copy(held, operation.blobs, ordered, context=context, meter=meter, ordered=True)
-        meter.show()
-        return meter
-
-
-def _worst(ref: Ref, failures: Sequence[tuple[str, CaskeeperError]]) -> CaskeeperError:
-    """One error for all remotes that failed: transient if any was, for then it may be had later (D-17)."""
-    url, chosen = next(
-        ((url, failure) for url, failure in failures if isinstance(failure, Transient)), failures[0]
-    )
-    if len(failures) == 1:
-        return type(chosen)(chosen.what, f"ref {ref}, remote {url}", chosen.way_out)
-    what = "; ".join(f"{place}: {failure.what}" for place, failure in failures)
-    return type(chosen)(what, f"ref {ref}", chosen.way_out)

@@ -19,8 +19,13 @@ class Recount:
         self._maintenance = maintenance
 
     def __call__(self, request: ComputeSizeRequest, context: Context) -> ComputeSizeResult:
-        """Scan the volume and set the estimate. Raises Busy while another holds the lease."""
+        """Scan the volume and set the estimate.
+
+        Raises Busy while another holds the lease, and until operations had time to come back after a loss
+        of Redis: what one of them writes from a reservation that nobody knows would be counted nowhere.
+        """
         with self._maintenance.run("recount", spare_young=False, check=context.check) as run:
+            self._maintenance.refuse_while_waiting(run)
             return self.within(run)
 
     def within(self, run: Run) -> ComputeSizeResult:

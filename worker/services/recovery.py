@@ -35,6 +35,9 @@ def recover(trash: Trash, *, refs: Refs, closures: Closures, objects: Objects) -
         fenced = f"{trash.folder}.recovers.{name[-32:]}"
         if not volume.take(volume.layout.trash(name), fenced):
             continue
+        if os.path.islink(fenced):
+            unlink(volume, fenced)  # no cleanup made it, and what it leads to is not ours (I9)
+            continue
         while True:
             back, gone = _put_back_all(fenced, refs=refs, closures=closures, objects=objects)
             restored += back

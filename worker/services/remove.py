@@ -15,6 +15,7 @@ from caskeeper.errors import (
     VolumeFailed,
 )
 from worker.services.eviction import Evictor
+from worker.services.pins import pinned_by
 from worker.services.plan import PROTECTED, Planned, take_inventory
 
 if TYPE_CHECKING:
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
 
 
 class Remove:
-    """The verb ``artifacts.remove``. It obeys sessions and claims like any eviction (safety.md section 4)."""
+    """The verb ``artifacts.remove``. It obeys sessions, pins and claims like any eviction (safety.md
+    section 4).
+    """  # noqa: D205 -- one sentence
 
     def __init__(self, maintenance: Maintenance, cleanup: Cleanup) -> None:
         self._maintenance = maintenance
@@ -38,12 +41,13 @@ class Remove:
     def __call__(self, request: RemoveRequest, context: Context) -> RemoveResult:
         """Remove every ref, or say which cannot go. Content an operation may still use is freed later.
 
-        Raises ArtifactNotFound when one of the refs is not here (nothing is removed then), Busy when one
-        is required or in use.
+        Raises ArtifactNotFound when one of the refs is not here and Busy when one is pinned (nothing is
+        removed then), Busy when one is required or in use.
         """
         wanted = [Ref.parse(text, where="refs") for text in dict.fromkeys(request.refs)]
         with self._maintenance.run("remove", check=context.check) as run:
             records = {ref: self._look(ref) for ref in wanted}
+            self._refuse_pinned(wanted)
             freed, gone = self._drop_damaged(
                 run, [(ref, record) for ref, record in records.items() if not self._is_readable(record)]
             )
@@ -66,6 +70,15 @@ class Remove:
                 "there is no such ref", f"ref {ref}", "`caskeeper list` shows what is here"
             )
         return record
+
+    def _refuse_pinned(self, wanted: Sequence[Ref]) -> None:
+        pins = self._maintenance.pins.read()
+        for ref in wanted:
+            reason = pinned_by(pins, ref)
+            if reason:
+                raise Busy(
+                    f"it cannot be removed: {reason}", f"ref {ref}", f"`caskeeper unpin '{pins.holder(ref)}'`"
+                )
 
     def _inventory(self, run: Run) -> Inventory:
         parts = self._maintenance

@@ -11,7 +11,7 @@ import os
 import secrets
 import time
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from caskeeper.digest import EMPTY
 from caskeeper.errors import BlobMissing, DigestMismatch, InvalidRequest
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from caskeeper.digest import Digest
     from worker.closure import Closure
     from worker.directory import Directory
-    from worker.store.refs import RefEntry
     from worker.store.volume import Volume
 
 _DAMAGE = (BlobMissing, DigestMismatch, InvalidRequest)
@@ -57,10 +56,10 @@ def take_over_refs(volume: Volume, *, check: Callable[[], None] = lambda: None) 
     aside = []
     age_ns = 0
     try:
-        look, closures = _Look(Objects(volume)), Closures(volume)
+        look, closures = Look(Objects(volume)), Closures(volume)
         for entry in sorted(refs.listing(), key=lambda entry: _modified_ns(layout.ref(entry.ref))):
             check()
-            closure = look.at(entry)
+            closure = None if entry.record is None else look.at(entry.record.root)
             if closure is None:
                 target = f"{layout.root}/damaged/refs/{entry.ref}"
                 volume.publish(layout.ref(entry.ref), target)
@@ -100,19 +99,26 @@ def _make_young(refs: Refs, ref: Ref, *, after_ns: int) -> int:
     return age_ns
 
 
-class _Look:
-    """What is here below a root, each object looked at once."""
+class Source(Protocol):
+    """Where a look reads: this volume, or a folder that an import takes over."""
 
-    def __init__(self, objects: Objects) -> None:
+    def stat(self, hash_hex: str) -> os.stat_result | None:
+        """The object's file, or None."""
+
+    def directory(self, digest: Digest) -> Directory:
+        """The Directory message of this digest, verified. BlobMissing, DigestMismatch, InvalidRequest."""
+
+
+class Look:
+    """What is there below a root, each object looked at once and judged by its size."""
+
+    def __init__(self, objects: Source) -> None:
         self._objects = objects
         self._present: set[Digest] = {EMPTY}
         self._directory: Callable[[Digest], Directory] = lru_cache(_KEPT)(objects.directory)
 
-    def at(self, entry: RefEntry) -> Closure | None:
-        """The closure of what is here, less top-level folders that are not whole. None = not even that."""
-        if entry.record is None:
-            return None
-        root = entry.record.root
+    def at(self, root: Digest) -> Closure | None:
+        """The closure of what is there, less top-level folders that are not whole. None = not even that."""
         try:
             folders = self._directory(root).directories
             gone = [folder.name for folder in folders if not self._is_whole(folder.digest)]

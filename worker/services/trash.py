@@ -85,9 +85,12 @@ def ref_of(name: str) -> Ref | None:
 def delete_tree(volume: Volume, path: str) -> int:
     """Delete a folder that nothing names any more. Returns the charged bytes that became free.
 
-    Links out of it are removed, not followed. Entries that vanish meanwhile are fine. A folder that a
-    late owner still adds to is emptied again until ``rmdir`` succeeds: then its fence is complete.
+    Links are removed, not followed, also one that stands in the folder's place. Entries that vanish
+    meanwhile are fine. A folder that a late owner still adds to is emptied again until ``rmdir`` succeeds:
+    then its fence is complete.
     """
+    if os.path.islink(path):
+        return unlink(volume, path)  # what it leads to is not ours
     freed = 0
     while True:
         try:

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from caskeeper.contract import Progress
 from caskeeper.digest import EMPTY
-from caskeeper.errors import BlobMissing, DestinationExists, VolumeFailed
+from caskeeper.errors import BlobMissing, DestinationExists, InvalidRequest, VolumeFailed
 from worker.closure import WHOLE, Part, Scope, descend, part_of
 from worker.directory import Directory
 from worker.store.comparison import is_copy
-from worker.store.destination import Destination
+from worker.store.destination import MARK, Destination
 from worker.store.parallel import Crew
 
 if TYPE_CHECKING:
@@ -103,6 +103,9 @@ def checkout_copy(
 class _Checkout(ABC):
     """What both kinds share: the way through the tree."""
 
+    #: a name that the top folder may not have
+    refused = ""
+
     def __init__(self, objects: Objects, context: Context) -> None:
         self._objects = objects
         self._context = context
@@ -114,7 +117,12 @@ class _Checkout(ABC):
     def start(self, root: Digest, scope: Scope, subdir: str | None) -> _Folder:
         """The folder of the tree that becomes the checkout."""
         part = part_of(scope, subdir)
-        return _Folder("", descend(root, subdir, self._objects.directory) if subdir else root, part)
+        top = descend(root, subdir, self._objects.directory) if subdir else root
+        if any(entry.name == self.refused for kind in self._objects.directory(top) for entry in kind):
+            raise InvalidRequest(
+                f"the artifact holds {self.refused!r}, which a private copy cannot", "", "extract it shared"
+            )
+        return _Folder("", top, part)
 
     def run(self, start: _Folder) -> None:
         """Fill it and everything below."""
@@ -224,6 +232,8 @@ class _Links(_Checkout):
 
 
 class _Copy(_Checkout):
+    refused = MARK
+
     def __init__(self, objects: Objects, context: Context, place: Destination) -> None:
         super().__init__(objects, context)
         self._place = place

@@ -12,6 +12,7 @@ import errno
 import fcntl
 import os
 import shutil
+import socket
 from typing import TYPE_CHECKING, Self
 
 from caskeeper.errors import Busy, CaskeeperError, DestinationExists, InvalidRequest
@@ -73,7 +74,16 @@ class Destination:
             fcntl.flock(self._mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise Busy("another copy is being made there", self.path) from None
+        if names not in ([], [MARK]) and os.pread(self._mark, 100, 0) != self._identity():
+            # Content of the same name that came with an artifact says nothing about what lies beside it.
+            raise DestinationExists("it is not empty", self.path)
+        os.pwrite(self._mark, self._identity(), 0)
         self._clear()  # of an attempt that was killed
+
+    def _identity(self) -> bytes:
+        """What only a mark written into this very folder says; no artifact can know it beforehand."""
+        here = os.fstat(self._fd)
+        return f"{here.st_dev}:{here.st_ino}:{socket.gethostname()}\n".encode()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -290,11 +290,11 @@ class Volume:
             except OSError as error:
                 raise failure(error, missing) from error
 
-    def move_folder(self, source: str, target: str) -> Outcome:
+    def move_folder(self, source: str, target: str, *, make_way: bool = True) -> Outcome:
         """Rename a folder: DONE, GONE (no ``source``) or THEIRS (``target`` is taken).
 
         The fence, and an extract going into its place. LeaseLost: the folder of ``target`` below ``tmp/``
-        or ``trash/`` is gone; any other missing folder of ``target`` is made.
+        or ``trash/`` is gone; any other missing folder of ``target`` is made, or GONE without ``make_way``.
         """
         while True:
             self._change("move_folder", source, target)
@@ -305,7 +305,7 @@ class Volume:
                     return Outcome.THEIRS
                 if error.errno != errno.ENOENT:
                     raise self._failure(error, source, target) from error
-                if not os.path.lexists(source):
+                if not make_way or not os.path.lexists(source):
                     return Outcome.GONE
                 if not self._made_way(source, target):
                     raise self._failure(error, target) from error

@@ -62,6 +62,11 @@ local function session_live(session)
   return tonumber(session.expires_ms) > NOW
 end
 
+-- The life that a session was opened with, else the one the configuration gives.
+local function session_end(session, configured_ms)
+  return int(NOW + tonumber(session.life_ms or configured_ms))
+end
+
 local function end_session(id)
   redis.call('DEL', session_key(id))
   redis.call('HDEL', SESSIONS, id)

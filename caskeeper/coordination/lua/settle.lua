@@ -1,4 +1,6 @@
--- settle: the end of an operation, also of a dying one; what it added counts as used.
+-- settle: the end of an operation; what it added counts as used, and the rest of its reservation goes.
+-- A dying one keeps that rest: its staged bytes may still lie in a trash folder, so only the cleanup
+-- that has removed them converts it (drop_dead), and nothing is understated meanwhile (I5).
 -- KEYS  1-7 as in prelude
 -- ARGV  1 epoch, 2 operation, 3 added bytes
 -- Answers OK | LOST | GONE.
@@ -7,5 +9,12 @@ if not record then
   return {'GONE'}
 end
 add_used(ARGV[3])
-drop_operation(ARGV[2], record)
+if record.dying then
+  local less = math.min(tonumber(record.reserved_bytes), tonumber(ARGV[3]))
+  lower('reserved', int(less))
+  record.reserved_bytes = int(tonumber(record.reserved_bytes) - less)
+  keep_operation(ARGV[2], record)
+else
+  drop_operation(ARGV[2], record)
+end
 return {'OK'}

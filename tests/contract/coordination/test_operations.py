@@ -171,12 +171,12 @@ def test_settling_in_another_epoch_changes_nothing(place):
     assert place.contents() == before
 
 
-def test_a_dying_operation_settles(place):
+def test_i5_a_dying_operation_settles_and_leaves_the_rest_of_its_reservation_to_its_reaper(place):
     coordination = place.create()
     epoch = registered(coordination, reserved_bytes=10)
     dying(place, coordination)
     assert coordination.operations.settle("op", epoch, 4)
-    assert coordination.usage.snapshot() == Usage(4, 0, 4, known=True)
+    assert coordination.usage.snapshot() == Usage(4, 6, 4, known=True)
 
 
 def test_settling_a_part_keeps_the_operation_and_the_rest_of_its_reservation(place):

@@ -3,7 +3,7 @@
 import pytest
 
 from caskeeper.coordination import SessionRecord, StateLost
-from caskeeper.errors import InvalidRequest
+from caskeeper.errors import InvalidRequest, LeaseLost
 
 
 def test_required_keys_are_those_of_every_live_session(place):
@@ -137,3 +137,64 @@ def test_sessions_wait_until_the_state_is_ready(place):
 def test_a_session_id_that_cannot_be_a_key_is_refused(place, session_id):
     with pytest.raises(InvalidRequest, match="session id"):
         place.create().sessions.open(session_id)
+
+
+def test_a_life_of_its_own_outlasts_the_configured_one_and_stays_with_the_session(place):
+    place.create()
+    coordination = place.join(leases=place.expired)
+    coordination.sessions.open("s", life_s=3600)
+    now = coordination.now_ms()
+    assert coordination.sessions.require("s", ["k"]) == set()
+    assert coordination.sessions.renew("s")
+    coordination.sessions.open("s", label="opened again")
+    (session,) = coordination.sessions.live()
+    assert (session.label, session.keys) == ("opened again", 1)
+    assert now + 3_590_000 < session.expires_ms <= coordination.now_ms() + 3_600_000
+    coordination.sessions.open("s", life_s=60)
+    assert coordination.sessions.live()[0].expires_ms <= coordination.now_ms() + 60_000
+    coordination.sessions.open("another")
+    assert [one.id for one in coordination.sessions.live()] == ["s"]
+
+
+@pytest.mark.parametrize("life_s", [0, -1, 7 * 86400 + 1, float("inf"), float("nan")])
+def test_a_life_that_is_none_or_has_no_end_is_refused(place, life_s):
+    coordination = place.create()
+    with pytest.raises(InvalidRequest, match="at most 7 days"):
+        coordination.sessions.open("s", life_s=life_s)
+    assert coordination.sessions.live() == []
+
+
+def test_who_does_not_know_the_earlier_keys_is_told_that_the_session_is_over(place):
+    coordination = place.create()
+    with pytest.raises(LeaseLost, match="the session is over"):
+        coordination.sessions.require("never", ["k"], anew=False)
+    coordination.sessions.open("s")
+    coordination.sessions.require("s", ["early"], anew=False)
+    assert place.join(leases=place.expired).sessions.renew("s")
+    with pytest.raises(LeaseLost, match="open a new one"):
+        coordination.sessions.require("s", ["late"], anew=False)
+    assert coordination.sessions.required_keys() == {}
+    coordination.sessions.open("s")
+    coordination.sessions.close("s")
+    with pytest.raises(LeaseLost):
+        coordination.sessions.require("s", ["late"], anew=False)
+
+
+def test_i6_after_a_loss_a_session_of_several_steps_is_over(place):
+    coordination = place.create()
+    coordination.sessions.open("s", life_s=3600)
+    coordination.sessions.require("s", ["early"], anew=False)
+    place.raw.flushall()
+    with pytest.raises(StateLost):
+        coordination.sessions.require("s", ["late"], anew=False)
+    grant = coordination.maintenance.acquire("cleanup", purpose="recovery")
+    coordination.maintenance.ready("cleanup", grant.epoch)
+    with pytest.raises(LeaseLost):
+        coordination.sessions.require("s", ["late"], anew=False)
+    assert not coordination.sessions.renew("s")
+
+
+def test_a_label_of_any_bytes_can_be_kept(place):
+    coordination = place.create()
+    coordination.sessions.open("s", label="build \udcff é")
+    assert coordination.sessions.live()[0].label == "build \\udcff é"

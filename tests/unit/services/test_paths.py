@@ -5,7 +5,7 @@ import os
 import pytest
 
 from caskeeper.errors import InvalidRequest
-from worker.services.paths import below_roots
+from caskeeper.roots import below_roots
 
 
 def test_a_path_below_a_root_is_answered_without_symbolic_links(tmp_path):

@@ -90,3 +90,13 @@ def test_no_descriptor_is_left_open(tmp_path):
     with Destination(f"{tmp_path}/copy") as place:
         fill(place)
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_mark_that_came_with_an_artifact_does_not_open_a_folder_to_deletion(tmp_path):
+    folder = tmp_path / "work"
+    folder.mkdir()
+    (folder / MARK).write_text("planted")
+    (folder / "precious").write_text("my work")
+    with pytest.raises(DestinationExists), Destination(str(folder)):
+        pass
+    assert sorted(os.listdir(folder)) == sorted([MARK, "precious"])

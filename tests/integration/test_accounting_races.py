@@ -1,0 +1,119 @@
+"""Accounting when things end at the wrong moment (I5): each of these was wrong once."""
+
+import os
+import time
+
+import pytest
+from harness.fleet import Oracle, fleet, quick, write_tree
+from harness.volumes import Dead
+
+from caskeeper.artifact import Ref
+from caskeeper.contract import (
+    CleanupRequest,
+    CommitRequest,
+    ComputeSizeRequest,
+    ExtractRequest,
+    RemoveRequest,
+)
+from caskeeper.errors import Busy
+from worker.closure import Scope
+from worker.protocols import quiet
+
+
+def commit(services, folder, files, *refs):
+    services.run(CommitRequest(path=write_tree(f"{folder}/src", files), refs=refs), quiet())
+
+
+def assert_never_understated(services):
+    usage = services.coordination.usage.snapshot()
+    assert usage.used_bytes + usage.reserved_bytes >= Oracle(services.layout.root).used_bytes()
+
+
+def stop_renewing(services):
+    """As a process does that is stopped by SIGSTOP."""
+    services.desk._wake.set()
+
+
+def test_i5_an_operation_that_ends_while_its_fence_is_half_done_stays_accounted(tmp_path, valkey):
+    with fleet(tmp_path, valkey.url, 3, leases=quick(operation_s=0.5)) as (paused, killed, other):
+        stop_renewing(paused)
+        with paused.desk.writer("pull", "p/e/k", quiet()) as operation:
+            operation.staging.stage(b"y" * 4_000_000)
+            time.sleep(0.7)
+
+            def die(verb, *paths):
+                if verb in {"unlink", "remove_folder"} and "/e-" in paths[0]:
+                    raise Dead(verb, *paths)
+
+            killed.volume._change = die
+            with pytest.raises(Dead):
+                killed.run(CleanupRequest(), quiet())
+            assert_never_understated(other)
+        assert_never_understated(other)
+        other.run(CleanupRequest(target_bytes=10**12), quiet())
+        assert_never_understated(other)
+        other.run(ComputeSizeRequest(), quiet())
+        assert other.coordination.usage.snapshot().used_bytes == Oracle(other.layout.root).used_bytes()
+
+
+def test_i5_a_recount_is_refused_until_operations_had_time_to_come_back(tmp_path, valkey):
+    with fleet(tmp_path, valkey.url, 2, leases=quick(operation_s=1.0, session_s=1.0)) as (victim, other):
+        stop_renewing(victim)
+        with victim.desk.writer("pull", "p/e/k", quiet()) as operation:
+            operation.reserve(8_000_000)
+            valkey.client().flushall()
+            other.maintenance.ensure_ready()
+            with pytest.raises(Busy, match="come back"):
+                other.run(ComputeSizeRequest(), quiet())
+            assert not other.coordination.state().known
+
+
+def test_one_write_that_waits_for_room_does_not_stop_a_small_one_beside_it(tmp_path, valkey):
+    with fleet(tmp_path, valkey.url) as services, services.desk.writer("serve", "x", quiet()) as operation:
+        small = []
+
+        def no_room(size_bytes, **_options):
+            operation.blobs.add(b"small")  # what another thread of the server does meanwhile
+            small.append(True)
+            raise Busy("full")
+
+        services.desk.make_room = no_room
+        operation.reserve(1_000_000)
+        ask = operation._ask
+        operation._ask = lambda size_bytes: size_bytes < 100_000 and ask(size_bytes)
+        with pytest.raises(Busy, match="full"):
+            operation.blobs.add(b"x" * 3_000_000)
+        assert small
+
+
+def test_what_an_upload_announced_and_never_sent_is_left_to_others(tmp_path, valkey):
+    with fleet(tmp_path, valkey.url) as services, services.desk.writer("serve", "x", quiet()) as operation:
+        staged = operation.staging.stage_stream(200_000_000)
+        assert services.coordination.usage.snapshot().reserved_bytes >= 200_000_000
+        staged.discard()
+        operation.staging.refund(services.volume.charge(200_000_000))
+        operation.settle_part()
+        assert services.coordination.usage.snapshot().reserved_bytes < 50_000_000
+
+
+def test_an_extract_that_is_taken_away_while_it_gains_a_folder_is_made_whole(tmp_path, valkey):
+    files = {"top": b"top", "lib/l": b"l", "buildtree/b": b"b"}
+    with fleet(tmp_path, valkey.url, 2) as (one, two):
+        commit(one, tmp_path, files, "p/a/k", "p/b/k")
+        ref = Ref.parse("p/a/k")
+        whole = one.listing._refs.read(ref)
+        with one.desk.writer("pull", "p/a/k", quiet()) as operation:
+            partial = whole._replace(scope=Scope.of(["buildtree"]), serial=5)
+            one.extract._naming.publish(operation, [ref], partial)
+        path = one.run(ExtractRequest(ref="p/a/k"), quiet()).path
+        assert sorted(os.listdir(path)) == ["lib", "top"]
+        commit(one, tmp_path, {}, "p/a/k")
+
+        def remove_meanwhile(verb, *paths):
+            if verb == "move_folder" and paths[1].startswith(path):
+                one.volume._change = lambda *_all: None
+                two.run(RemoveRequest(refs=("p/a/k",)), quiet())
+
+        one.volume._change = remove_meanwhile
+        again = one.run(ExtractRequest(ref="p/a/k"), quiet()).path
+        assert sorted(os.listdir(again)) == ["buildtree", "lib", "top"]

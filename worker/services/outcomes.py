@@ -1,0 +1,187 @@
+"""What a verb that asked several remotes ends with: an outcome for each, or one error for all of them."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+from caskeeper.contract import Progress, PushOutcome
+from caskeeper.errors import (
+    BlobMissing,
+    CaskeeperError,
+    ConfigInvalid,
+    DigestMismatch,
+    NoSpace,
+    PermissionDenied,
+    RemoteUnavailable,
+    Transient,
+)
+from worker.services.watched import Watched
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from caskeeper.config.remotes import RemoteSpec
+    from caskeeper.config.settings import Settings
+    from worker.protocols import Context
+    from worker.remote import Remote, RemotePool
+    from worker.services.meter import Meter
+
+Given = TypeVar("Given")
+
+log = logging.getLogger(__name__)
+
+PUSHED, ALREADY_THERE, FULL, FAILED = "pushed", "already-there", "full", "failed"
+
+
+class Subject(NamedTuple):
+    """What is pulled or pushed, for logs, progress and errors: ``ref demo/hello/1``, ``tree HASH/SIZE``."""
+
+    kind: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}"
+
+
+def push_specs(
+    settings: Settings, project: str, *, only: tuple[str, ...] | None = None
+) -> tuple[RemoteSpec, ...]:
+    """The push remotes of a project in order of priority; a URL counts once, by its first spec.
+
+    Raises ConfigInvalid when there is none (AC-62, AC-76).
+    """
+    specs: dict[str, RemoteSpec] = {}
+    for spec in settings.remotes_for(project, only=only):
+        if spec.push:
+            specs.setdefault(spec.url, spec)
+    if not specs:
+        raise ConfigInvalid(
+            f"no push remote is configured for project {project!r}",
+            settings.source,
+            "set `push: true` on one under `artifacts:`, or name one with --remote",
+        )
+    return tuple(specs.values())
+
+
+def offer(
+    remotes: RemotePool,
+    spec: RemoteSpec,
+    send: Callable[[Remote, Watched], bool],
+    *,
+    meter: Meter,
+    subject: Subject,
+    context: Context,
+) -> PushOutcome:
+    """What became of ``send`` at one remote; it answers whether the remote was updated.
+
+    The remote's trouble is its own and an outcome (D-18); every other failure is raised.
+    """
+    context.check()
+    context.progress(Progress(phase=f"pushing {subject.name} -> {spec.url}"))
+    outcome, reason, retry = ALREADY_THERE, "", False
+    watched: Watched | None = None
+    try:
+        remote = remotes.get(spec)
+        watched = Watched(remote.blobs)
+        with watched.watching():
+            if not remote.writable:
+                raise PermissionDenied("the server does not allow push", f"remote {spec.url}")
+        if send(remote, watched):
+            outcome = PUSHED
+    except CaskeeperError as failure:
+        if watched is not None and not watched.caused(failure):
+            raise
+        outcome = FULL if isinstance(failure, NoSpace) else FAILED
+        reason, retry = str(failure), isinstance(failure, Transient)
+    log.info(outcome, extra={subject.kind: subject.name, "url": spec.url, "reason": reason})
+    blobs, size_bytes = meter.done
+    return PushOutcome(
+        url=spec.url, outcome=outcome, blobs=blobs, bytes=size_bytes, reason=reason, retry=retry
+    )
+
+
+def require_one_reached(subject: Subject, outcomes: Sequence[PushOutcome]) -> None:
+    """Raises what a push that reached no remote ends with (interface section 7)."""
+    if any(outcome.outcome in {PUSHED, ALREADY_THERE} for outcome in outcomes):
+        return
+    what = "; ".join(f"{outcome.url}: {outcome.reason}" for outcome in outcomes)
+    if any(outcome.retry and outcome.outcome == FAILED for outcome in outcomes):
+        raise RemoteUnavailable(f"no remote was reached: {what}", str(subject))
+    if all(outcome.outcome == FULL for outcome in outcomes):
+        raise NoSpace(
+            f"every remote is full: {what}", str(subject), "free space there, or push to another remote"
+        )
+    raise PermissionDenied(f"no remote took it: {what}", str(subject))
+
+
+def fetch_specs(
+    settings: Settings, project: str, *, only: tuple[str, ...] | None = None
+) -> tuple[RemoteSpec, ...]:
+    """All remotes of a project in order of priority. Raises ConfigInvalid when there is none."""
+    specs = settings.remotes_for(project, only=only, push=False)
+    if not specs:
+        raise ConfigInvalid(
+            f"no remote is configured for project {project!r}",
+            settings.source,
+            "add one under `artifacts:`, or name one with --remote",
+        )
+    return specs
+
+
+def first_to_give(
+    remotes: RemotePool,
+    specs: Sequence[RemoteSpec],
+    fetch: Callable[[Remote, Watched], Given | None],
+    *,
+    subject: Subject,
+    context: Context,
+) -> Given | None:
+    """What ``fetch`` brought from the first remote that has it; None when all answered and none has it.
+
+    ``fetch`` answers None or raises a BlobMissing of the remote's for what is not there. Raises, when nobody
+    had it and some remotes failed, their failure, a transient one first (D-17); at once what was no
+    remote's fault.
+    """
+    failures: list[tuple[str, CaskeeperError]] = []
+    remotes.meet(specs)
+    for spec in specs:
+        context.check()
+        context.progress(Progress(phase=f"pulling {subject.name} <- {spec.url}"))
+        note = {subject.kind: subject.name, "url": spec.url}
+        try:
+            remote = remotes.get(spec)
+            watched = Watched(remote.blobs)
+        except CaskeeperError as failure:
+            failures.append((spec.url, failure))
+            log.warning("remote failed", extra={**note, "reason": str(failure)})
+            continue
+        try:
+            given = fetch(remote, watched)
+        except CaskeeperError as failure:
+            # A size that contradicts what is stored here came from the remote, whoever noticed it.
+            if not (watched.caused(failure) or isinstance(failure, DigestMismatch)):
+                raise
+            if not isinstance(failure, BlobMissing):
+                failures.append((spec.url, failure))
+                log.warning("remote failed", extra={**note, "reason": str(failure)})
+                continue
+            given = None  # AC-71: expired there while we looked
+        if given is not None:
+            log.info("pulled", extra=note)
+            return given
+        log.info("remote does not have it", extra=note)
+    if failures:
+        raise _worst(subject, failures)
+    return None
+
+
+def _worst(subject: Subject, failures: Sequence[tuple[str, CaskeeperError]]) -> CaskeeperError:
+    """One error for all remotes that failed: transient if any was, for then it may be had later (D-17)."""
+    url, chosen = next(
+        ((url, failure) for url, failure in failures if isinstance(failure, Transient)), failures[0]
+    )
+    if len(failures) == 1:
+        return type(chosen)(chosen.what, f"{subject}, remote {url}", chosen.way_out)
+    what = "; ".join(f"{place}: {failure.what}" for place, failure in failures)
+    return type(chosen)(what, str(subject), chosen.way_out)
