@@ -13,19 +13,23 @@ The supervisor is started as a detached process by its command, never imported: 
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
+import signal
 import socket
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+from caskeeper.config.settings import LogSettings
 from caskeeper.errors import Busy, ConfigInvalid, CoordinatorUnavailable, PermissionDenied, from_json
 from caskeeper.layout import Layout
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from caskeeper.config import Settings
 
@@ -33,8 +37,12 @@ if TYPE_CHECKING:
 START_S = 60.0
 #: Names the file descriptor on which a started process says one line: how its start went.
 REPORT_VARIABLE = "_CASKEEPER_REPORT_FD"
+#: The fingerprint of the settings of whoever started the supervisor: made by hand, they are known to nobody
+#: else, and a second one who has the same joins.
+ASKED_VARIABLE = "_CASKEEPER_ASKED_FOR"
 _REPORT_FD = 3
 _LOOK_S = 0.03
+_DOWN_S = 60.0
 
 
 class RunFiles:
@@ -64,10 +72,15 @@ class RunFiles:
 
 
 class Endpoint(NamedTuple):
-    """A running embedded server."""
+    """A running embedded server.
+
+    ``settings`` are the fingerprints it serves; ``foreground``: somebody watches it, and ends it himself.
+    """
 
     url: str
     pid: int  # of its supervisor
+    settings: frozenset[str] = frozenset()
+    foreground: bool = False
 
 
 class FileLock:
@@ -143,15 +156,99 @@ def announced(files: RunFiles) -> Endpoint | None:
     try:
         with open(files.endpoint, encoding="utf-8") as file:
             document = json.load(file)
-        return Endpoint(str(document["url"]), int(document["pid"]))
-    except (OSError, ValueError, KeyError):
+        return Endpoint(
+            str(document["url"]),
+            int(document["pid"]),
+            frozenset(map(str, document.get("settings", ()))),
+            bool(document.get("foreground", False)),
+        )
+    except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def announce(files: RunFiles, endpoint: Endpoint) -> None:
+    """Write down where the server is: what ``announced`` reads."""
+    staged = f"{files.endpoint}.new"
+    with open(staged, "w", encoding="utf-8") as file:
+        json.dump({**endpoint._asdict(), "settings": sorted(endpoint.settings)}, file)
+    os.replace(staged, files.endpoint)
+
+
+def fingerprint(settings: Settings) -> str:
+    """The same for settings with which an embedded fleet does the same.
+
+    Left out: the log's, the places where values stand, and what a fleet is given by its supervisor anyway
+    (`redis`, `roots`).
+    """
+    chosen = replace(
+        settings, redis=None, roots=(), log=LogSettings(), source="", config_file="", notes=()
+    )
+    return hashlib.sha256(json.dumps(_plain(chosen), sort_keys=True).encode()).hexdigest()
+
+
+def _plain(value: object) -> object:
+    """A setting as JSON, the same in every process."""
+    if is_dataclass(value):
+        return {
+            field.name: _plain(getattr(value, field.name)) for field in fields(value) if field.compare
+        }
+    if isinstance(value, Mapping):
+        return {str(name): _plain(item) for name, item in value.items()}
+    if isinstance(value, (set, frozenset)):
+        return sorted(map(str, value))
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value
+
+
+def end(cachedir: str) -> bool:
+    """End the embedded server of a cachedir and wait for its process; jobs stay in its queue.
+
+    False: none was running. Raises Busy when it does not end.
+    """
+    files = RunFiles(cachedir)
+    if not os.path.exists(files.supervisor):
+        return False
+    process = None
+    deadline = time.monotonic() + _DOWN_S
+    with FileLock(files.supervisor) as lock:
+        while not lock.take(shared=True) or (process is not None and process.lives()):
+            # Only while the lock is held is the process with this number a supervisor.
+            endpoint = None if process else announced(files)
+            if endpoint is not None:
+                process = _Process(endpoint.pid)
+                os.kill(endpoint.pid, signal.SIGTERM)
+            if time.monotonic() >= deadline:
+                raise Busy("the embedded server does not end", files.folder, f"look into {files.log}")
+            time.sleep(_LOOK_S)
+    return process is not None
+
+
+class _Process:
+    """A process that is no child of ours: whether it still lives, even if its number is given again."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._birth = self._look()
+
+    def lives(self) -> bool:
+        return self._birth is not None and self._look() == self._birth
+
+    def _look(self) -> str | None:
+        """When it was started; None for one that has ended, whether it was waited for or not."""
+        try:
+            with open(f"/proc/{self._pid}/stat", encoding="utf-8", errors="replace") as file:
+                words = file.read().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            return None
+        return None if words[0] in "ZX" else words[19]
 
 
 def join(settings: Settings, *, say: Callable[[str], None] = lambda _line: None) -> Membership:
     """Join the embedded server of the cachedir; start it when none runs, saying so in one line.
 
-    Raises the supervisor's own error when it cannot start, Busy, CoordinatorUnavailable.
+    One that serves another configuration is ended and started anew when nobody uses it, and else joined
+    with a line about it. Raises the supervisor's own error when it cannot start, Busy, CoordinatorUnavailable.
     """
     files = RunFiles(settings.cachedir)
     files.make()
@@ -168,8 +265,21 @@ def _joined(settings: Settings, files: RunFiles, lock: FileLock, say: Callable[[
     if not lock.take(shared=True, wait_s=START_S):
         raise Busy("the embedded server is just ending", files.folder)
     deadline = time.monotonic() + START_S
+    wanted, ended = fingerprint(settings), False
     while True:
         endpoint = running(settings.cachedir)
+        if endpoint is not None and wanted not in endpoint.settings and not ended:
+            reason = _in_use(files, endpoint, lock)
+            if not reason:
+                ended = end(settings.cachedir)  # nobody can join meanwhile
+            if not lock.take(shared=True, wait_s=START_S):
+                raise Busy("the embedded server is just ending", files.folder)
+            if not reason:
+                continue
+            ended = True
+            if running(settings.cachedir) != endpoint:
+                continue
+            say(f"the configuration has changed, and the embedded server still runs with the earlier one: {reason}")
         if endpoint is not None:
             return Membership(endpoint.url, lock)
         if time.monotonic() >= deadline:
@@ -180,8 +290,9 @@ def _joined(settings: Settings, files: RunFiles, lock: FileLock, say: Callable[[
             )
         child, report = _start(settings, files)
         if "url" in report:
+            why = "the configuration has changed: " if ended else ""
             say(
-                f"started an embedded server in the background (process {child}); "
+                f"{why}started an embedded server in the background (process {child}); "
                 f"it ends after {settings.embedded.idle_s:g} s without work, or with `caskeeper down`"
             )
             return Membership(str(report["url"]), lock, child)
@@ -189,6 +300,27 @@ def _joined(settings: Settings, files: RunFiles, lock: FileLock, say: Callable[[
         if "error" in report:
             raise from_json(report)
         time.sleep(_LOOK_S)  # somebody else was faster: its server will be there in a moment
+
+
+def _in_use(files: RunFiles, endpoint: Endpoint, lock: FileLock) -> str:
+    """Why a running server may not be ended, in words; '': nobody uses it or can join it any more.
+
+    ``lock``, held shared, is held alone afterwards, or not at all.
+    """
+    if endpoint.foreground:
+        return "end it where it was started to change that"
+    if not lock.take():
+        return "others use it; it changes when they have ended"
+    from caskeeper.queue import Queue
+
+    queue = Queue(endpoint.url)
+    try:
+        busy = sum(queue.lengths().values()) + queue.taken()
+    except CoordinatorUnavailable:
+        busy = 1  # it is just being started again
+    finally:
+        queue.close()
+    return "jobs are in its queue; it changes when they are done" if busy else ""
 
 
 def _start(settings: Settings, files: RunFiles) -> tuple[int, dict[str, Any]]:
@@ -235,7 +367,12 @@ def own_command(settings: Settings, *words: str) -> list[str]:
 def _environment(settings: Settings) -> Mapping[str, str]:
     """The supervisor's environment: the same configuration, whatever this process changed of it."""
     environment = {name: value for name, value in os.environ.items() if name != "CASKEEPER_REDIS_URL"}
-    return {**environment, "CASKEEPER_CACHEDIR": settings.cachedir, REPORT_VARIABLE: str(_REPORT_FD)}
+    return {
+        **environment,
+        "CASKEEPER_CACHEDIR": settings.cachedir,
+        REPORT_VARIABLE: str(_REPORT_FD),
+        ASKED_VARIABLE: fingerprint(settings),
+    }
 
 
 def _reap(child: int, options: int) -> None:

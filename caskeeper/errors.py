@@ -94,7 +94,7 @@ class DigestMismatch(Permanent):
 
 
 class PermissionDenied(Permanent):
-    """The file system or a remote refuses."""
+    """The file system, a remote, or a pin refuses."""
 
     exit_code = 14
     template = "permission denied: {what}"

@@ -34,7 +34,7 @@ def import_cache(
 ) -> int:
     """Take over the artifacts of the BuildStream 1.x cache folder DIR, copied and verified.
 
-    DIR stays as it is. Exit 3 when some were not taken over.
+    DIR stays as it is. Exit 3 when some were not taken over, or not whole.
     """
     sent = Sent(folder, invocation.client.import_cache(folder, dry_run=dry_run))
     result = waited(invocation, sent, verb="import", detach=detach, timeout_s=timeout_s)
@@ -43,7 +43,7 @@ def import_cache(
     if not invocation.json:
         _say(invocation, result)
     invocation.tell(sent.document(path=folder), _summary(result))
-    return REMARKS if any(one.outcome in {"kept", "damaged"} for one in result.artifacts) else 0
+    return REMARKS if any(one.reason for one in result.artifacts) else 0
 
 
 def _say(invocation: Invocation, result: ImportResult) -> None:

@@ -38,6 +38,9 @@ class LyingServer:
         self.blobs: dict[str, bytes] = {Digest.of(content).hash: content for content in contents}
         self.refs: dict[str, Digest] = {}
         self.calls: list[tuple[str, object]] = []
+        #: what came as `authorization`, by method, and the only one that is accepted
+        self.tokens: list[tuple[str, str | None]] = []
+        self.token: str | None = None
         #: method -> status code it answers, for ever or as often as ``times`` says
         self.answers: dict[str, grpc.StatusCode] = {}
         self.times: dict[str, int] = {}
@@ -102,9 +105,13 @@ class LyingServer:
         return sum(1 for name, request in self.calls if name == method and not _is_probe(request))
 
     def called(self, method: str, request: object, context: grpc.ServicerContext) -> None:
+        token = dict(context.invocation_metadata()).get("authorization")
         with self.guard:
             self.calls.append((method, request))
+            self.tokens.append((method, token))
             code = self.answers.get(method)
+            if self.token is not None and token != f"Bearer {self.token}":
+                code = grpc.StatusCode.UNAUTHENTICATED
             left = self.times.get(method)
             if left is not None:
                 self.times[method] = left - 1

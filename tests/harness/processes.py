@@ -8,7 +8,7 @@ import threading
 import time
 from contextlib import contextmanager
 
-from harness.commands import Place, until
+from harness.commands import Place, read, until
 from harness.fleet import Oracle
 
 from caskeeper.client import Client
@@ -22,11 +22,8 @@ WAIT_S = 200
 
 def children_of(pid):
     """The process ids of the direct children; [] when it is gone."""
-    found = []
-    for name in filter(str.isdigit, os.listdir("/proc")):
-        if _stat(f"/proc/{name}/stat")[1:2] == [str(pid)]:
-            found.append(int(name))
-    return found
+    names = filter(str.isdigit, os.listdir("/proc"))
+    return [int(name) for name in names if _stat(f"/proc/{name}/stat")[1:2] == [str(pid)]]
 
 
 def parent_of(pid):
@@ -80,6 +77,7 @@ class Fleet(Place):
         self.oracle = Oracle(self.cachedir)
         self.guard = threading.RLock()
         self._coordination = None
+        self._logs = {}
 
     def configure(self, name="fleet", **more):
         return super().configure(name, **{**self._chosen, **more})
@@ -96,7 +94,10 @@ class Fleet(Place):
 
     def worker(self, config=None):
         with self.guard:
-            return super().worker(config)
+            log = f"{self.folder}/worker-{len(self._running)}.log"
+            process = super().worker(config)
+            self._logs[process] = log
+            return process
 
     def join(self, process):
         """A process that was started elsewhere belongs to the fleet."""
@@ -167,18 +168,21 @@ class Fleet(Place):
         usage = self.coordination.usage.snapshot()
         assert (usage.used_bytes, usage.reserved_bytes) == (self.oracle.used_bytes(), 0)
 
-    def consumes(self, process):
-        """This worker, alone, does a job: the others are stopped for so long."""
-        others = [other for other in self._running if other is not process and other.poll() is None]
-        with self.guard:
-            for other in others:
-                os.killpg(other.pid, signal.SIGSTOP)
-            try:
-                assert process.poll() is None
-                self.client.compute_size().result(WAIT_S)
-            finally:
-                for other in others:
-                    os.killpg(other.pid, signal.SIGCONT)
+    def assert_all_consume(self):
+        """Every worker that was not killed lives and does a job: Redis serves who waits longest."""
+        alive = [process for process in self._logs if process.poll() is None]
+        asked = []
+
+        def all_did_one():
+            job = self.client.compute_size()
+            job.result(WAIT_S)
+            asked.append(job.id)
+            return all(any(f"[{name}] succeeded" in self.log_of(one) for name in asked) for one in alive)
+
+        until(all_did_one, wait_s=WAIT_S)
+
+    def log_of(self, worker):
+        return read(self._logs[worker])
 
     def end(self):
         self.client.close()

@@ -9,10 +9,12 @@ from caskeeper.contract import (
     CommitResult,
     ComputeSizeResult,
     ExtractResult,
+    ImportResult,
     LinkResult,
     Message,
     Progress,
     PullResult,
+    PushDirectoryResult,
     PushOutcome,
     PushResult,
     RemoveResult,
@@ -29,8 +31,16 @@ with Client() as cache, cache.session(label="build") as session:
     assert_type(job.result(timeout_s=60).pulled, bool)
     assert_type(cache.commit("tree", "demo/hello/key").result(), CommitResult)
     assert_type(cache.push("demo/hello/key").result(), PushResult)
+    assert_type(cache.diff("demo/hello/key", "demo/hello/other").result().modified, tuple[str, ...])
+    assert_type(cache.import_cache("old", dry_run=True).result(), ImportResult)
+    assert_type(cache.pull_tree("demo", "hash/1").result().digest, str | None)
+    assert_type(cache.push_directory("demo", None).result(), PushDirectoryResult)
+    assert_type(cache.push_message("demo", b"message").result().digest, str)
     assert_type(cache.contains("demo/hello/key"), bool)
     assert_type(cache.status().queues, dict[str, int])
+    assert_type(cache.pins(), tuple[Pin, ...])
+    job_session = cache.detached_session().open(label="job", life_s=3600)
+    assert_type(cache.detached_session(job_session.id).require("demo/hello/key"), tuple[Ref, ...])
 
 with Client(load_settings("caskeeper.yaml")) as cache:
     try:

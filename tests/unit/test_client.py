@@ -8,7 +8,8 @@ import pytest
 import caskeeper
 from caskeeper.client import Client
 from caskeeper.config import CacheSettings, Settings
-from caskeeper.contract import PullRequest
+from caskeeper.contract import MAX_MESSAGE_BYTES, PullRequest, PullTreeRequest
+from caskeeper.digest import Digest
 from caskeeper.errors import ConfigInvalid, CoordinatorUnavailable, InvalidRequest
 
 
@@ -81,6 +82,27 @@ def test_refs_are_checked_and_normalised_before_they_travel():
         Caught(REDIS).pull("p/e")
     with pytest.raises(InvalidRequest, match="no ref"):
         Caught(REDIS).push()
+
+
+def test_trees_and_messages_are_checked_before_they_travel():
+    """AC-75 to AC-77."""
+    digest = Digest.of(b"tree")
+    for given in (digest, str(digest)):
+        request = sent(REDIS, lambda c, given=given: c.pull_tree("demo", given))
+        assert request == PullTreeRequest(project="demo", digest=str(digest))
+    assert sent(REDIS, lambda c: c.push_directory("demo", None)).digest is None
+    request = sent(REDIS, lambda c: c.push_message("demo", b"\0message"))
+    assert (request.content, request.subject()) == (b"\0message", "demo")
+    assert type(request).from_json(request.to_json()) == request
+    for call in (
+        lambda c: c.pull_tree("demo", "abc"),
+        lambda c: c.pull_tree("a/b", digest),
+        lambda c: c.push_directory("demo", ""),
+        lambda c: c.push_message("..", b""),
+        lambda c: c.push_message("demo", bytes(MAX_MESSAGE_BYTES + 1)),
+    ):
+        with pytest.raises(InvalidRequest):
+            call(Caught(REDIS))
 
 
 def test_paths_travel_as_absolute_ones(tmp_path, monkeypatch):

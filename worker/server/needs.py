@@ -40,8 +40,10 @@ class Operation(Protocol):
 class Desk(Protocol):
     """Where operations come from."""
 
-    def writer(self, verb: str, subject: str, context: Context) -> AbstractContextManager[Operation]:
-        """An operation that lives as long as its ``with`` block."""
+    def writer(
+        self, verb: str, subject: str, context: Context, *, room_wait_s: float = ...
+    ) -> AbstractContextManager[Operation]:
+        """An operation that lives as long as its ``with`` block, and so long waits for room."""
 
 
 class Services(Protocol):

@@ -2,13 +2,11 @@
 
 Clients from outside hold no lease. What the server told them is here, or took from them, must stay for
 ``leases: upload-grace`` (interface section 5), and a cleanup spares whatever is younger than the oldest
-operation's folder. So one operation is *current* for one grace and kept for one more:
+operation's folder. So calls run under a *current* operation, which is opened by the first call that needs
+one, current for a quarter of a grace, and kept until a whole grace after the last call that used it.
 
-    age 0 .. grace          current: uploads and refreshes run under it
-    age grace .. 2 grace    its successor is current; what was answered under it is still protected
-
-An answer given under an operation is at most one grace old when the operation is, so it is protected for
-at least one grace; and no folder gets much older than two, so eviction is never held up for longer.
+An answer is thus protected for at least one grace; eviction is held up for little more than one, and not
+at all by a server that nobody asks (docs/decisions/0004).
 """
 
 from __future__ import annotations
@@ -33,6 +31,10 @@ log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 #: How often reservations become used, and ages are looked at, at the latest.
 TURN_S = 5.0
+#: So much of a grace one operation is current.
+CURRENT = 0.25
+#: How long an upload waits for room: less than a client waits for its server, so that it hears «full».
+ROOM_WAIT_S = 10.0
 
 
 @dataclass(eq=False)
@@ -42,6 +44,7 @@ class _Tenure:
     operation: Operation
     ending: contextlib.ExitStack
     born_s: float
+    used_s: float
     lost: bool = False
     #: how to stop each call that is using it
     users: dict[object, Callable[[], object]] = field(default_factory=dict)
@@ -63,9 +66,7 @@ class Rolling:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """The first operation, and the thread that follows the clock. Raises what the desk raises."""
-        with self._guard:
-            self._current()
+        """The thread that follows the clock. An operation is opened by the first call that needs one."""
         self._thread = threading.Thread(target=self._follow, name="rolling", daemon=True)
         self._thread.start()
 
@@ -83,6 +84,7 @@ class Rolling:
             raise
         finally:
             with self._guard:
+                tenure.used_s = self._clock()
                 del tenure.users[user]
 
     def run(self, work: Callable[[Operation], Result], *, stop: Callable[[], object]) -> Result:
@@ -98,12 +100,9 @@ class Rolling:
                 return work(operation)
 
     def turn(self) -> None:
-        """One look at the clock: open the successor, end who has served, settle what was stored."""
+        """One look at the clock: end the operations that have served, settle what the others stored."""
         with self._guard:
-            self._current()
-            if self._age(self._tenures[-1]) >= self._grace_s:
-                self._open()
-            ended = [tenure for tenure in self._tenures[:-1] if self._served(tenure)]
+            ended = [tenure for tenure in self._tenures if self._served(tenure)]
             self._tenures = [tenure for tenure in self._tenures if tenure not in ended]
             kept = list(self._tenures)
         for tenure in ended:
@@ -127,45 +126,40 @@ class Rolling:
             try:
                 self.turn()
             except CaskeeperError as trouble:
-                # Nothing was ended without a successor, so nothing is unprotected: next time then.
-                log.warning("rolling operation not renewed", extra={"error": str(trouble)})
+                log.warning("rolling operation not settled in part", extra={"error": str(trouble)})
             except Exception:
                 # A bug must not end the thread: an operation that is never ended stops all eviction.
                 log.exception("bug in the rolling operation")
 
     def _current(self) -> _Tenure:
-        """The youngest tenure; a new one where there is none or it was lost. Call with the guard held."""
-        if self._tenures and not self._tenures[-1].lost:
+        """The youngest tenure, or a new one where it is lost or no longer current. Guard held."""
+        if self._tenures:
+            youngest = self._tenures[-1]
             try:
-                self._tenures[-1].operation.check()
+                youngest.operation.check()
             except LeaseLost:
-                self._tenures[-1].lost = True
-        if not self._tenures or self._tenures[-1].lost:
-            self._open()
+                youngest.lost = True
+            if not youngest.lost and self._clock() - youngest.born_s < CURRENT * self._grace_s:
+                return youngest
+        ending = contextlib.ExitStack()
+        writer = self._desk.writer("serve", self._subject, quiet(), room_wait_s=ROOM_WAIT_S)
+        operation = ending.enter_context(writer)
+        now_s = self._clock()
+        self._tenures.append(_Tenure(operation, ending, now_s, now_s))
         return self._tenures[-1]
 
-    def _open(self) -> None:
-        ending = contextlib.ExitStack()
-        operation = ending.enter_context(self._desk.writer("serve", self._subject, quiet()))
-        self._tenures.append(_Tenure(operation, ending, self._clock()))
-
-    def _age(self, tenure: _Tenure) -> float:
-        return self._clock() - tenure.born_s
-
     def _served(self, tenure: _Tenure) -> bool:
-        """Whether its protection is taken over: its successor alone covers a whole grace.
+        """Whether nobody uses it and a whole grace has passed since somebody did.
 
-        A call that still runs keeps it for one grace more, then is stopped: a client that hangs must not
-        hold up eviction (safety.md section 3, maximum life).
+        A call that runs for two graces is stopped: a client that hangs must not hold up eviction
+        (safety.md section 3, maximum life).
         """
-        after = self._tenures[self._tenures.index(tenure) + 1]
-        if not tenure.lost and self._age(after) < self._grace_s:
-            return False
-        if self._age(after) >= 2 * self._grace_s:
+        now_s = self._clock()
+        if now_s - tenure.born_s >= (2 + CURRENT) * self._grace_s and tenure.users:
             for stop in tenure.users.values():
                 stop()
             return True
-        return not tenure.users
+        return not tenure.users and (tenure.lost or now_s - tenure.used_s >= self._grace_s)
 
     def _end(self, tenure: _Tenure) -> None:
         try:

@@ -17,6 +17,7 @@ from caskeeper.contract import Message
 from caskeeper.digest import EMPTY, Digest
 from caskeeper.errors import BlobMissing, DigestMismatch, InvalidRequest
 from worker.closure import WHOLE, part_of, walk
+from worker.services.naming import DIRECTORY
 from worker.store.failures import failure
 
 if TYPE_CHECKING:
@@ -62,10 +63,11 @@ class DiskUsage(Message):
 
 
 class _Tree(NamedTuple):
-    """One root in one scope."""
+    """One root in one scope. Only ``kind`` 0 is a Directory, and can be checked out."""
 
     root: Digest
     scope: Scope
+    kind: int
 
 
 class DiskUsageReport:
@@ -85,7 +87,7 @@ class DiskUsageReport:
         chosen = [entry for entry in entries if fnmatchcase(str(entry.ref), pattern)]
         trees = {tree for entry in chosen for tree in _trees(entry)}
         read: Read = lru_cache(_KEPT)(self._objects.directory)
-        logical = {tree: _logical(tree, read) for tree in trees}
+        logical = {tree: _logical(tree, content[tree], read) for tree in trees}
         lines = [_line(entry, content, logical, needed, charge) for entry in chosen]
         lines.sort(key=lambda line: (-(line.physical_bytes or 0), line.ref))
         together = _merged(content[tree] for tree in trees)
@@ -116,7 +118,9 @@ class DiskUsageReport:
         return charged
 
 
-def _logical(tree: _Tree, read: Read) -> int | None:
+def _logical(tree: _Tree, content: dict[bytes, int] | None, read: Read) -> int | None:
+    if tree.kind != DIRECTORY:
+        return None if content is None else sum(content.values())
     try:
         return checked_out_bytes(tree.root, tree.scope, read)
     except _DAMAGE:
@@ -152,7 +156,7 @@ def checked_out_bytes(root: Digest, scope: Scope, read: Read) -> int:
 
 def _trees(entry: RefEntry) -> list[_Tree]:
     record = entry.record
-    return [] if record is None else [_Tree(root, record.scope) for root in record.roots]
+    return [] if record is None else [_Tree(root, record.scope, record.kind) for root in record.roots]
 
 
 def _owners(content: dict[_Tree, dict[bytes, int] | None]) -> Counter[bytes]:

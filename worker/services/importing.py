@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 IMPORTED, PRESENT, KEPT, DAMAGED = "imported", "present", "kept", "damaged"
+_BUILDTREE = "buildtree"
 #: What is wrong with the source, or with a file here that the outcome then names: the other trees go on.
 _DAMAGE = (BlobMissing, DigestMismatch, InvalidRequest)
 
@@ -155,4 +156,8 @@ class Import:
 
 
 def _outcome(ref: Ref, outcome: str, closure: Closure) -> ImportedRef:
-    return ImportedRef(ref=str(ref), outcome=outcome, excluded=closure.scope.excluded)
+    """A build tree is left out as a rule (AC-74); that anything else is missing there is said."""
+    excluded = closure.scope.excluded
+    gaps = ", ".join(name for name in excluded if name != _BUILDTREE)
+    reason = f"without {gaps}, of which a part is missing there" if gaps else ""
+    return ImportedRef(ref=str(ref), outcome=outcome, reason=reason, excluded=excluded)

@@ -13,11 +13,13 @@ import socket
 import threading
 import time
 import uuid
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Protocol
 
+from caskeeper.contract import Progress
 from caskeeper.coordination import StateLost
 from caskeeper.errors import Busy, CoordinatorUnavailable, LeaseLost
+from worker.services.room import WAIT_S
 from worker.store.blobs import StoreBlobs
 from worker.store.staging import Staging
 
@@ -44,7 +46,14 @@ class MakeRoom(Protocol):
     """Runs or awaits cleanups until ``ask`` answers True; raises with the numbers when none can help."""
 
     def __call__(
-        self, size_bytes: int, *, own_bytes: int, ask: Callable[[], bool], check: Callable[[], None]
+        self,
+        size_bytes: int,
+        *,
+        reserved_bytes: int,
+        written_bytes: int,
+        wait_s: float,
+        ask: Callable[[], bool],
+        check: Callable[[], None],
     ) -> None:
         """See ``worker.services.room.Room.make``."""
 
@@ -52,8 +61,11 @@ class MakeRoom(Protocol):
 class Operation:
     """One running verb. Made by the desk; ends with its ``with`` block."""
 
-    def __init__(self, desk: OperationDesk, verb: str, subject: str, context: Context) -> None:
+    def __init__(
+        self, desk: OperationDesk, verb: str, subject: str, context: Context, *, room_wait_s: float
+    ) -> None:
         self._desk = desk
+        self._room_wait_s = room_wait_s
         self.verb = verb
         self.subject = subject
         self.context = context
@@ -154,9 +166,12 @@ class Operation:
         What it was refunded, of uploads that never came, is left to others again. Raises StateLost and
         LeaseLost; nothing was counted then.
         """
+        self._settle_written(spare_bytes=max(0, self._allowance - SLICE_BYTES))
+
+    def _settle_written(self, *, spare_bytes: int) -> None:
         with self._money:
             added = self.staging.added_bytes - self._settled
-            spare = max(0, self._allowance - SLICE_BYTES)
+            spare = min(spare_bytes, self._allowance)
             if added or spare:
                 self._desk.coordination.operations.settle_part(
                     self.id, self.epoch, added, unreserve_bytes=added + spare
@@ -200,8 +215,18 @@ class Operation:
         for wanted in dict.fromkeys((max(size_bytes, ahead), size_bytes)):
             if self._ask(wanted):
                 return wanted
+        # What is published already stands on the disk *and* in the reservation: where the disk is the
+        # limit it would count twice.
+        with suppress(StateLost):
+            self._settle_written(spare_bytes=0)
+        self.context.progress(Progress(phase="waiting for room"))
         self._desk.make_room(
-            size_bytes, own_bytes=self._granted, ask=lambda: self._ask(size_bytes), check=self.check
+            size_bytes,
+            reserved_bytes=self._granted,
+            written_bytes=self._settled,
+            wait_s=self._room_wait_s,
+            ask=lambda: self._ask(size_bytes),
+            check=self.check,
         )
         return size_bytes
 
@@ -302,9 +327,11 @@ class OperationDesk:
         self._thread: threading.Thread | None = None
 
     @contextmanager
-    def writer(self, verb: str, subject: str, context: Context) -> Iterator[Operation]:
-        """An operation that may add to the volume."""
-        operation = Operation(self, verb, subject, context)
+    def writer(
+        self, verb: str, subject: str, context: Context, *, room_wait_s: float = WAIT_S
+    ) -> Iterator[Operation]:
+        """An operation that may add to the volume; what does not fit waits so long for room."""
+        operation = Operation(self, verb, subject, context, room_wait_s=room_wait_s)
         try:
             operation.begin()
             self._watch(operation)

@@ -35,7 +35,7 @@ PUSHED, ALREADY_THERE, FULL, FAILED = "pushed", "already-there", "full", "failed
 
 
 class Subject(NamedTuple):
-    """What is pulled or pushed, for logs, progress and errors: ``ref demo/hello/1``, ``tree HASH/SIZE``."""
+    """What is pulled or pushed: ``ref demo/hello/1``, ``tree HASH/SIZE``. ``kind`` is a log's field too."""
 
     kind: str
     name: str

@@ -12,6 +12,7 @@ from caskeeper.errors import (
     Busy,
     DigestMismatch,
     InvalidRequest,
+    PermissionDenied,
     VolumeFailed,
 )
 from worker.services.eviction import Evictor
@@ -41,8 +42,8 @@ class Remove:
     def __call__(self, request: RemoveRequest, context: Context) -> RemoveResult:
         """Remove every ref, or say which cannot go. Content an operation may still use is freed later.
 
-        Raises ArtifactNotFound when one of the refs is not here and Busy when one is pinned (nothing is
-        removed then), Busy when one is required or in use.
+        Raises ArtifactNotFound when one of the refs is not here and PermissionDenied when one is pinned
+        (nothing is removed then), Busy when one is required or in use.
         """
         wanted = [Ref.parse(text, where="refs") for text in dict.fromkeys(request.refs)]
         with self._maintenance.run("remove", check=context.check) as run:
@@ -76,8 +77,8 @@ class Remove:
         for ref in wanted:
             reason = pinned_by(pins, ref)
             if reason:
-                raise Busy(
-                    f"it cannot be removed: {reason}", f"ref {ref}", f"`caskeeper unpin '{pins.holder(ref)}'`"
+                raise PermissionDenied(
+                    f"it is {reason}", f"ref {ref}", f"`caskeeper unpin '{pins.holder(ref)}'` first"
                 )
 
     def _inventory(self, run: Run) -> Inventory:

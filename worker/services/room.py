@@ -30,11 +30,20 @@ class Room:
         self._margin_s = clock_margin_s
 
     def make(
-        self, size_bytes: int, *, own_bytes: int, ask: Callable[[], bool], check: Callable[[], None]
+        self,
+        size_bytes: int,
+        *,
+        reserved_bytes: int,
+        written_bytes: int,
+        wait_s: float,
+        ask: Callable[[], bool],
+        check: Callable[[], None],
     ) -> None:
-        """Return when ``ask`` answered True. ``own_bytes`` is what the asking operation has reserved already.
+        """Return when ``ask`` answered True.
 
-        Raises TooLarge, CacheTooFull, NoSpace, or what ``check`` raises.
+        ``reserved_bytes`` and ``written_bytes`` are what the asking operation still has and what it has
+        used already. Waits for ``wait_s`` at most, and only while that can help. Raises TooLarge,
+        CacheTooFull, NoSpace, or what ``check`` raises.
         """
         if size_bytes > self._space.capacity_bytes():
             raise self._too_large(size_bytes)
@@ -52,13 +61,14 @@ class Room:
                 if ask():
                     return
             # What others have reserved may come free again: with it in the way nothing is said for good.
-            others = self._space.reserved_bytes() - own_bytes
+            others = self._space.reserved_bytes() - reserved_bytes
             waited_s = time.monotonic() - began
             if result is not None and others <= 0 and self._is_protected(result):
                 raise CacheTooFull(*self._cleanup.numbers(result))
-            if waited_s > self._patience_s(result, others_bytes=others):
-                if own_bytes + size_bytes > self._space.capacity_bytes():
-                    raise self._too_large(own_bytes + size_bytes)
+            if waited_s >= min(wait_s, self._patience_s(result, others_bytes=others)):
+                whole_bytes = written_bytes + reserved_bytes + size_bytes
+                if whole_bytes > self._space.capacity_bytes():
+                    raise self._too_large(whole_bytes)
                 raise self._too_late(size_bytes, result)
             time.sleep(0.25)
 

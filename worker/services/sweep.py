@@ -7,6 +7,7 @@ The two looks at the age protect whatever an operation still in flight has touch
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,17 +15,18 @@ if TYPE_CHECKING:
 
     from worker.services.eviction import Evictor
 
+_FAN_OUT = re.compile(r"[0-9a-f]{2}\Z")
+_REST = re.compile(r"[0-9a-f]{62}\Z")
+
 
 def sweep(evictor: Evictor, folder: str, *, needed: set[bytes], check: Callable[[], None]) -> int:
     """Take every object below ``folder`` that is not in ``needed`` and is old. Returns freed bytes."""
     freed = 0
     for fan in sorted(os.listdir(folder)):
         check()
+        if not _FAN_OUT.match(fan) or os.path.islink(f"{folder}/{fan}"):
+            continue  # nothing of ours, and what it leads to even less
         for name in os.listdir(f"{folder}/{fan}"):
-            try:
-                raw = bytes.fromhex(fan + name)
-            except ValueError:
-                continue  # not ours to judge
-            if raw not in needed:
+            if _REST.match(name) and bytes.fromhex(fan + name) not in needed:
                 freed += evictor.take_object(fan + name)[0]
     return freed

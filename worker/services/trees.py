@@ -187,7 +187,7 @@ class PushMessage:
         specs = push_specs(self._settings, project_name(request.project))
         message = request.content
         digest = Digest.of(message)
-        subject = Subject("message", str(digest))
+        subject = Subject("blob", str(digest))
         outcomes: list[PushOutcome] = []
         for spec in specs:
             meter = Meter(context, "push")

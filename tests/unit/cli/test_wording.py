@@ -33,3 +33,8 @@ def test_durations_are_rough(seconds, text):
 
 def test_an_unknown_moment_is_a_dash():
     assert wording.moment(0) == "-"
+
+
+def test_a_name_is_one_line_and_cannot_steer_a_terminal():
+    assert wording.printable("été/日本 語") == "été/日本 語"
+    assert wording.printable("a\nb\x1b[31m\udc80") == "a\\nb\\x1b[31m\\udc80"

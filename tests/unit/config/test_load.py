@@ -221,7 +221,7 @@ def test_a_wrong_variable_is_named(load, name, text, where, says):
         ("embedded: {idle: never}\n", 1, 17, "'never' is not a duration"),
         # remotes: tests/unit/config/test_remotes.py has them all
         ("artifacts: none\n", 1, 11, "must be one mapping"),
-        ("artifacts:\n  servers:\n  - url: http://a\n", 3, 2, "unknown key `servers`"),
+        ("artifacts:\n  servers:\n  - url: gopher://a\n", 3, 9, "`url` cannot be 'gopher://a'"),
         ("projects:\n  p:\n    artifacts:\n    - push: true\n", 4, 6, "misses the key `url`"),
         # YAML
         ("a: b: c\n", 1, 4, "malformed YAML"),

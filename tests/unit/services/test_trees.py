@@ -44,7 +44,8 @@ OLD = 1_000_000_000
 
 
 @pytest.fixture
-def services(tmp_path):
+def services(tmp_path, caplog):
+    caplog.set_level("INFO")  # as a worker has it: every line is really made
     made = fake_services(tmp_path, urls=[A, B])
     yield made
     made.close()
