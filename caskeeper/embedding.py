@@ -12,6 +12,7 @@ The supervisor is started as a detached process by its command, never imported: 
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -180,18 +181,14 @@ def fingerprint(settings: Settings) -> str:
     Left out: the log's, the places where values stand, and what a fleet is given by its supervisor anyway
     (`redis`, `roots`).
     """
-    chosen = replace(
-        settings, redis=None, roots=(), log=LogSettings(), source="", config_file="", notes=()
-    )
+    chosen = replace(settings, redis=None, roots=(), log=LogSettings(), source="", config_file="", notes=())
     return hashlib.sha256(json.dumps(_plain(chosen), sort_keys=True).encode()).hexdigest()
 
 
 def _plain(value: object) -> object:
     """A setting as JSON, the same in every process."""
     if is_dataclass(value):
-        return {
-            field.name: _plain(getattr(value, field.name)) for field in fields(value) if field.compare
-        }
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value) if field.compare}
     if isinstance(value, Mapping):
         return {str(name): _plain(item) for name, item in value.items()}
     if isinstance(value, (set, frozenset)):
@@ -217,7 +214,8 @@ def end(cachedir: str) -> bool:
             endpoint = None if process else announced(files)
             if endpoint is not None:
                 process = _Process(endpoint.pid)
-                os.kill(endpoint.pid, signal.SIGTERM)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(endpoint.pid, signal.SIGTERM)
             if time.monotonic() >= deadline:
                 raise Busy("the embedded server does not end", files.folder, f"look into {files.log}")
             time.sleep(_LOOK_S)
@@ -265,21 +263,20 @@ def _joined(settings: Settings, files: RunFiles, lock: FileLock, say: Callable[[
     if not lock.take(shared=True, wait_s=START_S):
         raise Busy("the embedded server is just ending", files.folder)
     deadline = time.monotonic() + START_S
-    wanted, ended = fingerprint(settings), False
+    wanted, changed, looked = fingerprint(settings), "", False
     while True:
         endpoint = running(settings.cachedir)
-        if endpoint is not None and wanted not in endpoint.settings and not ended:
-            reason = _in_use(files, endpoint, lock)
-            if not reason:
-                ended = end(settings.cachedir)  # nobody can join meanwhile
+        if endpoint is not None and wanted not in endpoint.settings and not looked:
+            looked = True
+            in_use = _in_use(files, endpoint, lock)
+            if in_use:
+                say(f"the embedded server still runs with another configuration: {in_use}")
+            else:
+                end(settings.cachedir)  # nobody can join it meanwhile
+                changed = "the configuration has changed: "
             if not lock.take(shared=True, wait_s=START_S):
                 raise Busy("the embedded server is just ending", files.folder)
-            if not reason:
-                continue
-            ended = True
-            if running(settings.cachedir) != endpoint:
-                continue
-            say(f"the configuration has changed, and the embedded server still runs with the earlier one: {reason}")
+            continue
         if endpoint is not None:
             return Membership(endpoint.url, lock)
         if time.monotonic() >= deadline:
@@ -290,9 +287,8 @@ def _joined(settings: Settings, files: RunFiles, lock: FileLock, say: Callable[[
             )
         child, report = _start(settings, files)
         if "url" in report:
-            why = "the configuration has changed: " if ended else ""
             say(
-                f"{why}started an embedded server in the background (process {child}); "
+                f"{changed}started an embedded server in the background (process {child}); "
                 f"it ends after {settings.embedded.idle_s:g} s without work, or with `caskeeper down`"
             )
             return Membership(str(report["url"]), lock, child)
@@ -308,9 +304,9 @@ def _in_use(files: RunFiles, endpoint: Endpoint, lock: FileLock) -> str:
     ``lock``, held shared, is held alone afterwards, or not at all.
     """
     if endpoint.foreground:
-        return "end it where it was started to change that"
+        return "end it where it was started, and start it anew"
     if not lock.take():
-        return "others use it; it changes when they have ended"
+        return "others use it; `caskeeper down` ends it"
     from caskeeper.queue import Queue
 
     queue = Queue(endpoint.url)
@@ -320,7 +316,7 @@ def _in_use(files: RunFiles, endpoint: Endpoint, lock: FileLock) -> str:
         busy = 1  # it is just being started again
     finally:
         queue.close()
-    return "jobs are in its queue; it changes when they are done" if busy else ""
+    return "it has jobs; `caskeeper down` ends it" if busy else ""
 
 
 def _start(settings: Settings, files: RunFiles) -> tuple[int, dict[str, Any]]:

@@ -125,7 +125,8 @@ def serve(
         loglevel=settings.log.level.upper(),
     )
     worker.start()
-    return int(worker.exitcode or 0)
+    # The library calls Ctrl-C a failure; being told to end is how a worker ends.
+    return 0 if made.delivery.stopping.is_set() else int(worker.exitcode or 0)
 
 
 def run_beat(settings: Settings, redis_url: str) -> int:

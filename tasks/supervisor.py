@@ -6,13 +6,22 @@ way in order: workers put their jobs back, then the server saves and stops, and 
 
 from __future__ import annotations
 
-import json
 import os
+import shutil
 import signal
 import time
 from typing import TYPE_CHECKING, Any, Self
 
-from caskeeper.embedding import FileLock, RunFiles, announced, own_command
+from caskeeper.embedding import (
+    ASKED_VARIABLE,
+    Endpoint,
+    FileLock,
+    RunFiles,
+    announce,
+    end,
+    fingerprint,
+    own_command,
+)
 from caskeeper.errors import Busy, CaskeeperError, CoordinatorUnavailable
 from caskeeper.queue import Queue
 from tasks.children import Child
@@ -29,7 +38,6 @@ if TYPE_CHECKING:
 log = Log("caskeeper.supervisor")
 
 _LOOK_S = 0.25
-_DOWN_S = 60.0
 _LOG_LIMIT_BYTES = 1024 * 1024
 
 
@@ -37,11 +45,20 @@ class Fleet:
     """``with Fleet(settings, workers=2) as fleet``: everything runs inside, nothing after.
 
     Others join it as they join a background one. Raises Busy when one runs for this cachedir already, and
-    the workers' own errors.
+    the workers' own errors. ``asked_for``: it was started in the background, for settings with this
+    fingerprint; whoever has others may end it when nobody uses it.
     """
 
-    def __init__(self, settings: Settings, *, workers: int = 1, concurrency: int | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        workers: int = 1,
+        concurrency: int | None = None,
+        asked_for: str | None = None,
+    ) -> None:
         self.settings = settings
+        self._asked_for = asked_for
         self.files = RunFiles(settings.cachedir)
         self._workers = workers
         self._concurrency = concurrency or max(2, min(4, os.cpu_count() or 2))
@@ -81,6 +98,7 @@ class Fleet:
             _remove(self.files.endpoint)
             self._server = EmbeddedServer(self.files, self.settings.leases)
             self._server.start()
+            self._make_scratch()
             workers = [
                 self._child(f"worker {n + 1}", "worker", "--concurrency", str(self._concurrency))
                 for n in range(self._workers)
@@ -118,6 +136,7 @@ class Fleet:
             child.stop()
         self._children.clear()
         if self._server is not None:
+            shutil.rmtree(self._scratch, ignore_errors=True)
             self._server.stop()
             self._server.close()
             self._server = None
@@ -138,6 +157,7 @@ class Fleet:
             **os.environ,
             "CASKEEPER_CACHEDIR": self.settings.cachedir,
             "CASKEEPER_REDIS_URL": self.url,
+            "TMPDIR": self._scratch,
             # Whoever reaches the private socket is this user; the client checks against its current folder.
             "CASKEEPER_ROOTS": "/",
         }
@@ -145,11 +165,20 @@ class Fleet:
         self._children.append(child)
         return child
 
+    @property
+    def _scratch(self) -> str:
+        """Where children have their temporary files: a killed one cannot clear up after itself."""
+        return f"{os.path.dirname(self.server.socket)}/tmp"
+
+    def _make_scratch(self) -> None:
+        """Empty, whatever an earlier fleet has left there."""
+        shutil.rmtree(self._scratch, ignore_errors=True)
+        os.makedirs(self._scratch, mode=0o700, exist_ok=True)
+
     def _announce(self) -> None:
-        staged = f"{self.files.endpoint}.new"
-        with open(staged, "w", encoding="utf-8") as file:
-            json.dump({"url": self.url, "pid": os.getpid()}, file)
-        os.replace(staged, self.files.endpoint)
+        served = {fingerprint(self.settings), self._asked_for or ""} - {""}
+        foreground = self._asked_for is None
+        announce(self.files, Endpoint(self.url, os.getpid(), frozenset(served), foreground))
 
 
 class Idleness:
@@ -203,7 +232,7 @@ def supervise(settings: Settings) -> int:
     report = Report.inherited()
     configure(settings.log.level, settings.log.format)
     stop = StopSignals()
-    fleet = Fleet(settings)
+    fleet = Fleet(settings, asked_for=os.environ.pop(ASKED_VARIABLE, ""))
     try:
         # A look of somebody else's at the lock takes it for a moment.
         fleet.start(wait_s=0.5)
@@ -232,26 +261,8 @@ def stay_up(fleet: Fleet) -> int:
 
 
 def down(cachedir: str) -> bool:
-    """End the embedded server of a cachedir now; jobs stay in its queue. False: none was running.
-
-    Raises Busy when it does not end.
-    """
-    files = RunFiles(cachedir)
-    if not os.path.exists(files.supervisor):
-        return False
-    found = False
-    deadline = time.monotonic() + _DOWN_S
-    with FileLock(files.supervisor) as lock:
-        while not lock.take(shared=True):
-            # Only while the lock is held is the process with this number a supervisor.
-            endpoint = None if found else announced(files)
-            if endpoint is not None:
-                os.kill(endpoint.pid, signal.SIGTERM)
-                found = True
-            if time.monotonic() >= deadline:
-                raise Busy("the embedded server does not end", files.folder, f"look into {files.log}")
-            time.sleep(0.05)
-    return found
+    """End the embedded server of a cachedir now, as ``caskeeper.embedding.end`` says."""
+    return end(cachedir)
 
 
 def _until(fleet: Fleet, stop: StopSignals, idleness: Idleness | None) -> None:

@@ -123,8 +123,11 @@ def small_tree():
 
 
 def staged(services):
-    """The server's one operation folder, and what is in it besides its start."""
-    (folder,) = os.listdir(services.layout.staging)
+    """The server's one operation folder and what is staged in it; nothing before the first call."""
+    folders = os.listdir(services.layout.staging)
+    if not folders:
+        return None, []
+    (folder,) = folders
     names = os.listdir(services.layout.operation(folder))
     return folder, [name for name in names if name != "start"]
 

@@ -3,7 +3,18 @@
 from pathlib import Path
 from typing import assert_type
 
-from caskeeper import Client, ClientStatus, Element, Job, Ref, Session, Settings, errors, load_settings
+from caskeeper import (
+    Client,
+    ClientStatus,
+    Element,
+    Job,
+    Pin,
+    Ref,
+    Session,
+    Settings,
+    errors,
+    load_settings,
+)
 from caskeeper.contract import (
     CleanupResult,
     CommitResult,

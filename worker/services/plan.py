@@ -232,10 +232,10 @@ def judge(
         protection = _protection(group, required, pins)
         if protection:
             group.action, group.reason = PROTECTED, protection
-        elif group.young:
-            group.action, group.reason = YOUNG, "used by an operation that may still run"
         elif used_bytes <= target_bytes and group.entries:
             group.action, group.reason = KEPT, "recently used, and the target is reached"
+        elif group.young:
+            group.action, group.reason = YOUNG, "used so recently that an operation may still rely on it"
         else:
             group.action = EVICT
             group.reason = "least recently used" if group.entries else "no ref names it"
