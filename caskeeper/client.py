@@ -308,6 +308,8 @@ class Client:
         The embedded worker is this user's own process and takes any path: which folder is the current
         one only its client knows, so the check is here. Raises InvalidRequest.
         """
+        if not os.fspath(path):  # which would be the current folder
+            raise InvalidRequest("the path is empty", f"argument {argument}", "name a folder")
         absolute = os.path.abspath(os.fspath(path))
         if self.settings.redis is None:
             real = os.path.realpath(absolute)

@@ -14,23 +14,21 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import json
 import os
 import signal
 import socket
 import sys
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from caskeeper.config.settings import LogSettings
+from caskeeper.config.fingerprint import fingerprint
 from caskeeper.errors import Busy, ConfigInvalid, CoordinatorUnavailable, PermissionDenied, from_json
 from caskeeper.layout import Layout
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from caskeeper.config import Settings
 
@@ -175,29 +173,6 @@ def announce(files: RunFiles, endpoint: Endpoint) -> None:
     os.replace(staged, files.endpoint)
 
 
-def fingerprint(settings: Settings) -> str:
-    """The same for settings with which an embedded fleet does the same.
-
-    Left out: the log's, the places where values stand, and what a fleet is given by its supervisor anyway
-    (`redis`, `roots`).
-    """
-    chosen = replace(settings, redis=None, roots=(), log=LogSettings(), source="", config_file="", notes=())
-    return hashlib.sha256(json.dumps(_plain(chosen), sort_keys=True).encode()).hexdigest()
-
-
-def _plain(value: object) -> object:
-    """A setting as JSON, the same in every process."""
-    if is_dataclass(value):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value) if field.compare}
-    if isinstance(value, Mapping):
-        return {str(name): _plain(item) for name, item in value.items()}
-    if isinstance(value, (set, frozenset)):
-        return sorted(map(str, value))
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return value
-
-
 def end(cachedir: str) -> bool:
     """End the embedded server of a cachedir and wait for its process; jobs stay in its queue.
 
@@ -246,7 +221,8 @@ def join(settings: Settings, *, say: Callable[[str], None] = lambda _line: None)
     """Join the embedded server of the cachedir; start it when none runs, saying so in one line.
 
     One that serves another configuration is ended and started anew when nobody uses it, and else joined
-    with a line about it. Raises the supervisor's own error when it cannot start, Busy, CoordinatorUnavailable.
+    with a line about it. Raises the supervisor's own error when it cannot start, Busy,
+    CoordinatorUnavailable.
     """
     files = RunFiles(settings.cachedir)
     files.make()
@@ -268,7 +244,7 @@ def _joined(settings: Settings, files: RunFiles, lock: FileLock, say: Callable[[
         endpoint = running(settings.cachedir)
         if endpoint is not None and wanted not in endpoint.settings and not looked:
             looked = True
-            in_use = _in_use(files, endpoint, lock)
+            in_use = _in_use(endpoint, lock)
             if in_use:
                 say(f"the embedded server still runs with another configuration: {in_use}")
             else:
@@ -298,7 +274,7 @@ def _joined(settings: Settings, files: RunFiles, lock: FileLock, say: Callable[[
         time.sleep(_LOOK_S)  # somebody else was faster: its server will be there in a moment
 
 
-def _in_use(files: RunFiles, endpoint: Endpoint, lock: FileLock) -> str:
+def _in_use(endpoint: Endpoint, lock: FileLock) -> str:
     """Why a running server may not be ended, in words; '': nobody uses it or can join it any more.
 
     ``lock``, held shared, is held alone afterwards, or not at all.
@@ -307,7 +283,7 @@ def _in_use(files: RunFiles, endpoint: Endpoint, lock: FileLock) -> str:
         return "end it where it was started, and start it anew"
     if not lock.take():
         return "others use it; `caskeeper down` ends it"
-    from caskeeper.queue import Queue
+    from caskeeper.queue import Queue  # noqa: PLC0415 -- half a second that a join need not pay
 
     queue = Queue(endpoint.url)
     try:

@@ -28,9 +28,11 @@ if TYPE_CHECKING:
 
 
 class Session:
-    """An open session; renewed by a thread of its own at a third of its life.
+    """An open session; renewed by a thread of its own.
 
-    It ends when its block ends, or by expiry when its process dies.
+    It ends when its block ends, or by expiry when its process dies. However long its life, it is renewed at
+    a third of `leases: session`: after a loss of Redis' state nothing is evicted for about so long, and by
+    then it must be back.
     """
 
     def __init__(
@@ -114,18 +116,19 @@ class Session:
 
     def _keep(self) -> None:
         """Renew; after a loss mark everything again and believe only the new answer."""
-        pause = self._life_s / 3
+        regular = min(self._life_s, self._coordination.leases.session_s) / 3
+        pause = regular
         renewed = time.monotonic()
         while not self._over.wait(pause):
             asked = time.monotonic()
             try:
                 if not self._coordination.sessions.renew(self.id) or asked - renewed >= self._life_s:
                     self._mark_again()
-                renewed, pause = asked, self._life_s / 3
+                renewed, pause = asked, regular
             except CaskeeperError:
                 # Nobody listens to a thread. After a whole life without a renewal nothing that was
                 # promised is sure, and `lost` says so until a new answer has come.
-                pause = min(1.0, self._life_s / 3)
+                pause = min(1.0, regular)
                 if time.monotonic() - renewed >= self._life_s:
                     self._tell(frozenset(self._promised))
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 from celery import Task
 from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
 
+from caskeeper.contract import RemoveRequest
 from caskeeper.errors import (
     Busy,
     Cancelled,
@@ -43,6 +44,8 @@ log = Log("caskeeper.task")
 RETRIES = 2
 PATIENT_RETRIES = 6
 _PATIENT = (LeaseLost, Busy, CoordinatorUnavailable)
+#: What is required, pinned or in use stays so for as long as its user likes: `remove` says so soon.
+REMOVE_RETRIES = 1
 _LONGEST_PAUSE_S = 30.0
 
 
@@ -136,7 +139,7 @@ class ServiceTask(Task):  # type: ignore[type-arg]  # the queue's library has no
         if execution.lost:
             raise Ignore("another worker runs this job now")
         retries = self.request.retries or 0
-        limit = PATIENT_RETRIES if isinstance(error, _PATIENT) else RETRIES
+        limit = retries_of(self.kind, error)
         if isinstance(error, Cancelled) or retries >= limit:
             raise _plain(error) from error
         pause_s = random.uniform(0, min(_LONGEST_PAUSE_S, 2.0**retries))  # noqa: S311 -- jitter, no secret
@@ -158,6 +161,13 @@ class ServiceTask(Task):  # type: ignore[type-arg]  # the queue's library has no
 
     def _store(self, state: str, meta: dict[str, Any]) -> None:
         self.backend.store_result(str(self.request.id), meta, state, request=self.request_stack.top)
+
+
+def retries_of(kind: type[Request], error: Transient) -> int:
+    """How often a request of this kind is tried again after this trouble."""
+    if isinstance(error, Busy) and issubclass(kind, RemoveRequest):
+        return REMOVE_RETRIES
+    return PATIENT_RETRIES if isinstance(error, _PATIENT) else RETRIES
 
 
 def _plain(error: CaskeeperError) -> CaskeeperError:

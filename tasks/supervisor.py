@@ -12,6 +12,7 @@ import signal
 import time
 from typing import TYPE_CHECKING, Any, Self
 
+from caskeeper.config.fingerprint import fingerprint
 from caskeeper.embedding import (
     ASKED_VARIABLE,
     Endpoint,
@@ -19,7 +20,6 @@ from caskeeper.embedding import (
     RunFiles,
     announce,
     end,
-    fingerprint,
     own_command,
 )
 from caskeeper.errors import Busy, CaskeeperError, CoordinatorUnavailable
@@ -168,7 +168,7 @@ class Fleet:
     @property
     def _scratch(self) -> str:
         """Where children have their temporary files: a killed one cannot clear up after itself."""
-        return f"{os.path.dirname(self.server.socket)}/tmp"
+        return os.path.join(os.path.dirname(self.server.socket), "scratch")
 
     def _make_scratch(self) -> None:
         """Empty, whatever an earlier fleet has left there."""

@@ -39,7 +39,8 @@ CLAIMS = "claims"
 CONDEMNED = "condemned"
 
 #: Hash: epoch; session id -> JSON {label, expires_ms, size, reopened, life_ms}, integers as text;
-#: life_ms only in one with a life of its own. Written by session_open, session_renew, session_require, session_close, mark_dying.
+#: life_ms only in one with a life of its own. Written by session_open, session_renew,
+#: session_require, session_close, mark_dying.
 SESSIONS = "sessions"
 
 #: Hash, the one maintenance lease: epoch; holder ('' = free), purpose, expires_ms. Written by

@@ -93,6 +93,21 @@ class LazyGroup(click.Group):
         members = vars(import_module(f"tasks.cli.{module}")).values()
         return next(one for one in members if isinstance(one, click.Command) and one.name == cmd_name)
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """An unknown name is told with those it may have been meant for."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as wrong:
+            from difflib import get_close_matches
+
+            shown = [name for title, commands in self._sections.items() if title for name in commands]
+            near = get_close_matches(args[0], shown, n=3, cutoff=0.6)
+            if near and near[0] not in wrong.format_message():
+                wrong.message += f" Did you mean {' or '.join(map(repr, near))}?"
+            raise
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Without importing any of them."""
         for title, commands in self._sections.items():

@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 @command("extract")
 @click.argument("ref", metavar="REF")
 @click.option("--to", "destination", metavar="DIR", help="A private writable copy to DIR.")
-@click.option("--subdir", metavar="D", help="Check out only this folder of the artifact.")
+@click.option(
+    "--subdir",
+    metavar="D",
+    help="With --to: copy only this folder of the artifact. Without: the artifact's shared folder gains it "
+    "if it was left out there; the path printed is the artifact's, not the folder's.",
+)
 @queueing
 @click.pass_obj
 def extract(

@@ -58,7 +58,15 @@ def down(invocation: Invocation) -> None:
     """End the embedded server of this cachedir now. Queued jobs stay for the next one."""
     from tasks import supervisor
 
-    ended = supervisor.down(invocation.settings.cachedir)
+    settings = invocation.settings
+    if settings.redis is not None:
+        place = settings.source or "environment variable CASKEEPER_REDIS_URL"
+        invocation.tell(
+            {"ended": False, "embedded": False},
+            f"there is no embedded server in this configuration: it names a Redis [{place}]",
+        )
+        return
+    ended = supervisor.down(settings.cachedir)
     invocation.tell({"ended": ended}, "ended" if ended else "none was running")
 
 

@@ -26,6 +26,13 @@ MOMENT_S = 0.4
 LINE_S = 3.0
 #: A job whose numbers have not changed for so long is said to stand still.
 STILL_S = 10.0
+#: Without a rate and a time left it is as soon as nothing has moved for so long.
+MOVING_S = 3.0
+#: A line that says what the last one said is written again after so long, for those who end silent jobs.
+REMINDER_S = 60.0
+#: How the state of a job begins that failed and was put back, and what it is when it is taken again.
+TRYING_AGAIN = "trying again after: "
+STARTED = Progress(phase="started")
 #: The rate is the mean over so long.
 _WINDOW_S = 10.0
 #: More bars than this do not fit on a screen; the rest is counted below them.
@@ -39,6 +46,7 @@ class Followed:
     label: str
     progress: Progress = field(default_factory=Progress)
     changed: float = 0.0
+    moved: float = 0.0
     samples: list[tuple[float, int]] = field(default_factory=list)
 
     def see(self, progress: Progress, now: float) -> None:
@@ -47,22 +55,42 @@ class Followed:
             return
         if progress.done_bytes < self.progress.done_bytes:
             self.samples.clear()  # it began anew, or with the next remote
+        if (progress.done_bytes, progress.done_objects) != (
+            self.progress.done_bytes,
+            self.progress.done_objects,
+        ):
+            self.moved = now
         self.progress, self.changed = progress, now
         self.samples.append((now, progress.done_bytes))
         while len(self.samples) > 2 and self.samples[0][0] < now - _WINDOW_S:
             self.samples.pop(0)
 
+    @property
+    def queued(self) -> bool:
+        """No worker has taken it yet."""
+        return self.progress.phase in {"", "queued"}
+
     def rate(self, now: float) -> float:
-        """Bytes a second over the last while."""
-        if not self.samples:
+        """Bytes a second over the last while; 0 once nothing has moved for a moment."""
+        if not self.samples or now - self.moved > MOVING_S:
             return 0.0
         began, first = self.samples[0]
         return (self.progress.done_bytes - first) / max(now - began, 0.001)
 
+    def speed(self, now: float) -> list[str]:
+        """``5.1M/s`` and ``3 s left``, as far as they are known."""
+        rate, seen = self.rate(now), self.progress
+        if rate <= 0:
+            return []
+        said = [f"{wording.size(rate)}/s"]
+        if seen.total_bytes:
+            left_s = max(0, seen.total_bytes - seen.done_bytes) / rate
+            said.append(f"{wording.duration(left_s)} left")
+        return said
+
     def sentence(self, now: float) -> str:
         """``pull demo/app/k1: 45% of 27.0M, 5.1M/s, 3 s left``."""
         seen, parts = self.progress, []
-        rate = self.rate(now)
         if seen.total_bytes:
             share = 100 * seen.done_bytes // seen.total_bytes
             parts.append(f"{share}% of {wording.size(seen.total_bytes)}")
@@ -72,10 +100,7 @@ class Followed:
             parts.append(f"{seen.done_objects:,} files, {wording.size(seen.done_bytes)}")
         else:
             parts.append(seen.phase or "queued")
-        if rate > 0:
-            parts.append(f"{wording.size(rate)}/s")
-            if seen.total_bytes:
-                parts.append(f"{wording.duration((seen.total_bytes - seen.done_bytes) / rate)} left")
+        parts += self.speed(now)
         if now - self.changed > STILL_S:
             parts.append(f"no progress for {wording.duration(now - self.changed)}")
         return f"{self.label}: {', '.join(parts)}"
@@ -102,11 +127,12 @@ class Nothing:
 
 
 class Lines:
-    """A line for each running job every few seconds, for logs and CI."""
+    """A line for each running job every few seconds, for logs and CI; what was said is not repeated."""
 
     def __init__(self, write: Callable[[str], None]) -> None:
         self._write = write
         self._next = time.monotonic() + LINE_S
+        self._said: dict[int, tuple[Progress, bool, float]] = {}
 
     def show(self, running: list[Followed], *, waiting: int) -> None:
         now = time.monotonic()
@@ -114,10 +140,23 @@ class Lines:
             return
         self._next = now + LINE_S
         for job in running[:_BARS]:
-            self._write(job.sentence(now))
+            if self._is_news(job, now):
+                self._write(job.sentence(now))
         rest = len(running) - _BARS + waiting if len(running) > _BARS else waiting
         if rest > 0:
             self._write(f"and {wording.count(rest, 'job')} more")
+
+    def _is_news(self, job: Followed, now: float) -> bool:
+        """Whether its line says more than its last one, which was not long ago."""
+        seen, still = job.progress, now - job.changed > STILL_S
+        last, last_still, when = self._said.get(id(job), (None, False, 0.0))
+        if last is not None and now - when < REMINDER_S:
+            if last.phase.startswith(TRYING_AGAIN) and seen in (last, STARTED):
+                return False  # one more attempt that has not come further
+            if (last, last_still) == (seen, still):
+                return False
+        self._said[id(job)] = (seen, still, now)
+        return True
 
     def close(self) -> None:
         """Lines stay."""
@@ -128,21 +167,13 @@ class Bars:
 
     def __init__(self) -> None:
         from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            DownloadColumn,
-            TextColumn,
-            TimeRemainingColumn,
-            TransferSpeedColumn,
-        )
+        from rich.progress import BarColumn, DownloadColumn, TextColumn
         from rich.progress import Progress as RichProgress
 
         self._bars = RichProgress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
             DownloadColumn(binary_units=True),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(),
             TextColumn("{task.fields[remark]}", markup=False),
             console=Console(stderr=True),
             transient=True,
@@ -165,6 +196,7 @@ class Bars:
             remark = f"still since {wording.duration(now - job.changed)}" if still else ""
             if not (seen.total_bytes or seen.done_bytes):
                 remark = remark or seen.phase
+            remark = remark or ", ".join(job.speed(now))
             self._bars.update(
                 self._tasks[label],
                 completed=seen.done_bytes,

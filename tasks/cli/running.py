@@ -76,7 +76,7 @@ def beat(invocation: Invocation) -> int:
     """Put the periodic upkeep into the queue until SIGTERM or Ctrl-C. One per fleet."""
     from tasks.app import run_beat
 
-    return run_beat(invocation.settings, invocation.client.redis_url)
+    return run_beat(invocation.settings, _answering_redis(invocation))
 
 
 @command("flower")
@@ -94,7 +94,14 @@ def flower(invocation: Invocation, *, listen: str) -> int:
 
     if os.environ.get("CASKEEPER_FLOWER_AUTH"):
         os.environ["FLOWER_BASIC_AUTH"] = os.environ["CASKEEPER_FLOWER_AUTH"]
-    return run_flower(invocation.settings, invocation.client.redis_url, address=address, port=port)
+    redis_url = _answering_redis(invocation)
+    return run_flower(invocation.settings, redis_url, address=address, port=port)
+
+
+def _answering_redis(invocation: Invocation) -> str:
+    """The Redis, asked once: what runs on it would try for ever. Raises CoordinatorUnavailable."""
+    invocation.client.queue.taken()
+    return invocation.client.redis_url
 
 
 def parse_listen(text: str) -> tuple[str, int]:

@@ -11,6 +11,7 @@ from caskeeper.config.quota import percentage
 from caskeeper.config.sizes import parse_size
 from caskeeper.errors import InvalidRequest
 from tasks.cli import wording
+from tasks.cli.failures import REMARKS
 from tasks.cli.lazy import command
 from tasks.cli.waiting import Sent, queueing, waited
 
@@ -38,16 +39,28 @@ _ACTIONS = {
 @click.pass_obj
 def cleanup(
     invocation: Invocation, *, target: str | None, dry_run: bool, detach: bool, timeout_s: float | None
-) -> None:
-    """Evict what was not used for longest, until the target is reached."""
+) -> int:
+    """Evict what was not used for longest, until the target is reached.
+
+    Exit 3 when --to was not reached, because what is left is required, in use or too young.
+    """
     target_bytes = None if target is None else _target(invocation, target)
     sent = Sent("", invocation.client.cleanup(target_bytes=target_bytes, dry_run=dry_run))
     result = waited(invocation, sent, verb="cleanup", detach=detach, timeout_s=timeout_s)
     if result is None:
-        return
+        return 0
     if not invocation.json and (dry_run or invocation.verbose):
         _print_plan(invocation, result)
     invocation.tell(sent.document(), _summary(result))
+    if target is None or dry_run or result.used_after_bytes <= result.target_bytes:
+        return 0
+    above = wording.size(result.used_after_bytes - result.target_bytes)
+    if not invocation.json:
+        invocation.complain(
+            f"the target {wording.size(result.target_bytes)} was not reached: {above} above it cannot go now; "
+            "`caskeeper cleanup --dry-run` shows why"
+        )
+    return REMARKS
 
 
 @command("compute-size")
@@ -68,7 +81,11 @@ def _target(invocation: Invocation, text: str) -> int:
     """Bytes of ``--to``. A share is one of the quota as it is now."""
     share = percentage(text)
     if share is None:
-        return parse_size(text, "--to", error=InvalidRequest)
+        try:
+            return parse_size(text, "--to", error=InvalidRequest)
+        except InvalidRequest as wrong:
+            ways = "give a size, such as 800M or 1.5G, or N% of the quota with N from 0 to 100"
+            raise InvalidRequest(wrong.what, wrong.where, ways) from None
     return invocation.look().status().quota_bytes * share[0] // share[1]
 
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import click
 
 from caskeeper.contract import Message, Progress
-from caskeeper.errors import CaskeeperError
+from caskeeper.errors import CaskeeperError, DeadlineExceeded
 from tasks.cli.progress import Followed, view
+from tasks.cli.workers import unserved
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -26,6 +27,8 @@ C = TypeVar("C", bound="Callable[..., Any]")
 #: So many jobs are looked at at once; workers take them in their order, so nothing is missed.
 WATCHERS = 16
 _TICK_S = 0.1
+#: A job that waits for so long makes us ask whether anybody takes jobs from its queue.
+UNSERVED_S = 5.0
 
 
 def queueing(function: C) -> C:
@@ -66,7 +69,7 @@ class Deadline:
     """--timeout: one for the whole call, however many jobs it needs."""
 
     def __init__(self, timeout_s: float | None) -> None:
-        self._timeout_s = timeout_s
+        self.timeout_s = timeout_s
         self._end = None if timeout_s is None else time.monotonic() + timeout_s
 
     def left_s(self) -> float | None:
@@ -95,7 +98,7 @@ def wait(
     Raises KeyboardInterrupt; ``goes_on``: with a line that names the jobs which are not cancelled by it.
     """
     watch = _Watch(sent, deadline)
-    shown = {one.job.id: Followed(f"{verb} {one.name}", changed=time.monotonic()) for one in sent}
+    shown = {one.job.id: Followed(f"{verb} {one.name}".rstrip(), changed=time.monotonic()) for one in sent}
     display = view(invocation.complain, wanted=invocation.progress and not invocation.quiet)
     try:
         watch.start()
@@ -104,17 +107,29 @@ def wait(
                 shown[job_id].see(progress, time.monotonic())
             running = [shown[one.job.id] for one in watch.running]
             display.show(running, waiting=watch.waiting)
+            if watch.is_to_ask():
+                waiting = [one.job.id for one in watch.running if shown[one.job.id].queued]
+                watch.ask(invocation, waiting)
     except KeyboardInterrupt:
         display.close()
-        left = [one.job.id for one in sent if one.result is None and one.error is None]
-        if left and goes_on:
-            invocation.note(f"no longer waiting; in the queue: {' '.join(left)}")
+        if goes_on:
+            _name_left(invocation, [one for one in sent if one.result is None and one.error is None], shown)
         raise
     finally:
         display.close()
     for one in sent:
         if one.bug is not None:
             raise one.bug
+
+
+def _name_left(invocation: Invocation, left: Sequence[Sent[Any]], shown: dict[str, Followed]) -> None:
+    """Ctrl-C: which jobs go on without us, and where they are."""
+    queued = [one.job.id for one in left if shown[one.job.id].queued]
+    running = [one.job.id for one in left if not shown[one.job.id].queued]
+    told = [f"running on: {' '.join(running)}"] if running else []
+    told += [f"in the queue: {' '.join(queued)}"] if queued else []
+    if told:
+        invocation.note(f"no longer waiting; {'; '.join(told)}")
 
 
 def waited(
@@ -138,6 +153,7 @@ class _Watch:
         self._news: SimpleQueue[tuple[str, Progress] | None] = SimpleQueue()
         self.running: list[Sent[Any]] = []
         self._left = len(sent)
+        self._ask_at = time.monotonic() + UNSERVED_S
 
     @property
     def over(self) -> bool:
@@ -164,6 +180,21 @@ class _Watch:
             pass
         return [one for one in found if one is not None]
 
+    def is_to_ask(self) -> bool:
+        """Once, when it has taken so long that a queue may be served by nobody."""
+        if time.monotonic() < self._ask_at:
+            return False
+        self._ask_at = float("inf")
+        return True
+
+    def ask(self, invocation: Invocation, job_ids: Sequence[str]) -> None:
+        """Say which of their queues nobody serves; in a thread, for workers get time to answer."""
+        # The embedded worker is looked after by its supervisor.
+        if job_ids and invocation.settings.redis is not None:
+            threading.Thread(
+                target=_say_unserved, args=(invocation, job_ids), name="asks workers", daemon=True
+            ).start()
+
     def _work(self) -> None:
         while True:
             with self._guard:
@@ -181,13 +212,27 @@ class _Watch:
 
     def _follow(self, one: Sent[Any]) -> None:
         try:
-            for progress in one.job.follow(timeout_s=self._deadline.left_s()):
-                self._news.put((one.job.id, progress))
+            try:
+                for progress in one.job.follow(timeout_s=self._deadline.left_s()):
+                    self._news.put((one.job.id, progress))
+            except DeadlineExceeded as late:  # the job's own would be raised by its result
+                asked_s = self._deadline.timeout_s or 0.0  # not what is left of it now
+                what = f"the job has not ended after {asked_s:g} s"
+                raise DeadlineExceeded(what, late.where, late.way_out) from late
             one.result = one.job.result()
         except CaskeeperError as error:
             one.error = error
         except Exception as bug:  # noqa: BLE001 -- raised again by the thread that waits
             one.bug = bug
+
+
+def _say_unserved(invocation: Invocation, job_ids: Sequence[str]) -> None:
+    try:
+        queues = unserved(invocation, job_ids)
+    except CaskeeperError:
+        return  # whoever waits hears of it
+    for queue in queues:
+        invocation.note(f"no worker takes jobs from the queue {queue}: start one with `caskeeper worker`")
 
 
 def exit_code(sent: Iterable[Sent[Any]]) -> int:

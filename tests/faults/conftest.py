@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 from typing import NamedTuple
 
 import pytest
 from harness.commands import Place
-from harness.fleet import fleet as services_of
 from harness.processes import Fleet
 from harness.valkey import ValkeyServer
 
@@ -18,12 +18,9 @@ from caskeeper.contract import CommitRequest
 from worker.protocols import quiet
 from worker.wiring import build
 
-del services_of
-
 #: The acceptance run has 1_000_000_000.
 PULL_BYTES = int(os.environ.get("CASKEEPER_TEST_PULL_BYTES", "200_000_000"))
 BIG = "demo/big/1"
-SMALL = "demo/small/{}"
 
 
 class Served(NamedTuple):
@@ -73,8 +70,7 @@ def served(roomy):
 
 def _write(path, size_bytes):
     with open(path, "wb") as file:
-        for at in range(0, size_bytes, 1 << 20):
-            file.write(os.urandom(min(1 << 20, size_bytes - at)))
+        file.writelines(os.urandom(min(1 << 20, size_bytes - at)) for at in range(0, size_bytes, 1 << 20))
     return size_bytes
 
 
@@ -97,6 +93,6 @@ def tell(capsys, request):
 
     def tell(line):
         with capsys.disabled():
-            print(f"\n  {request.node.name}: {line}")
+            sys.stdout.write(f"\n  {request.node.name}: {line}\n")
 
     return tell

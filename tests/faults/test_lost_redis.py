@@ -14,6 +14,8 @@ from caskeeper.errors import Busy, CoordinatorUnavailable
 
 BIG = "demo/big/1"
 DOWN_S = 1.0
+#: The longest lease, less what may pass between a new state and the first look at it.
+WAITING_S = 3.0
 
 
 def test_kill_9_of_redis_and_its_restart_do_not_end_a_pull(fleet, served, tell):
@@ -28,7 +30,7 @@ def test_kill_9_of_redis_and_its_restart_do_not_end_a_pull(fleet, served, tell):
         assert job.result(WAIT_S).pulled
         tell(f"{seconds_since(moment):.1f} s from kill -9 of Redis ({DOWN_S} s away) to the end of the pull")
     assert watch.understated == []
-    assert watch.deleted_too_early == []
+    assert watch.deleted_within(WAITING_S) == []
     assert BIG in set(fleet.oracle.refs())
     assert [worker.poll() for worker in workers] == [None, None]
     fleet.assert_all_consume()
@@ -59,14 +61,14 @@ def test_an_emptied_redis_deletes_nothing_until_builds_had_time_to_come_back(fle
     """FLUSHALL in the middle of a cleanup, then of a commit: what sessions require stays, the rest waits."""
     fleet.worker(), fleet.worker()
     chance = random.Random(7)
-    sources = [_tree(fleet, number, chance) for number in range(40)]
+    own, *sources = [_tree(fleet, number, chance) for number in range(41)]
     kept = [Ref.parse(f"demo/kept/{number}") for number in range(2)]
-    fleet.client.commit(sources[0], *kept).result(WAIT_S)
+    fleet.client.commit(own, *kept).result(WAIT_S)
     lost = []
     with fleet.client.session(on_lost=lost.append) as session, Watch(fleet, every_s=0.05) as watch:
         assert session.require(*kept) == tuple(kept)
         for verb in ("cleanup", "commit"):
-            jobs = [fleet.client.commit(source, f"demo/e{n}/1") for n, source in enumerate(sources)]
+            jobs = [fleet.client.commit(source, f"demo/e{n}/made") for n, source in enumerate(sources)]
             if verb == "cleanup":
                 for job in jobs:
                     job.result(WAIT_S)
@@ -75,19 +77,19 @@ def test_an_emptied_redis_deletes_nothing_until_builds_had_time_to_come_back(fle
             with fleet.guard, fleet.valkey.client() as client:
                 client.flushall()
             until(lambda: _cleaned(fleet), wait_s=WAIT_S)
-    assert watch.deleted_too_early == []
+    assert watch.deleted_within(WAITING_S) == []
     assert watch.understated == []
     assert lost == []
     assert set(fleet.oracle.refs()) == set(map(str, kept))
     epochs = {sample.epoch for sample in watch.samples if sample.epoch}
     assert len(epochs) == 3
-    tell(f"{len(watch.samples)} looks, {sum(sample.waiting for sample in watch.samples)} while waiting")
+    tell(f"{len(watch.samples)} looks")
     fleet.assert_sound()
 
 
 def _in_the_middle(fleet, least, most):
     """Some of the refs are there, and more of them come or go."""
-    deadline = time.monotonic() + WAIT_S
+    deadline = time.monotonic() + 30
     while not least + 2 < len(set(fleet.oracle.refs())) < most - 2:
         assert time.monotonic() < deadline, "nothing was caught in the middle"
 

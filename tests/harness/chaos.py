@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
@@ -17,7 +18,7 @@ class Sample(NamedTuple):
     epoch: str | None
     ready: bool
     known: bool
-    waiting: bool  # the period after a loss in which nothing may be deleted
+    now_ms: int  # Redis' time
     used_bytes: int | None
     reserved_bytes: int | None
     actual_bytes: int
@@ -25,7 +26,7 @@ class Sample(NamedTuple):
 
 
 class Watch:
-    """``with Watch(fleet) as watch: …``; then ``understated``, ``peak_bytes``, ``deleted_too_early``."""
+    """``with Watch(fleet) as watch: …``; then ``understated``, ``peak_bytes``, ``deleted_within``."""
 
     def __init__(self, fleet, *, every_s=0.1):
         self.samples = []
@@ -66,7 +67,7 @@ class Watch:
             epoch=state and state.epoch,
             ready=bool(state and state.ready and not state.lost),
             known=bool(usage and usage.known),
-            waiting=bool(state and state.now_ms < state.evict_from_ms),
+            now_ms=state.now_ms if state else 0,
             used_bytes=usage and usage.used_bytes,
             reserved_bytes=usage and usage.reserved_bytes,
             actual_bytes=oracle.used_bytes(),
@@ -92,13 +93,21 @@ class Watch:
         """The most that was on the disk."""
         return max(sample.actual_bytes for sample in self.samples)
 
-    @property
-    def deleted_too_early(self):
-        """What went away within the waiting period after a loss, between two looks at the same epoch."""
-        gone = []
+    def deleted_within(self, period_s):
+        """What went away within this time after the state was lost and made anew.
+
+        Only between two looks at the same epoch: the cleanup of the one before may end what it has begun
+        until it is fenced, which is done when the new state is ready.
+        """
+        first = next(sample.epoch for sample in self.samples if sample.epoch)
+        began, gone = {first: -math.inf}, []
+        for sample in self.samples:
+            if sample.epoch:
+                began.setdefault(sample.epoch, sample.now_ms)
         for before, after in zip(self.samples, self.samples[1:], strict=False):
-            if before.ready and after.waiting and before.epoch == after.epoch:
-                gone += sorted(before.names - after.names)
+            if before.ready and before.epoch == after.epoch:
+                if after.now_ms < began[after.epoch] + period_s * 1000:
+                    gone += sorted(before.names - after.names)
         return gone
 
 

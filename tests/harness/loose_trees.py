@@ -35,9 +35,6 @@ def small_world():
     return memory
 
 
-digest = Digest.of
-
-
 def fill(remote, world, *, without=()):
     """The remote has the Tree blob and the files, as a build's peer uploads them; no Directory objects."""
     for wanted in world.files:

@@ -8,7 +8,7 @@ import pytest
 import caskeeper
 from caskeeper.client import Client
 from caskeeper.config import CacheSettings, Settings
-from caskeeper.contract import MAX_MESSAGE_BYTES, PullRequest, PullTreeRequest
+from caskeeper.contract import MAX_MESSAGE_BYTES, PullRequest, PullTreeRequest, RemotesCheckRequest
 from caskeeper.digest import Digest
 from caskeeper.errors import ConfigInvalid, CoordinatorUnavailable, InvalidRequest
 
@@ -134,3 +134,25 @@ def test_looking_without_the_volume_says_how_to_get_it(tmp_path):
 def test_a_redis_that_is_not_there_is_said_with_its_place():
     with Client(REDIS) as cache, pytest.raises(CoordinatorUnavailable, match=r"127\.0\.0\.1:1"):
         cache.status()
+
+
+def test_remotes_written_out_travel_with_whole_paths(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    remotes = ["http://configured", "url=https://a,server-cert=ca.pem"]
+    for call in (
+        lambda client: client.pull("p/e/k", remotes=remotes),
+        lambda client: client.push("p/e/k", remotes=remotes),
+    ):
+        assert sent(REDIS, call).remotes == (
+            "http://configured",
+            f"url=https://a,server-cert={tmp_path}/ca.pem",
+        )
+    with pytest.raises(InvalidRequest, match="unknown key"):
+        sent(REDIS, lambda client: client.pull("p/e/k", remotes=["url=https://a,psuh=true"]))
+
+
+@pytest.mark.parametrize("project", [None, "demo"])
+def test_a_check_of_remotes_is_for_all_projects_or_one(project):
+    assert sent(REDIS, lambda client: client.remotes(project)) == RemotesCheckRequest(project=project)
+    with pytest.raises(InvalidRequest):
+        sent(REDIS, lambda client: client.remotes("a/b"))

@@ -163,7 +163,7 @@ def test_d29_marking_counts_as_use_each_time_and_what_is_absent_is_passed_over(s
 
 
 def test_a_session_with_a_life_of_its_own_is_made_again_with_it(server, layout):
-    with session(server, layout, life_s=600.0, session_s=0.0) as opened:
+    with session(server, layout, life_s=600.0) as opened:
         opened.require(STRONG)
         coordination = fake_coordination(server)
         coordination.sessions.close(opened.id)
@@ -171,6 +171,15 @@ def test_a_session_with_a_life_of_its_own_is_made_again_with_it(server, layout):
         (live,) = coordination.sessions.live()
         assert (live.id, live.keys) == (opened.id, 1)
         assert live.expires_ms > coordination.now_ms() + 590_000
+
+
+def test_i6_a_long_life_does_not_keep_a_session_from_coming_back_in_time_after_a_loss(server, layout):
+    put(layout, STRONG)
+    with session(server, layout, life_s=3600.0, session_s=0.3) as opened:
+        opened.require(STRONG)
+        coordination = fake_coordination(server)
+        coordination.sessions.close(opened.id)
+        until(lambda: "strong" in coordination.sessions.required_keys())
 
 
 # -- sessions of several steps ---------------------------------------------------------------------

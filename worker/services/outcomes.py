@@ -15,6 +15,7 @@ from caskeeper.errors import (
     PermissionDenied,
     RemoteUnavailable,
     Transient,
+    every_error,
 )
 from worker.services.watched import Watched
 
@@ -58,7 +59,7 @@ def push_specs(
     if not specs:
         raise ConfigInvalid(
             f"no push remote is configured for project {project!r}",
-            settings.source,
+            settings.source or settings.config_file,
             "set `push: true` on one under `artifacts:`, or name one with --remote",
         )
     return tuple(specs.values())
@@ -105,7 +106,7 @@ def require_one_reached(subject: Subject, outcomes: Sequence[PushOutcome]) -> No
     """Raises what a push that reached no remote ends with (interface section 7)."""
     if any(outcome.outcome in {PUSHED, ALREADY_THERE} for outcome in outcomes):
         return
-    what = "; ".join(f"{outcome.url}: {outcome.reason}" for outcome in outcomes)
+    what = "; ".join(f"{outcome.url}: {_without_way_out(outcome.reason)}" for outcome in outcomes)
     if any(outcome.retry and outcome.outcome == FAILED for outcome in outcomes):
         raise RemoteUnavailable(f"no remote was reached: {what}", str(subject))
     if all(outcome.outcome == FULL for outcome in outcomes):
@@ -113,6 +114,13 @@ def require_one_reached(subject: Subject, outcomes: Sequence[PushOutcome]) -> No
             f"every remote is full: {what}", str(subject), "free space there, or push to another remote"
         )
     raise PermissionDenied(f"no remote took it: {what}", str(subject))
+
+
+def _without_way_out(sentence: str) -> str:
+    """An error's sentence without the usual way out of its class: the error around it has one."""
+    for kind in every_error().values():
+        sentence = sentence.removesuffix(f": {kind.default_way_out}")
+    return sentence
 
 
 def fetch_specs(
@@ -123,7 +131,7 @@ def fetch_specs(
     if not specs:
         raise ConfigInvalid(
             f"no remote is configured for project {project!r}",
-            settings.source,
+            settings.source or settings.config_file,
             "add one under `artifacts:`, or name one with --remote",
         )
     return specs
