@@ -20,6 +20,7 @@ class Layout:
     def __init__(self, root: str | os.PathLike[str]) -> None:
         self.root = os.path.abspath(os.fspath(root))
         self.format = f"{self.root}/FORMAT"
+        self.coordinator = f"{self.root}/COORDINATOR"
         self.pins = f"{self.root}/pins"
         self.objects = f"{self.root}/cas/objects"
         self.executables = f"{self.root}/cas/executables"

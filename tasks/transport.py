@@ -12,11 +12,14 @@ from typing import Any
 
 from kombu.transport import redis
 
+from tasks.messages import guard_messages
+
 GUARDED_VERSION = "5.7.0"
 
 
 def guard() -> bool:
-    """Put the guard in place, once; whether this release needs it."""
+    """Put the guard in place, once; whether this release needs it. The one for messages always."""
+    guard_messages()
     if version("kombu") != GUARDED_VERSION:
         return False
     channels: Any = redis.Channel

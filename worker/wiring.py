@@ -41,6 +41,7 @@ from worker.services.link import Link
 from worker.services.listing import Listing
 from worker.services.maintenance import Maintenance
 from worker.services.naming import Naming
+from worker.services.one_coordinator import refuse_second, take_up
 from worker.services.operations import OperationDesk
 from worker.services.pins import Pinning
 from worker.services.presence import Presence
@@ -233,6 +234,11 @@ def open_volume(settings: Settings, *, redis_url: str) -> tuple[Volume, Coordina
     accept(volume, found, clock_margin_s=settings.leases.clock_margin_s)
     coordination = Coordination.connect(redis_url, volume_id=found.volume_id, leases=settings.leases)
     try:
+        refuse_second(volume, coordination)
+    except BaseException:
+        coordination.close()
+        raise
+    try:
         make_ballast(volume)
     except NoSpace:
         log.warning("no room for the ballast", extra={"path": layout.ballast})
@@ -265,13 +271,18 @@ def _create(volume: Volume, lock: CreationLock, settings: Settings, *, redis_url
     staged_bytes = volume.charge(len(chosen.to_bytes())) if chosen in staged else 0
     used = used_bytes(volume) - staged_bytes
     stage_format(volume, chosen)
-    Coordination.create(
+    coordination = Coordination.create(
         redis_url,
         volume_id=chosen.volume_id,
         epoch=chosen.epoch,
         used_bytes=used,
         leases=settings.leases,
-    ).close()
+    )
+    try:
+        # The state of a creation that was cut short may be lost by now: then whoever recovers it writes.
+        take_up(volume, coordination, coordination.state().epoch or chosen.epoch, begins=True)
+    finally:
+        coordination.close()
     published = publish_format(volume, chosen)
     if published.volume_id != chosen.volume_id:
         raise Busy("another host makes a volume in the same folder", layout.root)

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
-from caskeeper.errors import ConfigInvalid, CoordinatorUnavailable
+from caskeeper.errors import ConfigInvalid, CoordinatorUnavailable, PermissionDenied
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -55,15 +55,32 @@ def without_credentials(url: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
+def address(url: str) -> str:
+    """``url`` as it may be written down and used by others: everything but the credentials."""
+    parts = urlsplit(client_url(url))
+    options = [(name, text) for name, text in parse_qsl(parts.query) if name not in {"username", "password"}]
+    where = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    return f"{where}?{urlencode(sorted(options))}" if options else where
+
+
 class Connection:
     """The way to one Redis database, from any thread of any process.
 
     ``client`` makes the redis client and ``run_id`` is the Lua expression for the server's run: both
-    are there for servers that are no real ones.
+    are there for servers that are no real ones. With ``timeout_s`` it is for one quick question: a server
+    that answers and refuses is PermissionDenied.
     """
 
-    def __init__(self, url: str, *, client: Callable[[], Redis] | None = None, run_id: str = RUN_ID) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        client: Callable[[], Redis] | None = None,
+        run_id: str = RUN_ID,
+        timeout_s: float | None = None,
+    ) -> None:
         self.url = url
+        self._timeout_s = timeout_s
         self.where = without_credentials(url)
         self.run_id = run_id
         self._client_url = client_url(url)
@@ -81,8 +98,8 @@ class Connection:
                 self._client_url,
                 decode_responses=True,
                 protocol=2,  # RESP3 changes the types of answers between releases of the library
-                socket_connect_timeout=5,
-                socket_timeout=30,
+                socket_connect_timeout=self._timeout_s or 5,
+                socket_timeout=self._timeout_s or 30,
                 health_check_interval=30,
                 retry=Retry(NoBackoff(), 0),  # a give-back sent twice would understate (I5)
                 **tcp,
@@ -102,12 +119,19 @@ class Connection:
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
-        from redis.exceptions import RedisError  # noqa: PLC0415 -- the client has imported it already
+        from redis.exceptions import (  # noqa: PLC0415 -- the client has imported it already
+            AuthenticationError,
+            RedisError,
+            ResponseError,
+        )
 
         try:
             yield
         except (RedisError, OSError) as error:
             text = str(error) or type(error).__name__
+            if self._timeout_s is not None and isinstance(error, (AuthenticationError, ResponseError)):
+                # only asked whether somebody is there: somebody is
+                raise PermissionDenied(f"Redis: {text[:300]}", self.where) from error
             raise CoordinatorUnavailable(f"Redis: {text[:300]}", self.where) from error
 
     def command(self, *words: str | float) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NoReturn
 
 from caskeeper.coordination import keys as key_names
-from caskeeper.coordination.connection import Connection
+from caskeeper.coordination.connection import Connection, address
 from caskeeper.coordination.flights import Flights
 from caskeeper.coordination.keys import Keys
 from caskeeper.coordination.maintenance import Maintenance
@@ -42,6 +42,8 @@ class Coordination:
     def __init__(self, connection: Connection, *, volume_id: str, leases: LeaseSettings) -> None:
         self.volume_id = volume_id
         self.url = connection.url
+        #: the database's address, to be written down: without credentials
+        self.address = address(connection.url)
         self.leases = leases
         self._connection = connection
         self._scripts = Scripts(connection, Keys(volume_id))
@@ -86,6 +88,20 @@ class Coordination:
         finally:
             connection.close()
         return None if owner is None else str(owner)
+
+    @staticmethod
+    def epoch_of(url: str, volume_id: str, timeout_s: float) -> str | None:
+        """The epoch of a volume in the database at ``url``; None: it has no state of it, or lost it.
+
+        Changes nothing. CoordinatorUnavailable: it does not answer in time; PermissionDenied: it does, and
+        does not say; ConfigInvalid: there is no such address.
+        """
+        connection = Connection(url, timeout_s=timeout_s)
+        try:
+            _, epoch, lost, *_ = Scripts(connection, Keys(volume_id)).run("state")
+        finally:
+            connection.close()
+        return str(epoch) if epoch and lost != 1 else None
 
     @classmethod
     def create(

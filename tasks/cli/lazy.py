@@ -104,9 +104,8 @@ class LazyGroup(click.Group):
 
             shown = [name for title, commands in self._sections.items() if title for name in commands]
             near = get_close_matches(args[0], shown, n=3, cutoff=0.6)
-            if near and near[0] not in wrong.format_message():
-                wrong.message += f" Did you mean {' or '.join(map(repr, near))}?"
-            raise
+            hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+            raise click.UsageError(f"{wrong.message}{hint}", ctx) from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Without importing any of them."""

@@ -60,10 +60,12 @@ def down(invocation: Invocation) -> None:
 
     settings = invocation.settings
     if settings.redis is not None:
-        place = settings.source or "environment variable CASKEEPER_REDIS_URL"
+        from caskeeper.coordination.connection import without_credentials
+
         invocation.tell(
             {"ended": False, "embedded": False},
-            f"there is no embedded server in this configuration: it names a Redis [{place}]",
+            "there is no embedded server in this configuration: it names the Redis "
+            + without_credentials(settings.redis),
         )
         return
     ended = supervisor.down(settings.cachedir)

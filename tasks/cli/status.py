@@ -7,16 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from caskeeper.errors import CoordinatorUnavailable
 from tasks.cli import wording
 from tasks.cli.lazy import command
+from tasks.cli.workers import serving
 
 if TYPE_CHECKING:
-    from caskeeper.client import ClientStatus
+    from caskeeper.client import Client, ClientStatus
     from tasks.cli.invocation import Invocation
     from worker.services.status import StatusResult
-
-#: How long workers have to answer.
-PING_S = 0.7
 
 
 @command("status")
@@ -32,21 +31,23 @@ def status(invocation: Invocation) -> None:
     client.redis_url  # noqa: B018 -- joined first: the embedded worker makes the volume
     mounted = os.path.isfile(Layout(invocation.settings.cachedir).format)
     volume = invocation.services.status() if mounted else None
-    known = client.status() if volume is None else None
     queues = client.queue.lengths()
     taken = client.queue.taken()
-    workers = _workers(invocation)
+    known, unused = (None, "") if volume is not None else _known_to_redis(client)
+    workers = sorted(serving(invocation))
     document: dict[str, Any] = {
         "cachedir": invocation.settings.cachedir,
         "mounted": mounted,
         **(volume.to_json() if volume is not None else {}),
         **(_plain(known) if known is not None else {}),
+        **({"remark": unused} if unused else {}),
         "workers": workers,
         "queues": queues,
         "taken": taken,
     }
     lines = _volume(volume) if volume is not None else []
     lines += _known(known) if known is not None else []
+    lines += [f"volume      {unused}"] if unused else []
     waiting = ", ".join(f"{name.partition('.')[2]} {length}" for name, length in queues.items())
     lines += [
         f"workers     {len(workers)}{': ' if workers else ''}{', '.join(workers)}",
@@ -55,16 +56,12 @@ def status(invocation: Invocation) -> None:
     invocation.emit(document, "\n".join(lines))
 
 
-def _workers(invocation: Invocation) -> list[str]:
-    """Those that answer within a moment."""
-    from tasks.celery_app import make_app
-
-    app = make_app(invocation.settings, invocation.client.redis_url)
+def _known_to_redis(client: Client) -> tuple[ClientStatus | None, str]:
+    """What Redis knows, or why it knows nothing. Called when it has answered."""
     try:
-        answers: list[dict[str, Any]] = app.control.ping(timeout=PING_S) or []
-    finally:
-        app.close()
-    return sorted(name for answer in answers for name in answer)
+        return client.status(), ""
+    except CoordinatorUnavailable as nothing:
+        return None, nothing.what
 
 
 def _volume(found: StatusResult) -> list[str]:
@@ -81,6 +78,11 @@ def _volume(found: StatusResult) -> list[str]:
         f"cleanup     above {cleanup[0]}, down to {cleanup[1]}",
         f"disk        {disk}, {wording.size(found.disk_reserved_bytes)} of it stay free",
     ]
+    if found.waiting_s:
+        left = wording.duration(found.waiting_s)
+        lines.append(
+            f"waiting     {left} more until anything is evicted: who worked when Redis was lost may come back"
+        )
     if found.maintenance:
         lines.append(f"maintenance {found.maintenance}")
     lines += [

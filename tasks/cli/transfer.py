@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from caskeeper.errors import ArtifactNotFound
+from caskeeper.errors import ArtifactNotFound, CaskeeperError, InvalidRequest
 from tasks.cli import wording
 from tasks.cli.lazy import command
 from tasks.cli.outcomes import code_of, tell_outcomes
@@ -59,8 +59,15 @@ def commit(
         invocation.tell(document, sentence)
         return 0
     invocation.say(sentence)
-    pushed = _push(invocation, refs, (), deadline)
-    result_of_push = outcome_of(pushed)
+    try:
+        pushed = _push(invocation, refs, (), deadline)
+        result_of_push = outcome_of(pushed)
+    except CaskeeperError as failed:
+        if not invocation.json:
+            raise
+        # One document: what was committed is here, whatever became of the push.
+        invocation.emit({**document, "push": {"refs": list(refs), "error": failed.to_json()}})
+        return failed.exit_code
     _show_push(invocation, pushed, {**document, "push": pushed.document(refs=list(refs))})
     return code_of(result_of_push.remotes)
 
@@ -122,6 +129,8 @@ def pull(
     """Bring artifacts here from the first remote that has them; what is complete here is done already."""
     check_out = check_out or destination is not None
     _refuse_detached(detach, "--extract and --to", given=check_out)
+    if destination == "":  # before anything is pulled for it
+        raise InvalidRequest("the path is empty", "argument --to", "name a folder")
     if destination is not None and len(refs) > 1:
         raise click.UsageError("--to takes one REF: each private copy needs a folder of its own")
     deadline = Deadline(timeout_s)

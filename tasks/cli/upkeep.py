@@ -57,7 +57,7 @@ def cleanup(
     above = wording.size(result.used_after_bytes - result.target_bytes)
     if not invocation.json:
         invocation.complain(
-            f"the target {wording.size(result.target_bytes)} was not reached: {above} above it cannot go now; "
+            f"the target {wording.size(result.target_bytes)} was not reached: {above} above it cannot go; "
             "`caskeeper cleanup --dry-run` shows why"
         )
     return REMARKS

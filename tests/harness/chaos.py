@@ -105,9 +105,10 @@ class Watch:
             if sample.epoch:
                 began.setdefault(sample.epoch, sample.now_ms)
         for before, after in zip(self.samples, self.samples[1:], strict=False):
-            if before.ready and before.epoch == after.epoch:
-                if after.now_ms < began[after.epoch] + period_s * 1000:
-                    gone += sorted(before.names - after.names)
+            if not before.ready or before.epoch != after.epoch:
+                continue
+            if after.now_ms < began[after.epoch] + period_s * 1000:
+                gone += sorted(before.names - after.names)
         return gone
 
 

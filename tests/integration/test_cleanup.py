@@ -131,6 +131,16 @@ def test_a_required_artifact_is_never_evicted_and_is_named_with_its_session(tmp_
         assert refs_of(services) == []
 
 
+def test_remove_of_several_refs_removes_none_when_one_is_required(tmp_path, valkey):
+    with fleet(tmp_path, valkey.url) as services:
+        commit_some(services, tmp_path, 3)
+        services.coordination.sessions.open("build-1")
+        services.coordination.sessions.require("build-1", ["key2"])
+        with pytest.raises(Busy, match="p/e2/key2"):
+            services.run(RemoveRequest(refs=("p/e0/key0", "p/e2/key2")), quiet())
+        assert refs_of(services) == ["p/e0/key0", "p/e1/key1", "p/e2/key2"]
+
+
 def test_a_claimed_artifact_stays(tmp_path, valkey):
     with fleet(tmp_path, valkey.url, 2) as (reader, cleaner):
         commit_some(reader, tmp_path, 2)

@@ -147,6 +147,10 @@ def test_wrong_usage_is_exit_2_and_one_json_document_on_request(words, tmp_path)
         (["diff", "a/b/c", "a/b"], 10, "PROJECT/ELEMENT/KEY"),
         (["import", "/etc"], 10, "permitted are"),
         (["cleanup", "--to", "much"], 10, "such as"),
+        (["cleanup", "--to", "200%"], 10, "N% of the quota"),
+        (["commit", "", "a/b/c"], 10, "name a folder"),
+        (["extract", "a/b/c", "--to", ""], 10, "name a folder"),
+        (["pull", "a/b/c", "--to", ""], 10, "name a folder"),
     ],
 )
 def test_a_wrong_argument_is_one_sentence_with_the_way_out(words, code, way_out, tmp_path):
@@ -156,6 +160,12 @@ def test_a_wrong_argument_is_one_sentence_with_the_way_out(words, code, way_out,
     assert done.stderr.startswith("caskeeper: ")
     assert done.stderr.count("\n") == 1
     assert way_out in done.stderr
+
+
+def test_an_unknown_command_is_told_with_the_nearest():
+    assert "Did you mean 'pull'" in call("pul").stderr
+    assert "Did you mean" not in call("frobnicate").stderr
+    assert "Did you mean" not in call("supervis").stderr, "what is hidden stays so"
 
 
 def test_a_missing_configuration_file_is_named(tmp_path):
@@ -181,7 +191,8 @@ def test_a_typo_in_the_configuration_is_named_with_its_place(tmp_path):
 
 def test_a_redis_that_does_not_answer_is_25(tmp_path):
     env = {"CASKEEPER_CACHEDIR": str(tmp_path), "CASKEEPER_REDIS_URL": f"unix://{tmp_path}/none"}
-    for words in (["pull", "a/b/c"], ["status"], ["worker"], ["hold", "a/b/c", "--", "true"]):
+    hold = ["hold", "a/b/c", "--", "true"]
+    for words in (["pull", "a/b/c"], ["status"], ["worker"], hold, ["beat"], ["flower"]):
         done = call(*words, **env)
         assert done.returncode == 25, (words, done.stderr)
         assert "Traceback" not in done.stderr

@@ -11,6 +11,10 @@ import time
 import pytest
 from harness.commands import COMMAND, environment, place_in, start, until
 
+from caskeeper import Client, Ref
+from tasks.cli.invocation import Invocation
+from tasks.cli.workers import serving, unserved
+
 FILES = {"a": b"one\n", "sub/b": b"two\n", "sub/deep/c": b"three\n"}
 
 
@@ -156,6 +160,9 @@ def test_no_remote_configured_is_17(tmp_path):
         done = place.run("push", "test/tree/k")
         assert done.returncode == 17
         assert "--remote" in done.stderr
+        code, document = place.ask("commit", path, "test/tree/k", "--push")
+        assert (code, document["push"]["error"]["error"]) == (17, "ConfigInvalid")
+        assert document["root"], "what was committed is told all the same"
 
 
 def test_a_push_that_reached_some_remotes_is_3_and_none_is_20(fleet, tree):
@@ -167,7 +174,8 @@ def test_a_push_that_reached_some_remotes_is_3_and_none_is_20(fleet, tree):
     done = fleet.run("push", ref, "--remote", fleet.remote, "--remote", dead)
     assert done.returncode == 3
     assert "failed" in done.stderr
-    assert fleet.ask("push", ref, "--remote", dead)[0] == 20
+    code, document = fleet.ask("push", ref, "--remote", dead)
+    assert (code, document["message"].count("try again later")) == (20, 1)
 
 
 def test_a_server_that_only_reads_refuses_with_14_and_still_gives(fleet, tree):
@@ -211,6 +219,14 @@ def test_cleanup_plans_and_does(fleet, tree):
     assert fleet.ask("cleanup", "--to", "50%")[1]["target_bytes"] > 0
     assert fleet.ask("cleanup", "--to", "0")[1]["freed_bytes"] > 0
     assert fleet.run("contains", ref).returncode == 11
+    assert fleet.run("commit", path, ref).returncode == 0
+    with Client(config=fleet.config) as client, client.session() as session:
+        session.require(Ref.parse(ref))
+        missed = fleet.run("cleanup", "--to", "0")
+        assert missed.returncode == 3
+        assert "the target 0B was not reached" in missed.stderr
+        assert fleet.ask("cleanup", "--to", "0")[0] == 3
+        assert fleet.run("cleanup", "--to", "0", "--dry-run").returncode == 0
     code, counted = fleet.ask("compute-size")
     assert (code, counted["used_bytes"]) == (0, counted["estimate_bytes"])
 
@@ -221,7 +237,7 @@ def test_hold_protects_while_its_command_runs_and_exits_as_it_does(fleet, tree):
     ref = ref.replace("k1", key)
     fleet.run("commit", path, ref)
     inner = " ".join([*COMMAND, "--config", fleet.config, "cleanup", "--to", "0"])
-    done = fleet.run("hold", ref, "--", "sh", "-c", f"{inner} && exit 7")
+    done = fleet.run("hold", ref, "--", "sh", "-c", f"{inner}; exit 7")
     assert done.returncode == 7, done.stderr
     assert fleet.run("contains", ref).returncode == 0
     assert fleet.run("hold", ref, "--", "true").returncode == 0
@@ -300,10 +316,27 @@ def test_on_a_terminal_there_are_bars_and_only_there(fleet):
 def test_server_and_worker_end_with_0_when_told_to(tmp_path):
     with place_in(tmp_path) as place:
         server, _ = place.server()
-        worker = place.worker()
+        worker, interrupted = place.worker(), place.worker()
         for process in (server, worker):
             process.send_signal(signal.SIGTERM)
-        assert (server.wait(30), worker.wait(30)) == (0, 0)
+        interrupted.send_signal(signal.SIGINT)
+        assert (server.wait(30), worker.wait(30), interrupted.wait(30)) == (0, 0, 0)
+
+
+def test_a_queue_that_nobody_serves_is_told_and_status_knows_of_it(tmp_path):
+    with place_in(tmp_path) as place:
+        code, status = place.ask("status")
+        assert (code, status["workers"], status["mounted"]) == (0, [], False)
+        assert "no worker has used this Redis" in status["remark"]
+        asked = Invocation(config=place.config)
+        with asked:
+            job = asked.client.pull("a/b/c")
+            assert unserved(asked, [job.id, "no such job"]) == ["caskeeper.pull"]
+            worker = start("--config", place.config, "worker", "--lane", "local")
+            until(lambda: any("caskeeper.local" in queues for queues in serving(asked).values()))
+            assert unserved(asked, [job.id]) == ["caskeeper.pull"]
+            worker.send_signal(signal.SIGTERM)
+            worker.communicate(timeout=30)
 
 
 def test_a_port_that_is_taken_is_17(fleet):

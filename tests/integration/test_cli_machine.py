@@ -46,6 +46,15 @@ def test_down_ends_what_a_command_started_in_the_background(tmp_path, config):
     until(lambda: not processes_naming(str(tmp_path)))
 
 
+def test_down_with_a_redis_of_ones_own_says_that_there_is_nothing_embedded(tmp_path, config):
+    env = {"CASKEEPER_REDIS_URL": f"unix://:secret@{tmp_path}/none"}
+    done = call("--config", config, "down", **env)
+    assert done.returncode == 0
+    assert "no embedded server in this configuration" in done.stdout
+    assert "secret" not in done.stdout
+    assert json.loads(call("--config", config, "--json", "down", **env).stdout)["ended"] is False
+
+
 def test_a_redis_of_ones_own_and_up_exclude_each_other(tmp_path, config):
     done = call("--config", config, "up", CASKEEPER_REDIS_URL=f"unix://{tmp_path}/none")
     assert done.returncode == 17

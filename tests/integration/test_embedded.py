@@ -132,8 +132,12 @@ def test_after_a_kill_of_the_supervisor_the_next_command_works(cachedir):
         processes = descendants(pid)
         os.kill(pid, signal.SIGKILL)
     until(lambda: not alive(processes), "its children end with it")
+    scratch = os.path.join(RunFiles(cachedir).folder, "scratch")
+    left = set(os.listdir(scratch))
+    assert left, "what a killed worker had in its temporary folder"
     with client(cachedir) as cache:
         assert cache.extract("p/e/k").result(WAIT_S).path
+        assert not left & set(os.listdir(scratch))
         assert running(cachedir).pid != pid
 
 
@@ -152,8 +156,51 @@ def test_down_ends_it(cachedir):
         cache.compute_size().result(WAIT_S)
         processes = descendants(running(cachedir).pid)
     assert down(cachedir)
-    until(lambda: not alive(processes), "the supervisor ends too")
+    assert not alive(processes), "everything has ended when it says so"
     assert not down(cachedir)
+
+
+def test_a_changed_configuration_starts_it_anew_when_nobody_uses_it(cachedir, monkeypatch):
+    monkeypatch.setenv("CASKEEPER_CACHEDIR", cachedir)
+    monkeypatch.setenv("CASKEEPER_CACHE_QUOTA", "3G")
+    said = []
+    with Client(say=said.append) as cache:
+        cache.commit("tree", "p/e/k").result(WAIT_S)
+        before = running(cachedir).pid
+        with Client(say=said.append) as other:
+            assert other.status()
+        monkeypatch.setenv("CASKEEPER_CACHE_QUOTA", "4G")
+        with Client(say=said.append) as changed:
+            assert changed.extract("p/e/k").result(WAIT_S).path, "who is connected is not thrown out"
+    assert running(cachedir).pid == before
+    assert len(said) == 2
+    assert "another configuration: others use it" in said[1]
+    with Client(say=said.append) as changed:
+        assert changed.extract("p/e/k").result(WAIT_S).path
+        assert running(cachedir).pid != before
+    with Client(say=said.append) as changed:
+        assert changed.status()
+    assert len(said) == 3
+    assert said[2].startswith("the configuration has changed: started an embedded server")
+
+
+def test_settings_that_only_their_maker_knows_end_nothing_twice(cachedir):
+    made = Settings(cachedir=cachedir, embedded=EmbeddedSettings(599.0))
+    for _ in range(2):
+        said = []
+        with Client(made, say=said.append) as cache:
+            cache.compute_size().result(WAIT_S)
+    assert said == []
+
+
+def test_a_fleet_that_somebody_watches_is_never_ended_for_another_configuration(cachedir):
+    with Fleet(Settings(cachedir=cachedir, embedded=EmbeddedSettings(599.0))) as fleet:
+        said = []
+        with client(cachedir, said) as cache:
+            assert cache.compute_size().result(WAIT_S).used_bytes >= 0
+            assert cache.redis_url == fleet.url
+        assert len(said) == 1
+        assert "another configuration: end it where it was started" in said[0]
 
 
 def test_a_long_path_gets_its_socket_elsewhere(cachedir, tmp_path):

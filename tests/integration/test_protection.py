@@ -36,7 +36,7 @@ def commit(fleet, request):
 def everything(fleet):
     """A cleanup that takes whatever it may; what happened to whom, and why."""
     code, document = fleet.ask("cleanup", "--to", "0")
-    assert code in {0, 15}
+    assert code in {0, 3}  # 3: the target was not reached, for what is left is protected
     return {ref: (group["action"], group["reason"]) for group in document["groups"] for ref in group["refs"]}
 
 

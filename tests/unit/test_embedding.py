@@ -5,7 +5,17 @@ import os
 import pytest
 
 from caskeeper.config import Settings
-from caskeeper.embedding import FileLock, RunFiles, answers, own_command, running
+from caskeeper.embedding import (
+    Endpoint,
+    FileLock,
+    RunFiles,
+    announce,
+    announced,
+    answers,
+    end,
+    own_command,
+    running,
+)
 from caskeeper.errors import ConfigInvalid
 
 
@@ -51,6 +61,21 @@ def test_the_command_cannot_be_taken_by_a_file_of_the_current_folder():
     assert command[1:4] == ["-P", "-m", "tasks.cli.main"]
     assert command[4:] == ["--config", "/etc/c.yaml", "worker", "--concurrency", "2"]
     assert "--config" not in own_command(Settings(cachedir="/c"), "worker")
+
+
+def test_what_a_supervisor_announces_is_read_as_it_was_written(tmp_path):
+    files = RunFiles(str(tmp_path))
+    files.make()
+    endpoint = Endpoint("unix:///x", 7, frozenset({"a", "b"}), foreground=True)
+    announce(files, endpoint)
+    assert announced(files) == endpoint
+    with open(files.endpoint, "w") as file:
+        file.write('{"url": "unix:///x", "pid": 7}')
+    assert announced(files) == Endpoint("unix:///x", 7), "an earlier release says less"
+
+
+def test_nothing_to_end_is_no_trouble(tmp_path):
+    assert not end(str(tmp_path))
 
 
 def test_nobody_answers_where_nobody_listens(tmp_path):

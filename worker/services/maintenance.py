@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from caskeeper.errors import Busy, LeaseLost
+from worker.services.one_coordinator import take_up
 from worker.services.recovery import recover
 from worker.services.trash import Trash, delete_tree
 from worker.store.measure import used_bytes
@@ -43,6 +44,7 @@ class Run:
     holder: str
     epoch: str
     trash: Trash
+    begins: bool = False  # its epoch: the state was lost
     horizon_ns: int = 0
     recovered: int = 0
     reaped: int = 0
@@ -110,7 +112,7 @@ class Maintenance:
             check()
             grant = self.coordination.maintenance.acquire(holder, purpose=purpose)
             if grant is not None:
-                return Run(holder, grant.epoch, Trash(self.volume, holder))
+                return Run(holder, grant.epoch, Trash(self.volume, holder), begins=grant.lost)
             if time.monotonic() >= deadline:
                 now = self.coordination.maintenance.holder()
                 raise Busy(
@@ -134,6 +136,13 @@ class Maintenance:
 
     def _begin(self, run: Run, *, spare_young: bool) -> None:
         maintenance = self.coordination.maintenance
+        take_up(
+            self.volume,
+            self.coordination,
+            run.epoch,
+            begins=run.begins,
+            still_mine=lambda: maintenance.renew(run.holder, run.epoch),
+        )
         run.recovered, freed = recover(
             run.trash, refs=self.refs, closures=self.closures, objects=self.objects
         )

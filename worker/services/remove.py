@@ -53,10 +53,15 @@ class Remove:
                 run, [(ref, record) for ref, record in records.items() if not self._is_readable(record)]
             )
             inventory = self._inventory(run)
-            for group in inventory.groups:
-                leaving = [entry for entry in group.entries if entry.ref in records]
-                if leaving:
-                    more, names = self._remove_from(run, inventory, group, [entry.ref for entry in leaving])
+            leaving = {
+                number: [entry.ref for entry in group.entries if entry.ref in records]
+                for number, group in enumerate(inventory.groups)
+            }
+            for number, group in enumerate(inventory.groups):
+                self._refuse_held(run, group, leaving[number])
+            for number, group in enumerate(inventory.groups):
+                if leaving[number]:
+                    more, names = self._remove_from(run, inventory, group, leaving[number])
                     freed += more
                     gone += names
             return RemoveResult(freed_bytes=freed, removed=tuple(gone))
@@ -71,6 +76,13 @@ class Remove:
                 "there is no such ref", f"ref {ref}", "`caskeeper list` shows what is here"
             )
         return record
+
+    def _refuse_held(self, run: Run, group: Planned, refs: list[Ref]) -> None:
+        """One that is required or in use stops all of them before the first is gone."""
+        if refs:
+            roots = list(group.roots) if len(refs) == len(group.entries) else []
+            self._condemn(run, roots=roots, refs=refs)
+            self._uncondemn(run, roots=roots, refs=refs)
 
     def _refuse_pinned(self, wanted: Sequence[Ref]) -> None:
         pins = self._maintenance.pins.read()

@@ -39,6 +39,7 @@ class OpenSession(Message):
 class StatusResult(Message):
     """Sizes in bytes. ``ready`` False: what Redis forgot is being recovered. ``size_known`` False: the
     estimate waits for a recount. ``maintenance``: the purpose of who removes or recounts now.
+    ``waiting_s``: after a loss of Redis nothing is evicted for so long.
     """  # noqa: D205 -- one sentence for each
 
     volume_id: str
@@ -54,6 +55,7 @@ class StatusResult(Message):
     disk_available_bytes: int
     disk_reserved_bytes: int
     maintenance: str | None = None
+    waiting_s: float = 0.0
     operations: tuple[RunningOperation, ...] = ()
     sessions: tuple[OpenSession, ...] = ()
 
@@ -87,6 +89,7 @@ class Status:
             disk_available_bytes=disk.available_bytes,
             disk_reserved_bytes=limits.reserved_disk_bytes,
             maintenance=None if holder is None else holder.purpose,
+            waiting_s=max(0, state.evict_from_ms - state.now_ms) / 1000,
             operations=self._operations(state.now_ms),
             sessions=self._sessions(state.now_ms),
         )

@@ -135,6 +135,7 @@ class PushDirectory:
             running = context._replace(check=operation.check)
             closure = self._rely(operation, root, running)
             outcomes: list[PushOutcome] = []
+            self._remotes.meet(specs)
             for spec in specs:
                 meter = Meter(running, "push")
                 send = self._sender(operation, closure, meter, running)
@@ -189,6 +190,7 @@ class PushMessage:
         digest = Digest.of(message)
         subject = Subject("blob", str(digest))
         outcomes: list[PushOutcome] = []
+        self._remotes.meet(specs)
         for spec in specs:
             meter = Meter(context, "push")
             send = _message_sender(digest, message, meter)

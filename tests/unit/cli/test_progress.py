@@ -1,5 +1,7 @@
+from types import SimpleNamespace
+
 from caskeeper.contract import Progress
-from tasks.cli.progress import STILL_S, Followed, Lines
+from tasks.cli.progress import REMINDER_S, STILL_S, Followed, Lines
 
 
 def seen(*states):
@@ -33,6 +35,35 @@ def test_without_numbers_the_phase_is_told():
 def test_a_job_that_stands_still_is_said_to():
     job = seen(Progress(phase="pull", total_bytes=100, done_bytes=10))
     assert "no progress for 11 s" in job.sentence(STILL_S + 1)
+
+
+def test_what_stands_still_has_no_rate_and_no_time_left():
+    job = seen(
+        Progress(phase="pull", total_bytes=100 * 1024, done_bytes=0),
+        Progress(phase="pull", total_bytes=100 * 1024, done_bytes=25 * 1024),
+        Progress(phase="waiting", total_bytes=100 * 1024, done_bytes=25 * 1024),
+    )
+    assert "left" in job.sentence(3.0)
+    assert job.sentence(4.5) == "pull a/b/c: 25% of 100K"
+
+
+def test_a_line_is_written_once_until_it_says_something_new(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("tasks.cli.progress.time", SimpleNamespace(monotonic=lambda: now[0]))
+    written, job = [], Followed("remove")
+    lines = Lines(written.append)
+    attempt = [Progress(phase="trying again after: busy"), Progress(phase="started")]
+    for look in range(30):
+        now[0] += 3.0
+        job.see(attempt[look % 2], now[0])
+        lines.show([job], waiting=0)
+        if now[0] < REMINDER_S:
+            assert written == ["remove: trying again after: busy"]
+    assert len(written) == 2, "and again when somebody may think that it is dead"
+    job.see(Progress(phase="removing"), now[0])
+    now[0] += 3.0
+    lines.show([job], waiting=0)
+    assert written[2] == "remove: removing"
 
 
 def test_the_rate_does_not_go_negative_when_a_job_begins_anew():

@@ -6,6 +6,7 @@ import pytest
 
 from caskeeper.config import (
     CacheSettings,
+    ConnectionConfig,
     EmbeddedSettings,
     LeaseSettings,
     LogSettings,
@@ -309,7 +310,30 @@ build: {max-jobs: 4}
 fetch: {source: all}
 track: {source: aliases}
 source-caches: {servers: []}
-projects: {demo: {options: {debug: true}, mirrors: [], source-caches: {}}}
+artifacts:
+  override-project-caches: false
+  servers:
+  - url: https://cache.example.com:11001
+    type: all
+    push: true
+    instance-name: main
+    auth:
+      server-cert: ~/server.crt
+      client-cert: client.crt
+      client-key: client.key
+      access-token: ~/access.token
+      access-token-reload-interval: 60
+    connection-config:
+      keepalive-time: 60
+      retry-limit: 3
+      retry-delay: 500
+      request-timeout: 120
+projects:
+  demo:
+    options: {debug: true}
+    mirrors: []
+    source-caches: {}
+    artifacts: {servers: [{url: 'http://demo.example.com', type: index}]}
 """
 
 
@@ -318,6 +342,20 @@ def test_a_buildstream_2_user_configuration_is_accepted_with_its_rules_for_small
     assert found.cachedir == f"{home}/.cache/buildstream"
     assert found.cache.modern
     assert len(found.notes) == 1
+    assert found.remotes_for("demo") == (RemoteSpec("http://demo.example.com", type="index"),)
+    assert found.remotes_for("another") == (
+        RemoteSpec(
+            "https://cache.example.com:11001",
+            push=True,
+            server_cert=f"{home}/server.crt",
+            client_key="client.key",
+            client_cert="client.crt",
+            instance_name="main",
+            access_token=f"{home}/access.token",
+            access_token_reload_minutes=60,
+            connection=ConnectionConfig(60, 3, 500, 120),
+        ),
+    )
 
 
 @pytest.mark.parametrize(
@@ -329,6 +367,8 @@ def test_a_buildstream_2_user_configuration_is_accepted_with_its_rules_for_small
         ("cache: {reserved-disk-space: 5%}\n", {}, True),
         ("cache: {storage-service: {url: u}}\n", {}, True),
         ("source-caches: {}\n", {}, True),
+        ("artifacts: {servers: []}\n", {}, True),
+        ("", {"CASKEEPER_ARTIFACTS": "{servers: []}"}, True),
         ("", {"CASKEEPER_CACHE_LOW_WATERMARK": "50%"}, True),
     ],
 )

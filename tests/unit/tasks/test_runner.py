@@ -1,0 +1,22 @@
+"""How often a job is tried again."""
+
+import pytest
+
+from caskeeper.contract import CommitRequest, RemoveRequest
+from caskeeper.errors import Busy, CoordinatorUnavailable, LeaseLost, RemoteUnavailable
+from tasks.runner import PATIENT_RETRIES, REMOVE_RETRIES, RETRIES, retries_of
+
+
+@pytest.mark.parametrize(
+    ("kind", "error", "times"),
+    [
+        (RemoveRequest, Busy, REMOVE_RETRIES),
+        (RemoveRequest, LeaseLost, PATIENT_RETRIES),
+        (CommitRequest, Busy, PATIENT_RETRIES),
+        (CommitRequest, CoordinatorUnavailable, PATIENT_RETRIES),
+        (CommitRequest, RemoteUnavailable, RETRIES),
+    ],
+)
+def test_what_stays_busy_for_a_user_is_told_soon_and_what_passes_is_waited_for(kind, error, times):
+    assert retries_of(kind, error("x")) == times
+    assert REMOVE_RETRIES <= 1
