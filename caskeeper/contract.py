@@ -11,7 +11,79 @@ from dataclasses import dataclass
 from typing import ClassVar, Self
 
 from caskeeper.errors import InvalidRequest
-from caskeeper.message import Message as Message  # noqa: PLC0414 -- it is part of the contract
+from caskeeper.message import Message
+from caskeeper.results import (
+    OTHER_PROJECTS,
+    CleanupGroup,
+    CleanupResult,
+    CommitResult,
+    ComputeSizeResult,
+    DiffResult,
+    ExtractResult,
+    ImportedRef,
+    ImportResult,
+    LinkChange,
+    LinkResult,
+    ModeChange,
+    Progress,
+    PullResult,
+    PullTreeResult,
+    PushDirectoryResult,
+    PushMessageResult,
+    PushOutcome,
+    PushResult,
+    RemoteHealth,
+    RemotesCheckResult,
+    RemoveResult,
+    TypeChange,
+)
+
+__all__ = [
+    "LANES",
+    "MAX_MESSAGE_BYTES",
+    "OTHER_PROJECTS",
+    "REQUESTS",
+    "VERSION",
+    "CleanupGroup",
+    "CleanupRequest",
+    "CleanupResult",
+    "CommitRequest",
+    "CommitResult",
+    "ComputeSizeRequest",
+    "ComputeSizeResult",
+    "DiffRequest",
+    "DiffResult",
+    "ExtractRequest",
+    "ExtractResult",
+    "ImportRequest",
+    "ImportResult",
+    "ImportedRef",
+    "LinkChange",
+    "LinkRequest",
+    "LinkResult",
+    "Message",
+    "ModeChange",
+    "Progress",
+    "PullRequest",
+    "PullResult",
+    "PullTreeRequest",
+    "PullTreeResult",
+    "PushDirectoryRequest",
+    "PushDirectoryResult",
+    "PushMessageRequest",
+    "PushMessageResult",
+    "PushOutcome",
+    "PushRequest",
+    "PushResult",
+    "RemoteHealth",
+    "RemotesCheckRequest",
+    "RemotesCheckResult",
+    "RemoveRequest",
+    "RemoveResult",
+    "Request",
+    "TypeChange",
+    "queue_of",
+]
 
 #: The version of the payloads this code sends. A worker also understands the one before it.
 VERSION = 1
@@ -26,255 +98,6 @@ LANES = ("pull", "local", "push", "maintenance")
 def queue_of(lane: str) -> str:
     """The queue of a lane."""
     return f"caskeeper.{lane}"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Progress(Message):
-    """How far a job is. Totals are 0 while they are unknown; ``present`` was already there."""
-
-    phase: str = ""
-    done_bytes: int = 0
-    total_bytes: int = 0
-    done_objects: int = 0
-    total_objects: int = 0
-    present_bytes: int = 0
-    present_objects: int = 0
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PullResult(Message):
-    """``pulled``: something was fetched (AC-69). ``cached``: it was complete here already."""
-
-    pulled: bool
-    cached: bool
-    remote: str | None = None
-    blobs: int = 0
-    bytes: int = 0
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CommitResult(Message):
-    """``root`` is HASH/SIZE; ``size_bytes`` and ``files`` of the tree, ``added_bytes`` on the disk."""
-
-    root: str
-    size_bytes: int
-    files: int
-    added_bytes: int
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ExtractResult(Message):
-    """``path`` is the artifact's folder, never the sub-directory (AC-55)."""
-
-    path: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LinkResult(Message):
-    """Nothing to say beyond success."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RemoveResult(Message):
-    """``freed_bytes`` on the disk; ``removed`` are the refs that are gone now."""
-
-    freed_bytes: int
-    removed: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PushOutcome(Message):
-    """One remote's part of a push. ``outcome``: pushed, already-there, full or failed."""
-
-    url: str
-    outcome: str
-    blobs: int = 0
-    bytes: int = 0
-    reason: str = ""
-    retry: bool = False
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PushResult(Message):
-    """``pushed``: at least one remote was updated (AC-62)."""
-
-    pushed: bool
-    remotes: tuple[PushOutcome, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PullTreeResult(Message):
-    """``digest`` of the root Directory as HASH/SIZE; None = every remote answered, none has the Tree."""
-
-    digest: str | None
-    remote: str | None = None
-    blobs: int = 0
-    bytes: int = 0
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PushDirectoryResult(Message):
-    """What became of it at every push remote."""
-
-    remotes: tuple[PushOutcome, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PushMessageResult(Message):
-    """``digest`` of the message as HASH/SIZE, and what became of it at every push remote."""
-
-    digest: str
-    remotes: tuple[PushOutcome, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CleanupGroup(Message):
-    """All refs of one tree: what happens to them and why. ``action``: evict, protected, young, kept."""
-
-    root: str
-    refs: tuple[str, ...]
-    action: str
-    reason: str = ""
-    frees_bytes: int = 0
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CleanupResult(Message):
-    """The plan and what was done of it. Sizes in bytes on the disk.
-
-    ``young_objects`` were to go and stay: an operation that may still run has touched them.
-    """
-
-    dry_run: bool
-    used_before_bytes: int
-    used_after_bytes: int
-    target_bytes: int
-    freed_bytes: int = 0
-    evicted_refs: int = 0
-    recovered_objects: int = 0
-    reaped_operations: int = 0
-    young_objects: int = 0
-    groups: tuple[CleanupGroup, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ComputeSizeResult(Message):
-    """``used_bytes`` as recounted, ``estimate_bytes`` as it was believed before."""
-
-    used_bytes: int
-    estimate_bytes: int = 0
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LinkChange(Message):
-    """A symbolic link and its targets; None = no link is there."""
-
-    path: str
-    before: str | None = None
-    after: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ModeChange(Message):
-    """A file of both sides; whether it is executable on the second."""
-
-    path: str
-    executable: bool
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TypeChange(Message):
-    """A path of both sides that is another kind of thing: file, symlink or directory."""
-
-    path: str
-    before: str
-    after: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DiffResult(Message):
-    """AC-60: regular files in ``modified``, ``removed``, ``added``; D-28: the rest in lists of its own.
-
-    ``not_compared``: folders that differ, or are on one side only, and were left out when they were pulled.
-    """
-
-    modified: tuple[str, ...] = ()
-    removed: tuple[str, ...] = ()
-    added: tuple[str, ...] = ()
-    symlinks: tuple[LinkChange, ...] = ()
-    modes: tuple[ModeChange, ...] = ()
-    types: tuple[TypeChange, ...] = ()
-    folders_removed: tuple[str, ...] = ()
-    folders_added: tuple[str, ...] = ()
-    not_compared: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ImportedRef(Message):
-    """One ref of an import. ``outcome``: imported, present, kept (names another tree here) or damaged."""
-
-    ref: str
-    outcome: str
-    reason: str = ""
-    excluded: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ImportResult(Message):
-    """What an import took over, or would; ``blobs`` and ``bytes`` of content that was not here."""
-
-    dry_run: bool
-    artifacts: tuple[ImportedRef, ...] = ()
-    blobs: int = 0
-    bytes: int = 0
-
-
-#: In `RemoteHealth.projects`: every project that no remote names.
-OTHER_PROJECTS = "*"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RemoteHealth(Message):
-    """One configured remote as it answered. ``reason``: why it is not usable, or takes no pushes.
-
-    ``protocol`` is how it is asked for names; ``latency_ms`` what the first contact took, from nothing to
-    all its answers. ``push_configured``: it is meant to be pushed to. ``projects`` use it; OTHER_PROJECTS
-    stands for all that have no remotes of their own. ``where`` it is configured.
-    """
-
-    url: str
-    usable: bool
-    fetch: bool
-    push: bool
-    reason: str = ""
-    protocol: str = ""
-    latency_ms: float | None = None
-    type: str = "all"
-    push_configured: bool = False
-    projects: tuple[str, ...] = ()
-    where: str = ""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RemotesCheckResult(Message):
-    """Every distinct remote once, in order of priority."""
-
-    remotes: tuple[RemoteHealth, ...] = ()
-
-    def has_fetch_remotes(self, project: str | None = None) -> bool:
-        """Some remote can be pulled from, or some of this project's (AC-23)."""
-        return any(remote.fetch for remote in self._of(project))
-
-    def has_push_remotes(self, project: str | None = None) -> bool:
-        """Some remote takes pushes, or some of this project's (AC-24)."""
-        return any(remote.push for remote in self._of(project))
-
-    def _of(self, project: str | None) -> tuple[RemoteHealth, ...]:
-        if project is None:
-            return self.remotes
-        named = {name for remote in self.remotes for name in remote.projects}
-        user = project if project in named else OTHER_PROJECTS
-        return tuple(remote for remote in self.remotes if user in remote.projects)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,18 +6,26 @@ Never unlinked by age here: by now somebody may need it. Extracts are the except
 from __future__ import annotations
 
 import os
+import re
+import stat
 from typing import TYPE_CHECKING
 
 from caskeeper.artifact import Ref
 from caskeeper.digest import EMPTY
 from caskeeper.errors import CaskeeperError
 from worker.services.trash import CLOSURE, EXECUTABLE, OBJECT, REF, delete_tree, ref_of, unlink
+from worker.store.failures import failure
 
 if TYPE_CHECKING:
+    from caskeeper.layout import Layout
     from worker.services.trash import Trash
     from worker.store.closures import Closures
     from worker.store.objects import Objects
     from worker.store.refs import RefRecord, Refs
+
+
+_HASH = re.compile(r"[0-9a-f]{64}\Z")
+_LIST = re.compile(r"([0-9a-f]{64})\.(whole|[0-9a-f]{16})\Z")
 
 
 def recover(trash: Trash, *, refs: Refs, closures: Closures, objects: Objects) -> tuple[int, int]:
@@ -28,7 +36,12 @@ def recover(trash: Trash, *, refs: Refs, closures: Closures, objects: Objects) -
     volume = trash.volume
     restored = freed = 0
     with os.scandir(volume.layout.trashes) as entries:
-        others = [entry.name for entry in entries if entry.path != trash.folder]
+        others = [
+            entry.name
+            for entry in entries
+            # A file or a link is no cleanup's: it has nothing to give back, and it is not ours (I9).
+            if entry.is_dir(follow_symlinks=False) and entry.path != trash.folder
+        ]
     for name in others:
         # Its owner, if it still lives, finds the folder gone at its next rename and stops. The new name
         # lies beside the others, so that readers look into it and a crash here is recovered likewise.
@@ -54,17 +67,13 @@ def _put_back_all(folder: str, *, refs: Refs, closures: Closures, objects: Objec
     later = []
     for name in sorted(os.listdir(folder)):
         path, prefix, rest = f"{folder}/{name}", name[:2], name[2:]
-        if prefix == OBJECT:
-            target = layout.object(rest)
-        elif prefix == EXECUTABLE:
-            target = layout.executable(rest)
-        elif prefix == CLOSURE:
-            target = layout.closure(*rest.split(".", 1)) if "." in rest else ""
+        if not _is_file(path):
+            target = ""  # a checkout, or nothing that a cleanup takes under such a name
         elif prefix == REF:
             later.append((path, rest))
             continue
         else:
-            target = ""
+            target = _place(layout, prefix, rest)
         if target and volume.put_back(path, target):
             restored += 1
         else:
@@ -75,6 +84,26 @@ def _put_back_all(folder: str, *, refs: Refs, closures: Closures, objects: Objec
         else:
             freed += unlink(volume, path)
     return restored, freed
+
+
+def _is_file(path: str) -> bool:
+    """Whether a regular file stands there itself; False also for what is gone."""
+    try:
+        return stat.S_ISREG(os.lstat(path).st_mode)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise failure(error, path) from error
+
+
+def _place(layout: Layout, prefix: str, rest: str) -> str:
+    """Where a file of a trash folder belongs; '' for a name that no cleanup gives."""
+    if prefix == OBJECT and _HASH.match(rest):
+        return layout.object(rest)
+    if prefix == EXECUTABLE and _HASH.match(rest):
+        return layout.executable(rest)
+    named = _LIST.match(rest) if prefix == CLOSURE else None
+    return layout.closure(named[1], named[2]) if named else ""
 
 
 def _put_back_ref(path: str, name: str, *, refs: Refs, closures: Closures, objects: Objects) -> bool:

@@ -26,6 +26,8 @@ def sweep(evictor: Evictor, folder: str, *, needed: set[bytes], check: Callable[
         check()
         if not _FAN_OUT.match(fan) or os.path.islink(f"{folder}/{fan}"):
             continue  # nothing of ours, and what it leads to even less
+        if not os.path.isdir(f"{folder}/{fan}"):
+            continue
         for name in os.listdir(f"{folder}/{fan}"):
             if _REST.match(name) and bytes.fromhex(fan + name) not in needed:
                 freed += evictor.take_object(fan + name)[0]
