@@ -12,13 +12,13 @@ from collections import Counter
 
 import pytest
 from harness.chaos import Watch
-from harness.chaos_actors import TREES, journal, start_actors
+from harness.chaos_actors import ELEMENTS, VARIANTS, journal, start_actors
 from harness.processes import Fleet
 from harness.valkey import ValkeyServer
 
 SECONDS = float(os.environ.get("CASKEEPER_TEST_CHAOS_SECONDS", "20"))
 SEED = os.environ.get("CASKEEPER_TEST_CHAOS_SEED", "1")
-QUOTA = 6_000_000
+QUOTA = 2_200_000
 
 
 @pytest.fixture
@@ -39,8 +39,8 @@ def arena(roomy, served):
 def test_writers_and_cleaners_that_are_killed_at_random_leave_a_sound_volume(arena, tell):
     chance = random.Random(SEED)
     common = {f"common-{number}": chance.randbytes(30_000) for number in range(3)}
-    for number in range(TREES):
-        for variant in range(3):
+    for number in range(ELEMENTS):
+        for variant in range(VARIANTS):
             own = {f"bin/{n}": chance.randbytes(chance.randrange(1, 45_000)) for n in range(9)}
             source = arena.tree(f"trees/e{number}-{variant}", {**common, **own, "empty": b""})
             os.chmod(f"{source}/bin/0", 0o755)

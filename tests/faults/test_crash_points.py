@@ -128,6 +128,14 @@ def two_artifacts(site):
     ]
 
 
+def a_death(site):
+    """A commit that died, whose lease is over: half of it is stored, all of it is reserved."""
+    with pytest.raises(Dead):
+        site.run(CommitRequest(path=site.other, refs=(OTHER,)), at=22)
+    site.expire()
+    return [commit(site)]
+
+
 #: verb -> (what is done before, the request that dies)
 VERBS = {
     "commit": (lambda _: [], commit),
@@ -161,6 +169,8 @@ VERBS = {
     "remove": (two_artifacts, lambda _: RemoveRequest(refs=(K1, K2))),
     "remove of one of two names": (two_artifacts, lambda _: RemoveRequest(refs=(K2,))),
     "recount": (two_artifacts, lambda _: ComputeSizeRequest()),
+    "recount after a death": (a_death, lambda _: ComputeSizeRequest()),
+    "cleanup after a death": (a_death, lambda _: CleanupRequest(target_bytes=0)),
 }
 
 

@@ -36,7 +36,8 @@ from worker.wiring import build
 
 #: What an honest verb may answer when others clean, require and die around it.
 EXPECTED = (ArtifactNotFound, Busy, CacheTooFull, Cancelled, LeaseLost, NoSpace)
-TREES, WRITERS, CLEANERS = 10, 4, 2
+#: Few trees: what one evicts, another is just about to need.
+ELEMENTS, VARIANTS, WRITERS, CLEANERS = 4, 2, 4, 2
 
 
 class Actor:
@@ -82,7 +83,7 @@ class Writer(Actor):
     """A build: requires what it is about to make, makes it, and finds it there until its session ends."""
 
     def turn(self):
-        element = f"e{self.chance.randrange(TREES)}"
+        element = f"e{self.chance.randrange(ELEMENTS)}"
         with Session(self.services.coordination, self.services.layout, label=self.name) as session:
             promised = set()
             for number in range(self.chance.randrange(1, 4)):
@@ -101,7 +102,7 @@ class Writer(Actor):
             if self.do(PullRequest(ref=str(published))) is None:
                 return False
             return self.do(LinkRequest(ref=str(published), key=ref.key)) is not None
-        source = f"{self.folder}/trees/{ref.element}-{self.chance.randrange(3)}"
+        source = f"{self.folder}/trees/{ref.element}-{self.chance.randrange(VARIANTS)}"
         return self.do(CommitRequest(path=source, refs=(str(ref),))) is not None
 
     def look_around(self, ref):

@@ -18,13 +18,14 @@ from worker.server.bytestream import ByteStream
 from worker.server.cas import ContentAddressableStorage
 from worker.server.reference_storage import ReferenceStorage
 from worker.server.rolling import Rolling
+from worker.server.streams import STREAMS, Streams
 from worker.store.objects import Objects
 
 if TYPE_CHECKING:
     from worker.server.needs import Services
 
-#: Calls at the same time; a stream holds its thread until it ends. More wait their turn.
-THREADS = 32
+#: Calls at the same time, more wait their turn. A stream holds its thread until it ends: some are left.
+THREADS = STREAMS + 8
 
 _OPTIONS: list[tuple[str, int]] = [
     # What a stream may send ahead of its reader. Left to itself, gRPC lets it grow with the bandwidth, and
@@ -45,9 +46,12 @@ _OPTIONS: list[tuple[str, int]] = [
 class RunningServer:
     """A server that answers until it is stopped."""
 
-    def __init__(self, server: grpc.Server, rolling: Rolling, *, host: str, port: int) -> None:
+    def __init__(
+        self, server: grpc.Server, rolling: Rolling, streams: Streams, *, host: str, port: int
+    ) -> None:
         self._server = server
         self._rolling = rolling
+        self._streams = streams
         self.port = port
         #: HOST:PORT as a client dials it
         self.address = f"{host}:{port}"
@@ -55,6 +59,7 @@ class RunningServer:
     def stop(self, grace_s: float | None = 5.0) -> None:
         """Take no more calls, let running ones end within ``grace_s``, settle what was stored."""
         self._server.stop(grace_s).wait()
+        self._streams.close()
         self._rolling.close()
 
     def wait(self) -> None:
@@ -85,6 +90,7 @@ def serve(services: Services, *, listen: str, read_only: bool = False) -> Runnin
     host, wanted_port = _parse_listen(listen)
     objects = Objects(services.volume)
     rolling = Rolling(services.desk, subject=listen, grace_s=services.settings.leases.upload_grace_s)
+    streams = Streams()
     server = grpc.server(
         ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="serve"),
         handlers=[
@@ -93,6 +99,7 @@ def serve(services: Services, *, listen: str, read_only: bool = False) -> Runnin
             ByteStream(objects, rolling, read_only=read_only).handlers(),
             ReferenceStorage(services, objects, rolling, read_only=read_only).handlers(),
         ],
+        interceptors=[streams],
         options=_OPTIONS,
     )
     try:
@@ -102,9 +109,11 @@ def serve(services: Services, *, listen: str, read_only: bool = False) -> Runnin
     if port == 0:
         raise ConfigInvalid(f"cannot listen on {listen}", "--listen", "is the port taken? name another one")
     rolling.start()
+    streams.start()
     try:
         server.start()
     except BaseException:
+        streams.close()
         rolling.close()
         raise
-    return RunningServer(server, rolling, host=host, port=port)
+    return RunningServer(server, rolling, streams, host=host, port=port)
