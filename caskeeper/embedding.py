@@ -41,6 +41,8 @@ REPORT_VARIABLE = "_CASKEEPER_REPORT_FD"
 ASKED_VARIABLE = "_CASKEEPER_ASKED_FOR"
 _REPORT_FD = 3
 _LOOK_S = 0.03
+#: No process has a number so high.
+_PIDS = 1 << 31
 _DOWN_S = 60.0
 
 
@@ -155,13 +157,19 @@ def announced(files: RunFiles) -> Endpoint | None:
     try:
         with open(files.endpoint, encoding="utf-8") as file:
             document = json.load(file)
+        url, pid = document["url"], document["pid"]
+        # A signal goes to this pid, and 0 or less would be whole groups of processes.
+        if type(pid) is not int or not 0 < pid < _PIDS or not isinstance(url, str):
+            return None
+        if not url.startswith("unix://") or "\0" in url:
+            return None
         return Endpoint(
-            str(document["url"]),
-            int(document["pid"]),
+            url,
+            pid,
             frozenset(map(str, document.get("settings", ()))),
             bool(document.get("foreground", False)),
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

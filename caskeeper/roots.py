@@ -35,6 +35,16 @@ def below_roots(path: str, roots: Sequence[str], *, where: str) -> str:
     )
 
 
+#: What only this program may fill, and what nobody stores.
+_OWN = ("cas", "tmp", "trash", "extract", "pins", "run")
+
+
+def is_own(cachedir: str, path: str) -> bool:
+    """Whether the real ``path`` is a folder of the cache's own, or lies in one."""
+    real = os.path.realpath(cachedir)
+    return any(contains(f"{real}/{own}", path) for own in _OWN)
+
+
 def contains(folder: str, path: str) -> bool:
     """Whether ``path`` is ``folder`` or lies in it; both are real paths."""
     return path == folder or path.startswith(f"{folder.rstrip('/')}/")

@@ -38,6 +38,8 @@ _START_S = 30.0
 _STOP_S = 20.0
 #: A unix socket's path ends at 107 bytes.
 _LONGEST_PATH = 100
+#: What a volume's id, an epoch and a nonce are made of.
+_WORD = re.compile(r"[A-Za-z0-9._-]{1,128}\Z")
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9/._-]+\Z")
 
 
@@ -68,6 +70,27 @@ class EmbeddedServer:
         if not self._lock.take(wait_s=_START_S):
             raise Busy("an earlier embedded server has not ended", self._files.folder)
         mark = self._take_mark()
+        if not self._answered():
+            self._begin_anew()
+        if mark is not None:
+            self._resume(mark)
+
+    def _begin_anew(self) -> None:
+        """It ended by itself while it read its file: the file goes aside. Raises CoordinatorUnavailable."""
+        state = f"{self._files.folder}/appendonlydir"
+        aside = f"{state}.damaged-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
+        try:
+            os.rename(state, aside)
+        except OSError:  # there is none, or not ours to move: then it was not the file
+            raise self._no_answer() from None
+        if self._answered():
+            log.warning("the embedded server's file is damaged and set aside; its jobs are lost", path=aside)
+            return
+        os.rename(aside, state)  # it was something else
+        raise self._no_answer()
+
+    def _answered(self) -> bool:
+        """Start it. False: it ended by itself at once. CoordinatorUnavailable: it does not answer."""
         parent = os.getpid()
         self._process = subprocess.Popen(
             self._command(),
@@ -78,9 +101,7 @@ class EmbeddedServer:
             # No thread runs in a supervisor; a server whose supervisor was killed saves and ends.
             preexec_fn=lambda: end_with_parent(parent, signal.SIGTERM),  # noqa: PLW1509 -- see above
         )
-        self._wait_for_answer(self._process)
-        if mark is not None:
-            self._resume(mark)
+        return self._wait_for_answer(self._process)
 
     def stop(self) -> None:
         """Save, stop, and leave the mark. Called when no client and no worker is left."""
@@ -110,36 +131,49 @@ class EmbeddedServer:
             *("--save", "", "--maxmemory-policy", "noeviction", "--loglevel", "warning"),
         ]
 
-    def _wait_for_answer(self, process: subprocess.Popen[bytes]) -> None:
+    def _wait_for_answer(self, process: subprocess.Popen[bytes]) -> bool:
         deadline = time.monotonic() + _START_S
         while not answers(self.socket):
-            if process.poll() is not None or time.monotonic() >= deadline:
+            if (code := process.poll()) is not None and code > 0:  # not by a signal
+                return False
+            if code is not None or time.monotonic() >= deadline:
                 process.kill()
                 process.wait()
-                raise CoordinatorUnavailable(
-                    "the embedded server does not answer", self.socket, f"look into {self._files.log}"
-                )
+                raise self._no_answer()
             time.sleep(0.01)
+        return True
+
+    def _no_answer(self) -> CoordinatorUnavailable:
+        return CoordinatorUnavailable(
+            "the embedded server does not answer", self.socket, f"look into {self._files.log}"
+        )
 
     def _take_mark(self) -> dict[str, str] | None:
         """The mark of the last stop; removed before the server runs, so it holds for one run."""
         try:
             with open(self._files.mark, encoding="utf-8") as file:
                 mark = json.load(file)
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             mark = None
         if os.path.exists(self._files.mark):
             os.unlink(self._files.mark)
             _sync_folder(self._files.folder)
-        return mark if isinstance(mark, dict) and {"volume", "epoch", "nonce"} <= set(mark) else None
+        whole = isinstance(mark, dict) and all(
+            isinstance(mark.get(name), str) and _WORD.match(mark[name])
+            for name in ("volume", "epoch", "nonce")
+        )
+        return mark if whole else None
 
     def _resume(self, mark: dict[str, str]) -> None:
         try:
             coordination = Coordination.connect(self.url, volume_id=mark["volume"], leases=self._leases)
-            resumed = coordination.resume(epoch=mark["epoch"], nonce=mark["nonce"])
-            coordination.close()
-        except ConfigInvalid:
-            resumed = False  # another volume's mark: nothing to go on with
+            try:
+                resumed = coordination.resume(epoch=mark["epoch"], nonce=mark["nonce"])
+            finally:
+                coordination.close()
+        except CaskeeperError as trouble:
+            log.info("the mark is of no use", reason=trouble)
+            resumed = False  # another volume's mark, say: nothing to go on with
         log.info("went on after a clean stop" if resumed else "the mark does not fit: state is recovered")
 
     def _last_word(self) -> dict[str, str] | None:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from celery.worker.consumer import Consumer
 from kombu.exceptions import OperationalError
 from kombu.transport import redis
-from redis.exceptions import RedisError
 
 from worker.telemetry.log import Log
 
@@ -22,8 +21,12 @@ if TYPE_CHECKING:
 log = Log("caskeeper.messages")
 
 _ENCODINGS = (None, "utf-8", "base64")
-#: No fault of the message: it is delivered again.
-_BROKEN_CONNECTION = (OSError, RedisError, OperationalError)
+_ERRORS: tuple[type[Exception], ...] = (*redis.Transport.connection_errors, *redis.Transport.channel_errors)
+#: No fault of the message: it is delivered again. A KeyError, which the library counts here, may be one.
+_BROKEN_CONNECTION: tuple[type[Exception], ...] = (
+    OperationalError,
+    *(kind for kind in _ERRORS if kind is not KeyError),
+)
 
 
 class _Undecodable:

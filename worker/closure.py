@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from caskeeper.digest import EMPTY, Digest
 from caskeeper.errors import InvalidRequest, PartialArtifact
 from caskeeper.layout import relative_subdir
-from worker.directory import Directory, is_name
+from worker.directory import MAX_TREE_BYTES, Directory, is_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -165,8 +165,9 @@ def walk(root: Digest, scope: Scope, read: Read) -> Closure:
     """The closure of ``root``. What stands in many places is read and walked once.
 
     Raises InvalidRequest when the tree is deeper than ``MAX_DEPTH``, unfolds into more than
-    ``MAX_ENTRIES``, contains itself, gives one hash two sizes, or lacks an included path; and whatever
-    ``read`` raises (BlobMissing for a message that is not there).
+    ``MAX_ENTRIES``, has messages of more than ``MAX_TREE_BYTES``, contains itself, gives one hash two
+    sizes, or lacks an included path; and whatever ``read`` raises (BlobMissing for a message that is not
+    there).
     """
     walker = _Walker(root, read)
     walker.part(part_of(scope))
@@ -195,7 +196,9 @@ class _Walker:
         self.root = root
         self.directories: list[Digest] = []
         self.files: dict[str, Digest] = {}
-        self._read = read
+        self._source = read
+        self._seen: set[str] = set()
+        self._read_bytes = 0
         self._sizes: dict[str, int] = {}
         #: of every folder that is finished: how deep it is and how many entries it unfolds into
         self._extents: dict[str, tuple[int, int]] = {}
@@ -272,6 +275,14 @@ class _Walker:
             else:
                 stack.pop()
                 self._leave(digest, directory)
+
+    def _read(self, digest: Digest) -> Directory:
+        if digest.hash not in self._seen:
+            self._seen.add(digest.hash)
+            self._read_bytes += digest.size_bytes
+            if self._read_bytes > MAX_TREE_BYTES:
+                raise self._refuse(f"its Directory messages have more than {MAX_TREE_BYTES} bytes")
+        return self._source(digest)
 
     def _enter(self, digest: Digest) -> _Frame:
         directory = self._read(digest)

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 #: What a POSIX file system takes as one name and as one link target.
 MAX_NAME_BYTES = 255
 MAX_TARGET_BYTES = 4095
+#: One folder's message. Millions of entries fit; more is an attack on the memory.
+MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+#: All messages of one tree, likewise.
+MAX_TREE_BYTES = 512 * 1024 * 1024
 
 _HEX = re.compile(r"[0-9a-f]*\Z")
 _by_name = attrgetter("name")
@@ -77,6 +81,12 @@ def is_target(text: str) -> bool:
         return "\0" not in text and 0 < len(text.encode()) <= MAX_TARGET_BYTES
     except UnicodeEncodeError:
         return False
+
+
+def check_size(digest: Digest) -> None:
+    """Asked before a message is read into memory. Raises InvalidRequest when it is too large for one."""
+    if digest.size_bytes > MAX_MESSAGE_BYTES:
+        raise _invalid(digest, "it is too large for a Directory message")
 
 
 def parse(data: bytes, digest: Digest) -> Directory:

@@ -160,8 +160,8 @@ class _Loader:
     def _cachedir(self) -> str:
         node = self._value("cachedir")
         path = None if node is None else self._path(node, "cachedir")
-        if path is not None:
-            return path
+        if node is not None and path is not None:
+            return _utf8(path, str(node.where))
         folder = user_folder("XDG_CACHE_HOME", self._environ)
         if folder is None:
             raise ConfigInvalid(
@@ -169,7 +169,7 @@ class _Loader:
                 self._document.where.file,
                 "set `cachedir` or CASKEEPER_CACHEDIR",
             )
-        return os.path.join(folder, "caskeeper")
+        return _utf8(os.path.join(folder, "caskeeper"), self._document.where.file)
 
     def _redis(self) -> str | None:
         text, where = self._text("redis")
@@ -282,3 +282,14 @@ class _Loader:
                     notes.append(f"environment variable {name} is no setting: did you mean {PREFIX}{guess}?")
                     break
         return tuple(notes)
+
+
+def _utf8(path: str, where: str) -> str:
+    """Raises ConfigInvalid for bytes that are no text: such a path can neither be sent nor stored."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise ConfigInvalid(
+            f"the path {ascii(path)[:200]} is not UTF-8", where, "set `cachedir` to a folder with such a name"
+        ) from None
+    return path

@@ -31,7 +31,7 @@ USAGE = "usage"
 OPERATIONS = "operations"
 
 #: Hash: epoch; ``root:<hash>`` or ``ref:<name>`` -> how many operations claim it. Written by hold,
-#: settle, drop_dead.
+#: settle, drop_dead, and counted anew by mark_dying.
 CLAIMS = "claims"
 
 #: Hash: epoch; ``root:<hash>``, ``ref:<name>`` or ``key:<artifact key>`` -> the maintenance holder

@@ -13,6 +13,7 @@ from collections import Counter
 import pytest
 from harness.chaos import Watch
 from harness.chaos_actors import ELEMENTS, VARIANTS, journal, start_actors
+from harness.commands import until
 from harness.processes import Fleet
 from harness.valkey import ValkeyServer
 
@@ -70,6 +71,7 @@ def test_writers_and_cleaners_that_are_killed_at_random_leave_a_sound_volume(are
     assert watch.peak_bytes <= QUOTA
     assert worker.poll() is None
     arena.assert_sound()
+    until(lambda: not arena.coordination.sessions.live())  # those of the killed
     arena.client.cleanup(target_bytes=0).result(60)
     assert list(arena.oracle.refs()) == []
     assert arena.oracle.used_bytes() == arena.coordination.usage.snapshot().used_bytes == 0

@@ -174,11 +174,12 @@ class Oracle:
                 yield entry.path
 
     def leavings(self):
-        """What should be gone when nothing runs: staging and trash."""
+        """What should be gone when nothing runs: staging and trash. A server's promises stay for a grace."""
         return [
             os.path.join(part, name)
             for part in ("tmp", "trash")
             for name in os.listdir(f"{self.root}/{part}")
+            if not name.startswith("served-")
         ]
 
 

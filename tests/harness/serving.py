@@ -18,6 +18,7 @@ from worker._protos.bytestream_pb2_grpc import ByteStreamStub
 from worker._protos.reference_storage_pb2_grpc import ReferenceStorageStub
 from worker._protos.remote_execution_pb2_grpc import CapabilitiesStub, ContentAddressableStorageStub
 from worker.server.app import serve
+from worker.store.promises import PREFIX
 from worker.wiring import build
 
 
@@ -122,9 +123,14 @@ def small_tree():
     return Digest.of(root), [*files, folder, root]
 
 
+def operations(services):
+    """The operations' folders: what a server promised stands beside them, in files."""
+    return [name for name in os.listdir(services.layout.staging) if not name.startswith(PREFIX)]
+
+
 def staged(services):
     """The server's one operation folder and what is staged in it; nothing before the first call."""
-    folders = os.listdir(services.layout.staging)
+    folders = operations(services)
     if not folders:
         return None, []
     (folder,) = folders

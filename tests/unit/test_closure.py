@@ -233,6 +233,23 @@ def test_depth_counts_the_longest_way_to_a_folder():
         walk(root, WHOLE, tree.read)
 
 
+@pytest.mark.parametrize("scope", [WHOLE, Scope.of(["meta"])])
+def test_a_tree_with_too_many_bytes_of_messages_is_refused_before_they_are_read(tree, scope, monkeypatch):
+    total = sum(digest.size_bytes for digest in walk(tree.root, scope, tree.read).directories)
+    monkeypatch.setattr(module, "MAX_TREE_BYTES", total)
+    assert walk(tree.root, scope, tree.read).root == tree.root
+    monkeypatch.setattr(module, "MAX_TREE_BYTES", total - 1)
+    read = []
+
+    def noting(digest):
+        read.append(digest.size_bytes)
+        return tree.read(digest)
+
+    with pytest.raises(InvalidRequest, match=f"more than {total - 1} bytes"):
+        walk(tree.root, scope, noting)
+    assert sum(read) < total
+
+
 @pytest.mark.parametrize("scope", [WHOLE, Scope.of(["none"], [])])
 def test_few_messages_that_unfold_without_end_are_refused(scope):
     tree = MemoryTree()

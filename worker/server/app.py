@@ -20,6 +20,7 @@ from worker.server.reference_storage import ReferenceStorage
 from worker.server.rolling import Rolling
 from worker.server.streams import STREAMS, Streams
 from worker.store.objects import Objects
+from worker.store.promises import Promises
 
 if TYPE_CHECKING:
     from worker.server.needs import Services
@@ -89,7 +90,8 @@ def serve(services: Services, *, listen: str, read_only: bool = False) -> Runnin
     """
     host, wanted_port = _parse_listen(listen)
     objects = Objects(services.volume)
-    rolling = Rolling(services.desk, subject=listen, grace_s=services.settings.leases.upload_grace_s)
+    grace_s = services.settings.leases.upload_grace_s
+    rolling = Rolling(services.desk, Promises(services.volume), subject=listen, grace_s=grace_s)
     streams = Streams()
     server = grpc.server(
         ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="serve"),

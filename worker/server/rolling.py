@@ -6,7 +6,8 @@ operation's folder. So calls run under a *current* operation, which is opened by
 one, current for a quarter of a grace, and kept until a whole grace after the last call that used it.
 
 An answer is thus protected for at least one grace; eviction is held up for little more than one, and not
-at all by a server that nobody asks (docs/decisions/0004).
+at all by a server that nobody asks (docs/decisions/0004). Beside each operation stands a file that says so
+when the server has ended or was killed.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from worker.server.needs import Desk, Operation
+    from worker.store.promises import Promises
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +44,7 @@ class _Tenure:
     """One operation and the calls that run under it."""
 
     operation: Operation
+    promise: str
     ending: contextlib.ExitStack
     born_s: float
     used_s: float
@@ -54,9 +57,16 @@ class Rolling:
     """Lends the current operation to calls. Safe to use from several threads."""
 
     def __init__(
-        self, desk: Desk, *, subject: str, grace_s: float, clock: Callable[[], float] = time.monotonic
+        self,
+        desk: Desk,
+        promises: Promises,
+        *,
+        subject: str,
+        grace_s: float,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._desk = desk
+        self._promises = promises
         self._subject = subject
         self._grace_s = grace_s
         self._clock = clock
@@ -112,7 +122,7 @@ class Rolling:
                 tenure.operation.settle_part()
 
     def close(self) -> None:
-        """End all operations; calls that still run lose theirs."""
+        """End all operations; calls that still run lose theirs. What was told is kept by the files."""
         self._closing.set()
         if self._thread is not None:
             self._thread.join()
@@ -144,8 +154,13 @@ class Rolling:
         ending = contextlib.ExitStack()
         writer = self._desk.writer("serve", self._subject, quiet(), room_wait_s=ROOM_WAIT_S)
         operation = ending.enter_context(writer)
+        try:
+            promise = self._promises.make()  # before anything is done under it: nothing of it is older
+        except BaseException:
+            ending.close()
+            raise
         now_s = self._clock()
-        self._tenures.append(_Tenure(operation, ending, now_s, now_s))
+        self._tenures.append(_Tenure(operation, promise, ending, now_s, now_s))
         return self._tenures[-1]
 
     def _served(self, tenure: _Tenure) -> bool:
@@ -167,3 +182,8 @@ class Rolling:
         except CaskeeperError as trouble:
             # Its record expires and its whole reservation is converted: never understated (I5).
             log.warning("rolling operation not settled", extra={"error": str(trouble)})
+        if self._clock() - tenure.used_s >= self._grace_s:
+            try:
+                self._promises.end(tenure.promise)
+            except CaskeeperError as trouble:
+                log.warning("promise not ended", extra={"error": str(trouble)})  # the next cleanup does it

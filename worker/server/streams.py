@@ -46,7 +46,7 @@ class Watch:
             self.waiting_since = None
 
 
-class Streams(grpc.ServerInterceptor):  # type: ignore[misc] -- grpc's classes are untyped
+class Streams(grpc.ServerInterceptor):
     """Stands between gRPC and every handler."""
 
     def __init__(self) -> None:
@@ -108,7 +108,7 @@ class Streams(grpc.ServerInterceptor):  # type: ignore[misc] -- grpc's classes a
         if not self._slots.acquire(blocking=False):
             refuse(
                 context,
-                grpc.StatusCode.RESOURCE_EXHAUSTED,
+                grpc.StatusCode.UNAVAILABLE,
                 Busy(f"{STREAMS} streams run already", way_out="try again when others have ended"),
             )
         try:

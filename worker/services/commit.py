@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from caskeeper.artifact import Ref
 from caskeeper.contract import CommitResult
 from caskeeper.errors import InvalidRequest
-from caskeeper.roots import below_roots
+from caskeeper.roots import below_roots, contains, is_own
 from worker.store.capture import capture
 from worker.store.refs import RefRecord
 
@@ -36,7 +36,8 @@ class Commit:
     def __call__(self, request: CommitRequest, context: Context) -> CommitResult:
         """Store the tree at ``path`` and publish every ref; none of them before everything is stored.
 
-        Raises InvalidRequest for a path outside the roots or an entry that cannot be stored.
+        Raises InvalidRequest for a path outside the roots, one in the cache's own folders or around them,
+        and an entry that cannot be stored.
         """
         refs = [Ref.parse(text, where="refs") for text in request.refs]
         refs = list(dict.fromkeys(refs))
@@ -45,6 +46,12 @@ class Commit:
         source = below_roots(request.path, self._roots, where="path")
         if not os.path.isdir(source):
             raise InvalidRequest(f"{request.path[:200]!r} is not a folder", "argument path")
+        cachedir = self._desk.volume.layout.root
+        if contains(source, os.path.realpath(cachedir)) or is_own(cachedir, source):
+            # It would store itself, growing while it is read.
+            raise InvalidRequest(
+                f"{request.path[:200]!r} holds the cache or a part of it", "argument path", "use another"
+            )
         with self._desk.writer("commit", str(refs[0]), context) as operation:
             captured = capture(source, operation.blobs, context=context._replace(check=operation.check))
             self._closures.write(operation.staging, captured.closure)

@@ -10,7 +10,7 @@ from caskeeper.artifact import Ref
 from caskeeper.contract import ExtractResult
 from caskeeper.errors import Busy, InvalidRequest, LeaseLost, VolumeFailed
 from caskeeper.layout import relative_subdir
-from caskeeper.roots import below_roots, contains
+from caskeeper.roots import below_roots, is_own
 from worker.services.naming import ATTEMPTS
 from worker.store.checkout import checkout_copy, checkout_links
 from worker.store.volume import Outcome
@@ -79,13 +79,10 @@ class Extract:
     def _destination(self, path: str) -> str:
         """Raises InvalidRequest for a folder that only this program may fill."""
         real = below_roots(path, self._roots, where="destination")
-        layout = self._desk.volume.layout
-        cachedir = os.path.realpath(layout.root)
-        for own in ("cas", "tmp", "trash", "extract", "pins", "run"):
-            if contains(f"{cachedir}/{own}", real):
-                raise InvalidRequest(
-                    f"{path[:200]!r} is a folder of the cache itself", "argument destination", "use another"
-                )
+        if is_own(self._desk.volume.layout.root, real):
+            raise InvalidRequest(
+                f"{path[:200]!r} is a folder of the cache itself", "argument destination", "use another"
+            )
         return real
 
     def _shared(

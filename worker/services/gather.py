@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from caskeeper.digest import EMPTY, Digest
 from caskeeper.errors import BlobMissing, DigestMismatch, InvalidRequest
 from worker.closure import MAX_DEPTH, part_of
-from worker.directory import Directory, parse
+from worker.directory import MAX_TREE_BYTES, Directory, check_size, parse
 from worker.services import transfer
 from worker.services.meter import Meter
 
@@ -21,11 +21,6 @@ if TYPE_CHECKING:
     from worker.closure import Part, Scope
     from worker.protocols import BlobAccess, Context
     from worker.services.watched import Watched
-
-#: One folder's message. Millions of entries fit; more is an attack on the memory.
-MAX_MESSAGE_BYTES = 64 * 1024 * 1024
-#: All messages of one tree, likewise.
-MAX_TREE_BYTES = 512 * 1024 * 1024
 
 
 class Gathered:
@@ -89,8 +84,7 @@ def gather(root: Digest, scope: Scope, *, store: BlobAccess, remote: Watched, co
 
 def _check_sizes(held: Gathered, new: Sequence[Digest]) -> None:
     for digest in new:
-        if digest.size_bytes > MAX_MESSAGE_BYTES:
-            raise InvalidRequest("it is too large for a Directory message", f"digest {digest}")
+        check_size(digest)
     total = sum(digest.size_bytes for digest in held.data) + sum(digest.size_bytes for digest in new)
     if total > MAX_TREE_BYTES:
         raise InvalidRequest(f"its Directory messages have more than {MAX_TREE_BYTES} bytes", "tree")

@@ -20,6 +20,7 @@ from worker.services.one_coordinator import take_up
 from worker.services.recovery import recover
 from worker.services.trash import Trash, delete_tree
 from worker.store.measure import used_bytes
+from worker.store.promises import Promises
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -229,7 +230,8 @@ class Maintenance:
             delete_tree(self.volume, taken)
 
     def _horizon(self, run: Run) -> int:
-        starts = [run.trash.start_ns]
+        now_ns = run.trash.start_ns
+        starts = [now_ns, *Promises(self.volume).heed(now_ns, grace_s=self.leases.upload_grace_s)]
         for name in self._folders():
             started = self._started_ns(name)
             if started is not None:

@@ -39,8 +39,8 @@ def recover(trash: Trash, *, refs: Refs, closures: Closures, objects: Objects) -
         others = [
             entry.name
             for entry in entries
-            # A file or a link is no cleanup's: it has nothing to give back, and it is not ours (I9).
-            if entry.is_dir(follow_symlinks=False) and entry.path != trash.folder
+            # A file is no cleanup's: it has nothing to give back, and it is not ours (I9).
+            if (entry.is_dir(follow_symlinks=False) or entry.is_symlink()) and entry.path != trash.folder
         ]
     for name in others:
         # Its owner, if it still lives, finds the folder gone at its next rename and stops. The new name

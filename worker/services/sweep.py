@@ -24,11 +24,12 @@ def sweep(evictor: Evictor, folder: str, *, needed: set[bytes], check: Callable[
     freed = 0
     for fan in sorted(os.listdir(folder)):
         check()
-        if not _FAN_OUT.match(fan) or os.path.islink(f"{folder}/{fan}"):
+        path = f"{folder}/{fan}"
+        if not _FAN_OUT.match(fan) or os.path.islink(path) or not os.path.isdir(path):
             continue  # nothing of ours, and what it leads to even less
-        if not os.path.isdir(f"{folder}/{fan}"):
-            continue
-        for name in os.listdir(f"{folder}/{fan}"):
+        with os.scandir(path) as entries:
+            names = [entry.name for entry in entries if entry.is_file(follow_symlinks=False)]
+        for name in names:
             if _REST.match(name) and bytes.fromhex(fan + name) not in needed:
                 freed += evictor.take_object(fan + name)[0]
     return freed

@@ -14,8 +14,9 @@ from caskeeper.contract import PullTreeResult, PushDirectoryResult, PushMessageR
 from caskeeper.digest import Digest
 from caskeeper.errors import BlobMissing, InvalidRequest
 from worker.closure import WHOLE, walk
+from worker.directory import MAX_TREE_BYTES
 from worker.services import transfer, tree_copy
-from worker.services.gather import MAX_TREE_BYTES, Gathered
+from worker.services.gather import Gathered
 from worker.services.meter import Meter
 from worker.services.outcomes import (
     Subject,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import struct
 import time
 from typing import TYPE_CHECKING, NamedTuple
@@ -184,13 +185,28 @@ class Closures:
 
 
 def _content(path: str) -> bytes | None:
+    """The file's bytes; empty when it is not as long as its header says: what is huge is not read."""
     try:
-        with open(path, "rb", buffering=0, opener=without_age) as file:  # looking is no use
-            return file.read()
+        with open(path, "rb", buffering=0, opener=_open) as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise _stranger(path)
+            head = file.read(_HEADER.size)
+            if len(head) < _HEADER.size:
+                return b""
+            rest_bytes = _HEADER.unpack(head)[3] * _RECORD.size + _SUM_BYTES
+            if status.st_size != _HEADER.size + rest_bytes:
+                return b""
+            return head + file.read()
     except FileNotFoundError:
         return None
     except OSError as error:
         raise failure(error, path) from error
+
+
+def _open(path: str, flags: int) -> int:
+    """Looking is no use; a pipe that stands there is opened without waiting for its other end."""
+    return without_age(path, flags | os.O_NONBLOCK)
 
 
 def _entries(folder: str) -> list[os.DirEntry[str]]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import secrets
 import time
 from contextlib import contextmanager
@@ -31,6 +32,9 @@ BALLAST_BYTES = 4 * 1024 * 1024
 _STAGED = "FORMAT."
 _FAN_OUT = tuple(f"{number:02x}" for number in range(256))
 _POLL_S = 0.05
+_LARGEST_BLOCK = 1 << 30
+#: What can be a part of a key in Redis, as every volume's id was made.
+_WORD = re.compile(r"[A-Za-z0-9._-]{1,128}\Z")
 
 
 class Format(NamedTuple):
@@ -52,7 +56,7 @@ class Format(NamedTuple):
         try:
             document = json.loads(data)
             version = int(document["version"])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             raise VolumeFailed("FORMAT is damaged", where, "restore it from a backup of this file") from None
         if version != VERSION:
             raise ConfigInvalid(
@@ -61,15 +65,18 @@ class Format(NamedTuple):
                 "use a program of the version that made it, or another `cachedir`",
             )
         try:
-            return cls(
+            found = cls(
                 str(document["volume_id"]),
                 int(document["block_bytes"]),
                 int(document["uid"]),
                 str(document["epoch"]),
                 version,
             )
-        except (ValueError, KeyError, TypeError):
-            raise VolumeFailed("FORMAT is damaged", where, "restore it from a backup of this file") from None
+        except (ValueError, KeyError, TypeError, OverflowError):
+            found = None
+        if found is None or not 0 < found.block_bytes <= _LARGEST_BLOCK or not _WORD.match(found.volume_id):
+            raise VolumeFailed("FORMAT is damaged", where, "restore it from a backup of this file")
+        return found
 
 
 class CreationLock(NamedTuple):

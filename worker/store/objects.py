@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from typing import TYPE_CHECKING
 
 from caskeeper.digest import EMPTY, Digest, Hasher
 from caskeeper.errors import BlobMissing, DigestMismatch, LeaseLost
-from worker.directory import Directory, parse
+from worker.directory import Directory, check_size, parse
 from worker.protocols import CHUNK_BYTES
 from worker.store.failures import failure
 
@@ -65,6 +66,16 @@ def damaged(digest: Digest, path: str) -> DigestMismatch:
         path,
         "check the disk, move this file out of the cache, and pull or commit the artifact again",
     )
+
+
+def _is_file(path: str) -> bool:
+    """Whether a regular file stands there itself; False also for what is gone."""
+    try:
+        return stat.S_ISREG(os.lstat(path).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise failure(error, path) from error
 
 
 class Objects:
@@ -160,7 +171,11 @@ class Objects:
             os.close(fd)
 
     def directory(self, digest: Digest) -> Directory:
-        """The Directory message of this digest. EMPTY is the empty directory and never looked for."""
+        """The Directory message of this digest. EMPTY is the empty directory and never looked for.
+
+        Raises InvalidRequest, before it is read, for what is too large for one, and what ``parse`` raises.
+        """
+        check_size(digest)
         return parse(self.read(digest), digest)
 
     def _open(self, path: str) -> int | None:
@@ -189,14 +204,16 @@ class Objects:
 
     def _put_back(self, cleanup_id: str, hash_hex: str, place: str) -> None:
         taken = f"{self._layout.trash(cleanup_id)}/{OBJECT_IN_TRASH}{hash_hex}"
-        if os.path.lexists(taken):
+        if _is_file(taken):
             # LeaseLost: the folder was moved between the two looks, and the next listing shows it
             with contextlib.suppress(LeaseLost):
                 self.volume.put_back(taken, place)
 
     def _cleanups(self) -> list[str]:
         try:
-            return sorted(os.listdir(self._layout.trashes))
+            with os.scandir(self._layout.trashes) as entries:
+                # what a link leads to is no cleanup's
+                return sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
         except FileNotFoundError:
             return []
         except OSError as error:

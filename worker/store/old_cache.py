@@ -14,7 +14,7 @@ from caskeeper.artifact import Ref
 from caskeeper.digest import EMPTY, Digest, Hasher
 from caskeeper.errors import BlobMissing, CaskeeperError, DigestMismatch, InvalidRequest, PermissionDenied
 from caskeeper.layout import Layout
-from worker.directory import Directory, parse
+from worker.directory import Directory, check_size, parse
 from worker.protocols import CHUNK_BYTES
 from worker.store.blobs import BATCH_LIMIT_BYTES
 from worker.store.format import without_age
@@ -23,8 +23,6 @@ from worker.store.refs import MAX_RECORD_BYTES, decode
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
 
-#: Larger messages are none.
-MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
@@ -111,8 +109,7 @@ class OldCache:
         """The Directory message of this digest, verified. BlobMissing, DigestMismatch, InvalidRequest."""
         if digest == EMPTY:
             return Directory()
-        if digest.size_bytes > MAX_MESSAGE_BYTES:
-            raise InvalidRequest("it is too large for a Directory message", f"digest {digest}")
+        check_size(digest)
         data = b"".join(self.read_stream(digest))
         if Hasher(data).hexdigest() != digest.hash:
             raise DigestMismatch(f"the file of {digest} is damaged", self.layout.object(digest.hash))

@@ -7,12 +7,12 @@ local owner = redis.call('GET', KEYS[8])
 if owner and owner ~= ARGV[2] then
   return {'OTHER', owner}
 end
-if LOST or not sessions_whole() then
+if LOST or not sessions_whole() or not operations_whole() then
   begin_epoch(ARGV[6], '0', '0', int(NOW + tonumber(ARGV[7])))
   READY = false
 else
   local lease = redis.call('HMGET', CLEANUP, 'holder', 'expires_ms')
-  if lease[1] ~= '' and lease[1] ~= ARGV[3] and tonumber(lease[2]) > NOW then
+  if lease[1] ~= '' and lease[1] ~= ARGV[3] and (integer(lease[2]) or 0) > NOW then
     return {'HELD'}
   end
 end

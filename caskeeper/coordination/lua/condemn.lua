@@ -11,11 +11,11 @@ elseif NOW < EVICT_FROM then
   return {'EARLY', int(EVICT_FROM)}
 elseif not KNOWN then
   return {'UNKNOWN'}
-elseif not sessions_whole() then
+elseif not sessions_whole() or not operations_whole() then
   return {'LOST'}
 end
 for id, text in pairs(entries(SESSIONS)) do
-  if session_live(cjson.decode(text)) then
+  if session_live(session_of(text)) then
     for n = 3, #ARGV do
       local key = string.match(ARGV[n], '^key:(.*)$')
       if key and redis.call('SISMEMBER', session_key(id), key) == 1 then
@@ -27,7 +27,7 @@ end
 for n = 3, #ARGV do
   if redis.call('HEXISTS', CLAIMS, ARGV[n]) == 1 then
     for id, text in pairs(entries(OPERATIONS)) do
-      local record = cjson.decode(text)
+      local record = operation_of(text)
       for _, member in ipairs(record.claims) do
         if member == ARGV[n] then
           return {'OPERATION', id, record.verb, member}

@@ -5,9 +5,9 @@
 if not mine(ARGV[2]) then
   return {'TAKEN'}
 end
-local record = operation(ARGV[3])
+local record, why = operation(ARGV[3])
 if not record then
-  return {'OK', '0'}
+  return {why == 'GONE' and 'OK' or why, '0'}
 elseif not record.dying then
   return {'ALIVE'}
 end

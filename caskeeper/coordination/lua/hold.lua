@@ -5,9 +5,9 @@
 if not READY then
   return {'UNREADY'}
 end
-local record = operation(ARGV[2])
+local record, why = operation(ARGV[2])
 if not record then
-  return {'GONE'}
+  return {why}
 elseif record.dying then
   return {'DYING'}
 end

@@ -1,6 +1,6 @@
 -- prelude: put before the text of every script that touches the shared state.
 -- It decides whether the state is lost (safety.md section 7): no epoch, another server run, or a
--- structure that is missing or of another epoch.
+-- structure that is missing, of another type or epoch, or that holds what no script writes.
 -- KEYS  1 state  2 usage  3 operations  4 claims  5 condemned  6 sessions  7 cleanup
 --       (8 caskeeper:volume, only for create and acquire)
 -- ARGV  1 the epoch the caller relies on, '' = whichever is current; the rest belongs to the script
@@ -11,14 +11,25 @@ local CONDEMNED, SESSIONS, CLEANUP = KEYS[5], KEYS[6], KEYS[7]
 local clock = redis.call('TIME')
 local NOW = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local RUN_ID = @RUN_ID@
-local fields = redis.call('HMGET', STATE, 'epoch', 'run_id', 'ready', 'known', 'evict_from_ms')
+-- pcall: a key of another type is an error, and then has no fields.
+local fields = redis.pcall('HMGET', STATE, 'epoch', 'run_id', 'ready', 'known', 'evict_from_ms')
 local EPOCH = fields[1]
 local READY, KNOWN = fields[3] == '1', fields[4] == '1'
-local EVICT_FROM = tonumber(fields[5] or '') or 0
 
-local whole_structures = EPOCH and true or false
-for n = 2, 7 do
-  whole_structures = whole_structures and redis.call('HGET', KEYS[n], 'epoch') == EPOCH
+-- Integers are kept as text; nil for everything else.
+local function integer(text)
+  return type(text) == 'string' and #text < 20 and string.match(text, '^%-?%d+$') and tonumber(text) or nil
+end
+
+local EVICT_FROM = integer(fields[5]) or 0
+local whole_structures = EPOCH and integer(fields[5]) and true or false
+local counters = redis.pcall('HMGET', USAGE, 'epoch', 'used', 'reserved', 'added_total')
+whole_structures = whole_structures and counters[1] == EPOCH
+for n = 2, 4 do
+  whole_structures = whole_structures and integer(counters[n]) ~= nil
+end
+for n = 3, 7 do
+  whole_structures = whole_structures and redis.pcall('HGET', KEYS[n], 'epoch') == EPOCH
 end
 local LOST = not whole_structures or fields[2] ~= RUN_ID
 
@@ -42,16 +53,55 @@ local function entries(key)
   return found
 end
 
+-- What a text says, if that is an object or a list; else nil.
+local function decoded(text)
+  local fine, document = pcall(cjson.decode, text)
+  return fine and type(document) == 'table' and document or nil
+end
+
+-- The record of a session; nil for what no script wrote.
+local function session_of(text)
+  local session = decoded(text)
+  return session and integer(session.size) and integer(session.expires_ms)
+    and (not session.life_ms or integer(session.life_ms))
+    and type(session.label) == 'string' and session or nil
+end
+
 -- The set of a session has its sentinel and as many keys as its record says.
 local function session_whole(id, session)
   local key = session_key(id)
-  return redis.call('SCARD', key) == tonumber(session.size) + 1
+  return session and redis.pcall('SCARD', key) == tonumber(session.size) + 1
     and redis.call('SISMEMBER', key, 'epoch:' .. EPOCH) == 1
 end
 
 local function sessions_whole()
   for id, text in pairs(entries(SESSIONS)) do
-    if not session_whole(id, cjson.decode(text)) then
+    if not session_whole(id, session_of(text)) then
+      return false
+    end
+  end
+  return true
+end
+
+-- The record of an operation; nil for what no script wrote.
+local function operation_of(text)
+  local record = decoded(text)
+  if not record or type(record.verb) ~= 'string' or type(record.subject) ~= 'string'
+    or type(record.host) ~= 'string' or type(record.dying) ~= 'boolean' or type(record.claims) ~= 'table'
+    or not (integer(record.started_ms) and integer(record.expires_ms) and integer(record.reserved_bytes)) then
+    return nil
+  end
+  for _, member in pairs(record.claims) do
+    if type(member) ~= 'string' then
+      return nil
+    end
+  end
+  return record
+end
+
+local function operations_whole()
+  for _, text in pairs(entries(OPERATIONS)) do
+    if not operation_of(text) then
       return false
     end
   end
@@ -72,9 +122,13 @@ local function end_session(id)
   redis.call('HDEL', SESSIONS, id)
 end
 
+-- The record of an operation, or nil and the word that says why there is none.
 local function operation(id)
   local text = redis.call('HGET', OPERATIONS, id)
-  return text and cjson.decode(text)
+  if not text then
+    return nil, 'GONE'
+  end
+  return operation_of(text), 'LOST'
 end
 
 local function keep_operation(id, record)

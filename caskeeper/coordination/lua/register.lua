@@ -6,8 +6,10 @@ if not READY then
   return {'UNREADY'}
 end
 local id = ARGV[2]
-local record = operation(id)
-if not record then
+local record, why = operation(id)
+if not record and why == 'LOST' then
+  return {'LOST'}
+elseif not record then
   record = {verb = ARGV[3], subject = ARGV[4], host = ARGV[5], started_ms = int(NOW),
     reserved_bytes = '0', dying = false, claims = {}}
 elseif record.dying then

@@ -2,9 +2,9 @@
 -- KEYS  1-7 as in prelude
 -- ARGV  1 epoch, 2 operation, 3 life_ms, 4 maximum life in ms
 -- Answers OK | LOST | GONE | DYING | OVER.
-local record = operation(ARGV[2])
+local record, why = operation(ARGV[2])
 if not record then
-  return {'GONE'}
+  return {why}
 elseif record.dying then
   return {'DYING'}
 elseif NOW - tonumber(record.started_ms) > tonumber(ARGV[4]) then

@@ -2,9 +2,9 @@
 -- KEYS  1-7 as in prelude
 -- ARGV  1 epoch, 2 operation, 3 bytes, 4 limit in bytes
 -- Answers OK | FULL | LOST | GONE | DYING.
-local record = operation(ARGV[2])
+local record, why = operation(ARGV[2])
 if not record then
-  return {'GONE'}
+  return {why}
 elseif record.dying then
   return {'DYING'}
 end

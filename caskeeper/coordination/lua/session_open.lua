@@ -6,8 +6,8 @@ if not READY then
   return {'UNREADY'}
 end
 local text = redis.call('HGET', SESSIONS, ARGV[2])
-local session = text and cjson.decode(text)
-if session and not session_whole(ARGV[2], session) then
+local session = text and session_of(text)
+if text and not session_whole(ARGV[2], session) then
   return {'LOST'}
 end
 if not session or not session_live(session) then

@@ -4,8 +4,8 @@
 -- ARGV  1 '', 2 session, 3 life_ms of the configuration
 -- Answers OK | OVER | LOST.
 local text = redis.call('HGET', SESSIONS, ARGV[2])
-local session = text and cjson.decode(text)
-if not session then
+local session = text and session_of(text)
+if not text then
   return {'OVER'}
 elseif not session_whole(ARGV[2], session) then
   return {'LOST'}

@@ -7,7 +7,7 @@ if not sessions_whole() then
 end
 local answer = {'OK'}
 for id, text in pairs(entries(SESSIONS)) do
-  local session = cjson.decode(text)
+  local session = session_of(text)
   if session_live(session) then
     local row = {id, session.label, session.expires_ms, session.size}
     if ARGV[2] == '1' then

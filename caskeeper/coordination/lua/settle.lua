@@ -4,9 +4,9 @@
 -- KEYS  1-7 as in prelude
 -- ARGV  1 epoch, 2 operation, 3 added bytes
 -- Answers OK | LOST | GONE.
-local record = operation(ARGV[2])
+local record, why = operation(ARGV[2])
 if not record then
-  return {'GONE'}
+  return {why}
 end
 add_used(ARGV[3])
 if record.dying then

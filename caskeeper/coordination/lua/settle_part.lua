@@ -2,9 +2,9 @@
 -- KEYS  1-7 as in prelude
 -- ARGV  1 epoch, 2 operation, 3 added bytes, 4 bytes to take off its reservation
 -- Answers OK | LOST | GONE.
-local record = operation(ARGV[2])
+local record, why = operation(ARGV[2])
 if not record then
-  return {'GONE'}
+  return {why}
 end
 local reserved = tonumber(record.reserved_bytes)
 local less = math.min(reserved, tonumber(ARGV[4]))

@@ -2,6 +2,6 @@
 -- KEYS  1-7 as in prelude
 -- ARGV  -
 -- Answers OK, epoch or '', lost, ready, known, evict_from_ms, now_ms.
-local lost = LOST or not sessions_whole()
+local lost = LOST or not sessions_whole() or not operations_whole()
 return {'OK', EPOCH or '', lost and 1 or 0, READY and not lost and 1 or 0, KNOWN and not lost and 1 or 0,
   int(EVICT_FROM), int(NOW)}

@@ -198,3 +198,79 @@ def test_a_damaged_state_is_not_resumed(coordination, place, harm):
     harm(place.raw, place.prefix)
     assert not coordination.resume(epoch="epoch-1", nonce="nonce")
     assert coordination.state().lost
+
+
+@pytest.mark.parametrize("name", STRUCTURES)
+def test_i6_one_structure_of_another_type_is_a_lost_state(coordination, place, name):
+    place.raw.delete(place.prefix + name)
+    place.raw.set(place.prefix + name, "text")
+    assert coordination.state().lost
+    for call in guarded_calls(coordination).values():
+        with pytest.raises(StateLost):
+            call()
+    begun_anew(coordination)
+
+
+def begun_anew(coordination):
+    """The state is lost, and whoever takes the lease makes a whole one of it."""
+    assert coordination.state().lost
+    grant = coordination.maintenance.acquire("other", purpose="recovery")
+    assert grant.lost
+    coordination.maintenance.ready("other", grant.epoch)
+    state = coordination.state()
+    assert state.ready
+    assert not state.lost
+    assert coordination.operations.list() == []
+    assert coordination.sessions.live() == []
+    assert coordination.usage.snapshot().used_bytes == 0
+
+
+@pytest.mark.parametrize("field", ["used", "reserved", "added_total"])
+@pytest.mark.parametrize("value", [None, "", "many", "1.5", "1e9", "9" * 30])
+def test_i6_a_counter_that_is_no_integer_is_a_lost_state(coordination, place, field, value):
+    place.raw.hdel(place.prefix + "usage", field)
+    if value is not None:
+        place.raw.hset(place.prefix + "usage", field, value)
+    every_call_refuses(coordination, place)
+    begun_anew(coordination)
+
+
+GARBAGE = ["", "x", "7", "null", "[]", "{}", '{"size": "x", "label": "l", "expires_ms": "1"}']
+
+
+@pytest.mark.parametrize("text", GARBAGE)
+@pytest.mark.parametrize("name", ["sessions", "operations"])
+def test_i6_a_record_that_nobody_wrote_is_a_lost_state(coordination, place, name, text):
+    mine = {"sessions": "build", "operations": "op"}[name]
+    place.raw.hset(place.prefix + name, mine, text)
+    with pytest.raises(StateLost):
+        coordination.sessions.open(mine) if name == "sessions" else coordination.operations.register(
+            mine, verb="v", subject="s", host="h"
+        )
+    with pytest.raises(StateLost):
+        coordination.sessions.live() if name == "sessions" else coordination.operations.list()
+    for refused in (
+        lambda: coordination.maintenance.mark_dying("me", "epoch-1"),
+        lambda: coordination.maintenance.condemn("me", "epoch-1", roots=["cc"], refs=[], keys=[]),
+    ):
+        with pytest.raises(StateLost):
+            refused()
+    begun_anew(coordination)
+
+
+def test_i6_the_set_of_a_session_that_is_none_is_a_lost_state(coordination, place):
+    place.raw.set(place.prefix + "session:build", "text")
+    with pytest.raises(StateLost):
+        coordination.sessions.require("build", ["k3"])
+    begun_anew(coordination)
+
+
+def test_a_claim_that_no_record_has_protects_until_the_next_cleanup_marks(coordination, place):
+    place.raw.hincrby(place.prefix + "claims", "root:ee", 1)
+    place.raw.hset(place.prefix + "claims", "root:aa", "7")
+    coordination.maintenance.mark_dying("me", "epoch-1")
+    assert place.raw.hgetall(place.prefix + "claims") == {
+        "epoch": "epoch-1",
+        "root:aa": "1",
+        "ref:p/e/k": "1",
+    }

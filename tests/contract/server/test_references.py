@@ -8,6 +8,7 @@ from harness.serving import make_old, refusal, small_tree
 
 from caskeeper.artifact import Ref
 from caskeeper.digest import EMPTY, Digest
+from worker import directory
 from worker._protos.reference_storage_pb2 import UpdateReferenceRequest
 from worker.closure import WHOLE, Scope, walk
 from worker.protocols import quiet
@@ -144,3 +145,10 @@ def test_trouble_with_a_ref_is_not_a_miss(peer, services):
     with open(path, "wb") as file:
         file.write(b"\xff\xff\xff")
     assert refusal(peer.resolve, KEY) is CODE.INTERNAL
+
+
+def test_a_blob_too_large_for_a_folder_is_not_read_as_one(peer, monkeypatch):
+    monkeypatch.setattr(directory, "MAX_MESSAGE_BYTES", 1000)
+    (large,) = peer.upload(bytes(1001))
+    assert refusal(peer.update, large, KEY) is CODE.INVALID_ARGUMENT
+    assert refusal(peer.resolve, KEY) is CODE.NOT_FOUND

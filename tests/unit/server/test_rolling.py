@@ -1,11 +1,14 @@
 """What was answered stays protected for a grace; a server that nobody asks holds up nothing."""
 
+import os
 from contextlib import contextmanager
 
 import pytest
+from harness.volumes import bare_volume
 
-from caskeeper.errors import CoordinatorUnavailable, LeaseLost
+from caskeeper.errors import CaskeeperError, CoordinatorUnavailable, LeaseLost
 from worker.server.rolling import Rolling
+from worker.store.promises import HEEDED, Promises
 
 GRACE_S = 600.0
 
@@ -67,8 +70,13 @@ def desk(clock):
 
 
 @pytest.fixture
-def rolling(desk, clock):
-    made = Rolling(desk, subject="here", grace_s=GRACE_S, clock=clock)
+def volume(tmp_path):
+    return bare_volume(tmp_path)
+
+
+@pytest.fixture
+def rolling(desk, clock, volume):
+    made = Rolling(desk, Promises(volume), subject="here", grace_s=GRACE_S, clock=clock)
     yield made
     made.close()
     assert desk.open == []
@@ -152,3 +160,49 @@ def test_without_redis_a_call_fails_and_what_was_answered_before_stays_protected
     with pytest.raises(CoordinatorUnavailable), rolling.lent(lambda: None):
         pass
     assert desk.open == [first]
+
+
+def promised(volume):
+    return os.listdir(volume.layout.staging)
+
+
+def test_a_promise_ends_with_its_operation_when_a_grace_has_passed(rolling, volume, clock):
+    with rolling.lent(lambda: None):
+        assert len(promised(volume)) == 1
+    clock.now_s = 0.99 * GRACE_S
+    rolling.turn()
+    assert len(promised(volume)) == 1
+    clock.now_s = GRACE_S
+    rolling.turn()
+    assert promised(volume) == []
+
+
+def test_a_promise_outlives_the_server_and_a_lost_operation(rolling, volume, desk):
+    with rolling.lent(lambda: None) as first:
+        pass
+    first.lost = True
+    rolling.turn()
+    with rolling.lent(lambda: None):
+        pass
+    rolling.close()
+    assert desk.open == []
+    assert len(promised(volume)) == 2
+
+
+def test_a_promise_is_heeded_for_little_more_than_a_grace_and_then_removed(volume):
+    promises = Promises(volume)
+    path = promises.make()
+    made_ns = os.stat(path).st_mtime_ns
+    last_ns = made_ns + int(HEEDED * GRACE_S * 1e9)
+    assert promises.heed(last_ns - 10**6, grace_s=GRACE_S) == [made_ns]
+    assert promises.heed(last_ns + 10**6, grace_s=GRACE_S) == []
+    assert promised(volume) == []
+    promises.end(path)
+
+
+def test_an_operation_that_can_promise_nothing_is_not_lent(rolling, volume, desk):
+    os.rmdir(volume.layout.staging)
+    with pytest.raises(CaskeeperError), rolling.lent(lambda: None):
+        pass
+    os.mkdir(volume.layout.staging)
+    assert desk.open == []

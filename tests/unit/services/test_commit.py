@@ -92,3 +92,17 @@ def test_an_entry_that_cannot_be_stored_publishes_no_ref_and_leaves_no_staging(s
     usage = services.coordination.usage.snapshot()
     assert usage.reserved_bytes == 0
     assert services.run(ComputeSizeRequest(), quiet()).used_bytes == usage.used_bytes
+
+
+@pytest.mark.parametrize("own", [".", "..", "cas", "cas/objects", "tmp", "trash", "extract", "pins", "run"])
+def test_the_cache_does_not_store_itself(services, own):
+    cachedir = services.layout.root
+    os.makedirs(f"{cachedir}/{own}", exist_ok=True)
+    with pytest.raises(InvalidRequest, match="holds the cache or a part of it"):
+        commit(services, os.path.normpath(f"{cachedir}/{own}"))
+    assert services.listing.list() == []
+
+
+def test_a_folder_beside_the_caches_own_is_stored(services):
+    source = make_tree(os.path.join(services.layout.root, "sources"))
+    assert commit(services, source).files > 0

@@ -38,8 +38,8 @@ from caskeeper.errors import (
     RemoteUnavailable,
 )
 from worker._protos import remote_execution_pb2 as pb
+from worker.directory import MAX_TREE_BYTES
 from worker.protocols import Context, quiet
-from worker.services.gather import MAX_TREE_BYTES
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ import pytest
 from harness.volumes import WatchedVolume, bare_volume, begin, blobs_of
 
 from caskeeper.digest import EMPTY, Digest
-from caskeeper.errors import BlobMissing, DigestMismatch, PermissionDenied, VolumeFailed
-from worker.directory import Directory, DirectoryEntry, serialise
+from caskeeper.errors import BlobMissing, DigestMismatch, InvalidRequest, PermissionDenied, VolumeFailed
+from worker.directory import MAX_MESSAGE_BYTES, Directory, DirectoryEntry, serialise
 from worker.store.objects import OBJECT_IN_TRASH, Objects, hash_of
 
 CONTENT = bytes(range(256)) * 20
@@ -175,3 +175,13 @@ def test_a_directory_is_read_as_such(objects, volume):
     directory = Directory(directories=(DirectoryEntry("sub", EMPTY),))
     digest = blobs_of(begin(volume, "second")).add(serialise(directory))
     assert objects.directory(digest) == directory
+
+
+def test_what_is_too_large_for_a_folders_message_is_not_read(volume, objects):
+    digest = Digest(DIGEST.hash, MAX_MESSAGE_BYTES + 1)
+    os.chmod(volume.layout.object(DIGEST.hash), 0o644)
+    os.truncate(volume.layout.object(DIGEST.hash), digest.size_bytes)
+    with pytest.raises(InvalidRequest, match="too large"):
+        objects.directory(digest)
+    with pytest.raises(DigestMismatch):
+        objects.directory(digest._replace(size_bytes=MAX_MESSAGE_BYTES))
