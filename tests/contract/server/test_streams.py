@@ -59,9 +59,7 @@ def test_unary_calls_have_threads_while_as_many_streams_as_may_stand_still(
         calls = [unread(peer, large[0]) for _ in range(streams.STREAMS)]
         again = [wire.ReadRequest(resource_name=f"blobs/{large[0]}")] * (app.THREADS + 1)
         for request in again:
-            assert (
-                refusal(lambda asked: list(peer.bytestream.Read(asked)), request) is CODE.UNAVAILABLE
-            )
+            assert refusal(lambda asked: list(peer.bytestream.Read(asked)), request) is CODE.UNAVAILABLE
         assert answered(peer).cache_capabilities
         calls.pop().cancel()
         settled(lambda: _reads(peer, large))
