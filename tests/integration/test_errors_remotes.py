@@ -260,7 +260,7 @@ def test_a_timeout_is_21_an_interruption_is_130_and_the_job_goes_on(scene, liar)
         process.send_signal(signal.SIGINT)
     said, documents = finish(waiting), finish(asked)
     assert (said.returncode, documents.returncode) == (130, 130)
-    assert "in the queue: " in said.stderr
+    assert "no longer waiting; running on: " in said.stderr
     assert "Traceback" not in said.stderr + documents.stderr
     assert json.loads(documents.stdout) == {
         "error": "Interrupted",
