@@ -149,7 +149,11 @@ class Fleet(Place):
 
     def quiet(self):
         """Nothing is queued or running, and the lease of whoever died is over."""
-        until(lambda: not self.client.queue.taken() and not any(self.client.queue.lengths().values()))
+
+        def is_idle():
+            return not self.client.queue.taken() and not any(self.client.queue.lengths().values())
+
+        until(is_idle, wait_s=WAIT_S)
 
         def is_over():
             state = self.coordination.state()
