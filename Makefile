@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+# Tests of processes mostly wait: one more of them at a time than there are cores in the smallest CI.
+TESTS_AT_ONCE ?= 3
 
 .PHONY: install check lint types layers test demo bench test-interop protos docs lock format clean
 
@@ -27,7 +29,7 @@ layers: $(READY)
 	$(BIN)/lint-imports
 
 test: check
-	$(BIN)/python -P -m pytest
+	$(BIN)/python -P -m pytest -n $(TESTS_AT_ONCE) --dist loadfile
 
 demo: $(READY)
 	$(BIN)/caskeeper demo

@@ -14,6 +14,8 @@ from caskeeper.errors import ConfigInvalid
 #: A message whose worker has not been heard of for so long goes to another one. Each worker renews at a
 #: quarter of it (queue.md 2.3), so three renewals may be missed before it is passed on.
 VISIBILITY_TIMEOUT_S = 12.0
+#: The longest that one worker's sweep for such messages keeps the others from theirs.
+SWEEP_LOCK_S = 3
 
 #: A result is kept for a day, a failure for a week: somebody will ask why.
 RESULT_LIFE_S = 24 * 3600
@@ -62,6 +64,9 @@ def broker_settings(
             "visibility_timeout": visibility_timeout_s,
             "unacked_restore_interval": 1,  # the sweep looks every second, not every hundredth (queue.md 0)
             "unacked_restore_throttle": 1,
+            # A worker killed inside its sweep leaves this lock: by default no message of a dead worker would
+            # be passed on for five minutes.
+            "unacked_mutex_expire": SWEEP_LOCK_S,
             "queue_order_strategy": "priority",  # lanes are served in their order, not in turns
             "priority_steps": [0, 3, 6, 9],
             "sep": ":",

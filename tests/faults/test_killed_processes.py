@@ -7,12 +7,9 @@ import signal
 import time
 
 from harness.chaos import Watch
-from harness.fleet import Oracle
+from harness.dying_sweep import die_in_sweep
 from harness.processes import WAIT_S, seconds_since
 
-from caskeeper.contract import PullRequest
-
-del Oracle, PullRequest
 BIG = "demo/big/1"
 
 
@@ -27,6 +24,20 @@ def test_kill_9_of_one_of_two_workers_leaves_the_pull_to_the_other(fleet, served
         tell(f"{seconds_since(moment):.1f} s from kill -9 of the worker to the end, {watch.counted} looks")
     assert watch.understated == []
     assert BIG in set(fleet.oracle.refs())
+    fleet.assert_sound()
+
+
+def test_a_worker_killed_in_its_sweep_does_not_hold_up_the_sweep_of_the_other(fleet, served, tell):
+    """It leaves the lock under which workers look for jobs of dead ones: by default for five minutes."""
+    fleet.worker(), fleet.worker()
+    job = fleet.client.pull(BIG)
+    killed, _child = fleet.owner_of(fleet.halfway(BIG, served.size_bytes))
+    with fleet.frozen():
+        die_in_sweep(fleet.settings.redis)
+        moment = time.monotonic()
+        fleet.kill(killed)
+    assert job.result(WAIT_S).pulled
+    tell(f"{seconds_since(moment):.1f} s from kill -9 of the worker to the end")
     fleet.assert_sound()
 
 

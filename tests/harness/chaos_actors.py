@@ -183,7 +183,7 @@ def start_actors(config, folder, *, seconds, seed):
     """The process of the Nemesis, in a session of its own."""
     return subprocess.Popen(
         [sys.executable, "-P", "-m", "harness.chaos_actors", config, folder, str(seconds), str(seed)],
-        env={**os.environ, "PYTHONPATH": TESTS},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([TESTS, os.environ.get("PYTHONPATH", "")])},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         text=True,
