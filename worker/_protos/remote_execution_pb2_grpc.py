@@ -49,6 +49,11 @@ class ContentAddressableStorageStub:
                 request_serializer=worker_dot___protos_dot_remote__execution__pb2.BatchReadBlobsRequest.SerializeToString,
                 response_deserializer=worker_dot___protos_dot_remote__execution__pb2.BatchReadBlobsResponse.FromString,
                 _registered_method=True)
+        self.GetTree = channel.unary_stream(
+                '/build.bazel.remote.execution.v2.ContentAddressableStorage/GetTree',
+                request_serializer=worker_dot___protos_dot_remote__execution__pb2.GetTreeRequest.SerializeToString,
+                response_deserializer=worker_dot___protos_dot_remote__execution__pb2.GetTreeResponse.FromString,
+                _registered_method=True)
 
 
 class ContentAddressableStorageServicer:
@@ -72,6 +77,12 @@ class ContentAddressableStorageServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetTree(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ContentAddressableStorageServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -89,6 +100,11 @@ def add_ContentAddressableStorageServicer_to_server(servicer, server):
                     servicer.BatchReadBlobs,
                     request_deserializer=worker_dot___protos_dot_remote__execution__pb2.BatchReadBlobsRequest.FromString,
                     response_serializer=worker_dot___protos_dot_remote__execution__pb2.BatchReadBlobsResponse.SerializeToString,
+            ),
+            'GetTree': grpc.unary_stream_rpc_method_handler(
+                    servicer.GetTree,
+                    request_deserializer=worker_dot___protos_dot_remote__execution__pb2.GetTreeRequest.FromString,
+                    response_serializer=worker_dot___protos_dot_remote__execution__pb2.GetTreeResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -172,6 +188,148 @@ class ContentAddressableStorage:
             '/build.bazel.remote.execution.v2.ContentAddressableStorage/BatchReadBlobs',
             worker_dot___protos_dot_remote__execution__pb2.BatchReadBlobsRequest.SerializeToString,
             worker_dot___protos_dot_remote__execution__pb2.BatchReadBlobsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetTree(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/build.bazel.remote.execution.v2.ContentAddressableStorage/GetTree',
+            worker_dot___protos_dot_remote__execution__pb2.GetTreeRequest.SerializeToString,
+            worker_dot___protos_dot_remote__execution__pb2.GetTreeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+
+class ActionCacheStub:
+    """Missing associated documentation comment in .proto file."""
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.GetActionResult = channel.unary_unary(
+                '/build.bazel.remote.execution.v2.ActionCache/GetActionResult',
+                request_serializer=worker_dot___protos_dot_remote__execution__pb2.GetActionResultRequest.SerializeToString,
+                response_deserializer=worker_dot___protos_dot_remote__execution__pb2.ActionResult.FromString,
+                _registered_method=True)
+        self.UpdateActionResult = channel.unary_unary(
+                '/build.bazel.remote.execution.v2.ActionCache/UpdateActionResult',
+                request_serializer=worker_dot___protos_dot_remote__execution__pb2.UpdateActionResultRequest.SerializeToString,
+                response_deserializer=worker_dot___protos_dot_remote__execution__pb2.ActionResult.FromString,
+                _registered_method=True)
+
+
+class ActionCacheServicer:
+    """Missing associated documentation comment in .proto file."""
+
+    def GetActionResult(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateActionResult(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_ActionCacheServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'GetActionResult': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetActionResult,
+                    request_deserializer=worker_dot___protos_dot_remote__execution__pb2.GetActionResultRequest.FromString,
+                    response_serializer=worker_dot___protos_dot_remote__execution__pb2.ActionResult.SerializeToString,
+            ),
+            'UpdateActionResult': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateActionResult,
+                    request_deserializer=worker_dot___protos_dot_remote__execution__pb2.UpdateActionResultRequest.FromString,
+                    response_serializer=worker_dot___protos_dot_remote__execution__pb2.ActionResult.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'build.bazel.remote.execution.v2.ActionCache', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('build.bazel.remote.execution.v2.ActionCache', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class ActionCache:
+    """Missing associated documentation comment in .proto file."""
+
+    @staticmethod
+    def GetActionResult(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/build.bazel.remote.execution.v2.ActionCache/GetActionResult',
+            worker_dot___protos_dot_remote__execution__pb2.GetActionResultRequest.SerializeToString,
+            worker_dot___protos_dot_remote__execution__pb2.ActionResult.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateActionResult(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/build.bazel.remote.execution.v2.ActionCache/UpdateActionResult',
+            worker_dot___protos_dot_remote__execution__pb2.UpdateActionResultRequest.SerializeToString,
+            worker_dot___protos_dot_remote__execution__pb2.ActionResult.FromString,
             options,
             channel_credentials,
             insecure,

@@ -94,8 +94,10 @@ def test_an_upload_that_sends_nothing_is_ended_and_leaves_nothing(services, monk
         stop.wait()
 
     with serving(services) as peer:
-        for requests in (silent(stop), begun()):
-            assert refusal(peer.bytestream.Write, requests) is CODE.CANCELLED
+        for requests in (lambda: silent(stop), begun):
+            while (code := refusal(peer.bytestream.Write, requests())) is CODE.UNAVAILABLE:
+                pass  # a client hears of its end before the server has let go of the stream's place
+            assert code is CODE.CANCELLED
         stop.set()
         assert peer.missing(digest) == [digest]
         whole = wire.WriteRequest(resource_name=upload_name(digest), data=b"content", finish_write=True)
