@@ -12,8 +12,11 @@ _SEGMENT = re.compile(r"[A-Za-z0-9._-]{1,255}\Z")
 
 
 def normal_element(name: str) -> str:
-    """AC-4: a literal ``.bst`` at the end goes, other characters than ``[A-Za-z0-9._-]`` become ``_``."""
-    return _NOT_ALLOWED.sub("_", name.removesuffix(".bst"))
+    """AC-4: a literal ``.bst`` at the end goes, a path is joined by ``-``, other odd characters become ``_``.
+
+    Not injective (AC-7): what is told apart by nothing else is told apart by its key.
+    """
+    return _NOT_ALLOWED.sub("_", name.removesuffix(".bst").replace("/", "-"))
 
 
 def _segment(text: str, *, role: str, where: str) -> str:

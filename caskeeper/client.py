@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import uuid
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from caskeeper.artifact import Ref, project_name
@@ -43,7 +44,7 @@ from caskeeper.contract import (
     RemoveResult,
 )
 from caskeeper.digest import Digest
-from caskeeper.errors import InvalidRequest
+from caskeeper.errors import CaskeeperError, InvalidRequest
 from caskeeper.layout import Layout, relative_subdir
 from caskeeper.pins import read_pins
 from caskeeper.presence import check_mounted, has_subdir, is_here
@@ -62,6 +63,8 @@ if TYPE_CHECKING:
     from caskeeper.session import DetachedSession, Session
 
 _BUILDTREE = "buildtree"
+#: How often a session's beginning has a worker look for room, and until when the look is worth it.
+_LOOK, _LOOK_EVERY_S = "look:cache.cleanup", 30.0
 
 
 class ClientStatus(NamedTuple):
@@ -245,13 +248,20 @@ class Client:
 
         coordination = self.coordination
         check_mounted(self._layout)
-        return Session(coordination, self._layout, label=label, life_s=life_s, on_lost=on_lost)
+        return Session(
+            coordination,
+            self._layout,
+            label=label,
+            life_s=life_s,
+            on_lost=on_lost,
+            on_open=self._look_for_room,
+        )
 
     def detached_session(self, session_id: str | None = None) -> DetachedSession:
         """The session with this id, or a new one to be ``open()``ed: it goes on when this process ends."""
         from caskeeper.session import DetachedSession
 
-        return DetachedSession(self.coordination, self._layout, session_id)
+        return DetachedSession(self.coordination, self._layout, session_id, on_open=self._look_for_room)
 
     def pins(self) -> tuple[Pin, ...]:
         """The operator's permanent protections. Raises VolumeFailed when one of them cannot be read."""
@@ -268,6 +278,19 @@ class Client:
             queues=self.queue.lengths(),
             taken=self.queue.taken(),
         )
+
+    def _look_for_room(self) -> None:
+        """Before a build begins, a worker looks whether the cache is too full from before (D-33).
+
+        Nobody waits for that; many that begin at once ask once. A build must not fail on it.
+        """
+        job_id = str(uuid.uuid4())
+        try:
+            if self.coordination.flights.take(_LOOK, job_id, ttl_s=_LOOK_EVERY_S):
+                request = CleanupRequest(if_wanted=True)
+                self.queue.submit(request, CleanupResult, job_id=job_id, expires_s=_LOOK_EVERY_S)
+        except CaskeeperError:
+            return
 
     # Connections, made when they are needed
 

@@ -15,6 +15,7 @@ from caskeeper.message import Message
 from caskeeper.results import (
     OTHER_PROJECTS,
     CleanupGroup,
+    CleanupHolder,
     CleanupResult,
     CommitResult,
     ComputeSizeResult,
@@ -45,6 +46,7 @@ __all__ = [
     "REQUESTS",
     "VERSION",
     "CleanupGroup",
+    "CleanupHolder",
     "CleanupRequest",
     "CleanupResult",
     "CommitRequest",
@@ -335,7 +337,10 @@ class RemotesCheckRequest(Request):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CleanupRequest(Request):
-    """Evict until ``target_bytes`` (None: the low watermark). ``dry_run`` only plans."""
+    """Evict until ``target_bytes`` (None: the low watermark). ``dry_run`` only plans.
+
+    ``if_wanted``: look first, and do nothing unless the cache is above a watermark (D-33, D-34).
+    """
 
     TASK: ClassVar = "cache.cleanup"
     LANE: ClassVar = "maintenance"
@@ -343,6 +348,7 @@ class CleanupRequest(Request):
 
     target_bytes: int | None = None
     dry_run: bool = False
+    if_wanted: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

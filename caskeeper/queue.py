@@ -54,10 +54,18 @@ class Queue:
             KombuError,
         )
 
-    def submit(self, request: Request, result: type[R] | None = None, *, job_id: str | None = None) -> Job[R]:
+    def submit(
+        self,
+        request: Request,
+        result: type[R] | None = None,
+        *,
+        job_id: str | None = None,
+        expires_s: float | None = None,
+    ) -> Job[R]:
         """Send a request to its lane. Sent again with the same id while Redis does not answer.
 
-        ``result`` is the request's RESULT, given where its type is known. Raises CoordinatorUnavailable.
+        ``result`` is the request's RESULT, given where its type is known. After ``expires_s`` no worker
+        begins it any more. Raises CoordinatorUnavailable.
         """
         job_id = job_id or str(uuid.uuid4())
         deadline = time.monotonic() + self._patience_s
@@ -69,6 +77,7 @@ class Queue:
                     request.TASK,
                     kwargs=request.to_json(),
                     task_id=job_id,
+                    expires=expires_s,
                     argsrepr="()",
                     kwargsrepr=request.subject(),  # what Flower shows: short, and nothing secret
                     retry=False,

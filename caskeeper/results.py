@@ -6,8 +6,12 @@ Each is one JSON object on the wire. Take them from ``caskeeper.contract``, whic
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from caskeeper.message import Message
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -121,10 +125,26 @@ class CleanupGroup(Message):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class CleanupHolder(Message):
+    """Somebody whose doing keeps content from being evicted.
+
+    ``kind``: session, pin, operation (it uses it now); running, server, uploads, margin (what was used
+    since they began is too young to go). ``detail`` says more about ``name``. Two may hold the same.
+    """
+
+    kind: str
+    name: str
+    detail: str = ""
+    artifacts: int = 0
+    size_bytes: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class CleanupResult(Message):
     """The plan and what was done of it. Sizes in bytes on the disk.
 
-    ``young_objects`` were to go and stay: an operation that may still run has touched them.
+    ``young_objects`` were to go and stay: an operation that may still run has touched them. ``holders`` of
+    what is left, when the target was not reached or nothing but a plan was wanted.
     """
 
     dry_run: bool
@@ -137,6 +157,7 @@ class CleanupResult(Message):
     reaped_operations: int = 0
     young_objects: int = 0
     groups: tuple[CleanupGroup, ...] = ()
+    holders: tuple[CleanupHolder, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -244,12 +265,12 @@ class RemotesCheckResult(Message):
     remotes: tuple[RemoteHealth, ...] = ()
 
     def has_fetch_remotes(self, project: str | None = None) -> bool:
-        """Some remote can be pulled from, or some of this project's (AC-23)."""
-        return any(remote.fetch for remote in self._of(project))
+        """Some remote can be pulled from, or some of this project's (AC-23): an index and a storage."""
+        return _both_halves(remote.type for remote in self._of(project) if remote.fetch)
 
     def has_push_remotes(self, project: str | None = None) -> bool:
-        """Some remote takes pushes, or some of this project's (AC-24)."""
-        return any(remote.push for remote in self._of(project))
+        """Some remote takes pushes, or some of this project's (AC-24): an index and a storage."""
+        return _both_halves(remote.type for remote in self._of(project) if remote.push)
 
     def _of(self, project: str | None) -> tuple[RemoteHealth, ...]:
         if project is None:
@@ -257,3 +278,9 @@ class RemotesCheckResult(Message):
         named = {name for remote in self.remotes for name in remote.projects}
         user = project if project in named else OTHER_PROJECTS
         return tuple(remote for remote in self.remotes if user in remote.projects)
+
+
+def _both_halves(types: Iterable[str]) -> bool:
+    """Servers of these types can be asked for names and for content."""
+    found = set(types)
+    return "all" in found or {"index", "storage"} <= found

@@ -43,9 +43,11 @@ class Session:
         label: str = "",
         life_s: float | None = None,
         on_lost: Callable[[frozenset[Ref]], None] | None = None,
+        on_open: Callable[[], None] | None = None,
         wait_s: float = RECOVERY_WAIT_S,
     ) -> None:
         self.id = uuid.uuid4().hex
+        self._on_open = on_open
         self._coordination = coordination
         self._marking = Marking(coordination, layout, self.id, wait_s=wait_s)
         self._label = label
@@ -73,6 +75,8 @@ class Session:
         self._marking.open(self._label, self._own_life_s)
         self._keeper = threading.Thread(target=self._keep, name=f"session {self.id}", daemon=True)
         self._keeper.start()
+        if self._on_open is not None:
+            self._on_open()
         return self
 
     def close(self) -> None:
@@ -161,9 +165,11 @@ class DetachedSession:
         layout: Layout,
         session_id: str | None = None,
         *,
+        on_open: Callable[[], None] | None = None,
         wait_s: float = RECOVERY_WAIT_S,
     ) -> None:
         self.id = uuid.uuid4().hex if session_id is None else session_id
+        self._on_open = on_open
         self._coordination = coordination
         self._layout = layout
         self._marking = Marking(coordination, layout, self.id, wait_s=wait_s)
@@ -171,6 +177,8 @@ class DetachedSession:
     def open(self, *, label: str = "", life_s: float | None = None) -> Self:
         """Begin; it lives for ``life_s``, by default `leases: session`, unless it is used or renewed."""
         self._marking.open(label, life_s)
+        if self._on_open is not None:
+            self._on_open()
         return self
 
     def require(self, *wanted: Element | Ref | str) -> tuple[Ref, ...]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from celery import signals
 from celery.exceptions import SecurityWarning
 
-from caskeeper.contract import LANES, queue_of
+from caskeeper.contract import LANES, REQUESTS, queue_of
 from caskeeper.coordination import Coordination
 from caskeeper.errors import CaskeeperError, ConfigInvalid, InvalidRequest, from_json
 from tasks.celery_app import make_app, make_application
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from caskeeper.config import Settings
+    from caskeeper.contract import Request
     from caskeeper.coordination.flights import Flights
     from tasks.celery_app import Application
     from tasks.delivery import DeliverySettings
@@ -61,7 +62,7 @@ def run_worker(
     try:
         lanes = chosen_lanes(lanes)
         build = _builder(settings, redis_url)
-        volume_id = _rehearse(build)
+        volume_id, wanted = _rehearse(build)
     except CaskeeperError as error:
         report.send(error.to_json())
         raise
@@ -76,6 +77,10 @@ def run_worker(
         return coordination[0].flights
 
     made = make_application(settings, redis_url, flights=flights, build=build, delivery=delivery)
+    if (
+        wanted is not None
+    ):  # over-full from before: clean first, not when the first write meets the limit (D-33)
+        made.wish.ask(wanted)
     return serve(made, settings, lanes=lanes, concurrency=concurrency, report=report)
 
 
@@ -174,8 +179,11 @@ def _builder(settings: Settings, redis_url: str) -> Callable[[], Services]:
     return lambda: wiring.build(settings, redis_url=redis_url)
 
 
-def _rehearse(build: Callable[[], Services]) -> str:
-    """Build the services once, in a process that ends; answers the volume's id. Raises what it raised."""
+def _rehearse(build: Callable[[], Services]) -> tuple[str, Request | None]:
+    """Build the services once, in a process that ends. Raises what it raised.
+
+    The volume's id, and the upkeep that the cache wants from the start.
+    """
     ours, theirs = os.pipe()
     child = os.fork()
     if child == 0:
@@ -193,20 +201,21 @@ def _rehearse(build: Callable[[], Services]) -> str:
     document = json.loads(text) if text else {"what": "the worker could not look at its volume"}
     if "volume_id" not in document:
         raise from_json(document) if "error" in document else CaskeeperError(str(document["what"]))
-    return str(document["volume_id"])
+    wanted = document["wanted"]
+    return str(document["volume_id"]), None if wanted is None else REQUESTS[wanted]()
 
 
 def _rehearsal(build: Callable[[], Services]) -> dict[str, object]:
     try:
         services = build()
-        volume_id = services.coordination.volume_id
+        volume_id, wanted = services.coordination.volume_id, services.upkeep_wanted()
         services.close()
     except CaskeeperError as error:
         return error.to_json()
     except Exception as bug:  # noqa: BLE001 -- the other side of the pipe has to hear of it
         traceback.print_exc(file=sys.stderr)
         return {"what": f"a fault of caskeeper: {bug!r}"}
-    return {"volume_id": volume_id}
+    return {"volume_id": volume_id, "wanted": None if wanted is None else wanted.TASK}
 
 
 def _never() -> Any:

@@ -12,7 +12,7 @@ from celery import Celery
 from kombu import Queue as BrokerQueue
 
 from caskeeper.broker import FAILURE_LIFE_S, broker_settings, broker_url, lane_queues
-from caskeeper.contract import CleanupRequest, queue_of
+from caskeeper.contract import queue_of
 from caskeeper.errors import ConfigInvalid
 from tasks import artifacts, cache, schedule
 from tasks.cleaning import CleanupWish
@@ -34,10 +34,11 @@ _GRACE_S = 300.0
 class Application:
     """The Celery app of a worker with what its tasks share."""
 
-    def __init__(self, app: Celery, delivery: Delivery, provider: Provider) -> None:
+    def __init__(self, app: Celery, delivery: Delivery, provider: Provider, wish: CleanupWish) -> None:
         self.app = app
         self.delivery = delivery
         self.provider = provider
+        self.wish = wish
 
 
 def make_app(settings: Settings, redis_url: str, *, delivery: DeliverySettings | None = None) -> Celery:
@@ -79,15 +80,13 @@ def make_application(
     if times.lease_ttl_s >= times.visibility_timeout_s:
         raise ConfigInvalid("an execution lease outlives its message", "delivery", "make it shorter")
     app = make_app(settings, redis_url, delivery=times)
-    made = Application(app, Delivery(flights, times), Provider(build))
 
-    def send_cleanup(job_id: str) -> None:
-        request = CleanupRequest()
+    def send(request: Request, job_id: str) -> None:
         app.send_task(request.TASK, kwargs=request.to_json(), task_id=job_id, queue=queue_of(request.LANE))
 
-    wish = CleanupWish(send_cleanup, flights)
+    made = Application(app, Delivery(flights, times), Provider(build), CleanupWish(send, flights))
     for kind in (*artifacts.KINDS, *cache.KINDS):
-        register(made, kind, wish)
+        register(made, kind, made.wish)
     step = type(
         "Heartbeat",
         (DeliveryHeartbeat,),

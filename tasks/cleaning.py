@@ -1,4 +1,4 @@
-"""Cleanups that nobody asked for: after a task that left the cache too full, one is put into the queue."""
+"""Upkeep that nobody asked for: a cleanup or a recount that a task leaves to be done, put into the queue."""
 
 from __future__ import annotations
 
@@ -19,35 +19,41 @@ if TYPE_CHECKING:
 
 log = Log("caskeeper.cleaning")
 
-#: Within this time one cleanup is enough for the whole fleet, whoever wishes for it.
+#: Within this time one of a kind is enough for the whole fleet, whoever wishes for it.
 COALESCE_S = 30.0
-_FLIGHT = "wish:cache.cleanup"
 
 
 class CleanupWish:
-    """Enqueues at most one cleanup for all who wish for one; never fails the task that noticed."""
+    """Enqueues at most one of a kind for all who wish for it; never fails the task that noticed."""
 
-    def __init__(self, send: Callable[[str], None], flights: Callable[[], Flights]) -> None:
+    def __init__(self, send: Callable[[Request, str], None], flights: Callable[[], Flights]) -> None:
         self._send = send
         self._flights = flights
 
     def look(self, services: Services, done: type[Request] | None = None) -> None:
-        """Wish for a cleanup when the cache wants one; ``done`` is what has just run."""
+        """Wish for what the cache wants; ``done`` is what has just run."""
         if done is CleanupRequest:
             return  # what it could not free, the next one cannot either
         try:
-            if services.cleanup_wanted():
-                self._wish()
-        except (CaskeeperError, KombuError, OSError) as trouble:
-            log.warning("cleanup not asked for", error=trouble)
-
-    def _wish(self) -> None:
-        job_id = str(uuid.uuid4())
-        if not self._flights().take(_FLIGHT, job_id, ttl_s=COALESCE_S):
+            wanted = services.upkeep_wanted()
+        except (CaskeeperError, OSError) as trouble:
+            log.warning("upkeep not asked for", error=trouble)
             return
+        if wanted is not None and type(wanted) is not done:
+            self.ask(wanted)
+
+    def ask(self, request: Request) -> None:
+        """Put it into the queue, unless that was done a moment ago."""
+        job_id, flight = str(uuid.uuid4()), f"wish:{request.TASK}"
         try:
-            self._send(job_id)
-        except BaseException:
-            self._flights().release(_FLIGHT, job_id)
-            raise
-        log.info("cleanup asked for", job=job_id)
+            if not self._flights().take(flight, job_id, ttl_s=COALESCE_S):
+                return
+            try:
+                self._send(request, job_id)
+            except BaseException:
+                self._flights().release(flight, job_id)
+                raise
+        except (CaskeeperError, KombuError, OSError) as trouble:
+            log.warning("upkeep not asked for", error=trouble)
+            return
+        log.info("upkeep asked for", job=job_id, upkeep=request.TASK)

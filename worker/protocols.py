@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 #: Blobs are streamed in pieces of this size (speed.md section 3: 1 to 2 MiB is best).
 CHUNK_BYTES = 1024 * 1024
 
+#: What a ref names, the numbers of ``Kind`` in ref_record.proto: a directory tree as it is, a
+#: ``buildstream.v2.Artifact``, an ActionResult, a blob of a URI. On the volume the root of each is a
+#: Directory message, that of the others a view (worker/views.py).
+DIRECTORY, ARTIFACT, ACTION_RESULT, BLOB = range(4)
+
 
 class BlobAccess(Protocol):
     """Content by digest. Implementations are safe to use from several threads.
@@ -48,10 +53,17 @@ class BlobAccess(Protocol):
 
 
 class Published(NamedTuple):
-    """What a ref names: its kind (a number of ``ref_record.proto``) and its roots, the first one leading."""
+    """What a ref names at an index: its kind, and its roots, the first one leading.
+
+    The root of a directory tree is its Directory message; of every other kind it is the named message
+    itself, not the view of it. ``blobs`` and ``directories`` belong to it besides what its root leads to:
+    an index that keeps content alive is told of them; ``resolve`` leaves them empty.
+    """
 
     roots: tuple[Digest, ...]
-    kind: int = 0
+    kind: int = DIRECTORY
+    blobs: tuple[Digest, ...] = ()
+    directories: tuple[Digest, ...] = ()
 
     @property
     def root(self) -> Digest:
@@ -62,11 +74,18 @@ class Published(NamedTuple):
 class RefIndex(Protocol):
     """Names to roots."""
 
+    @property
+    def kinds(self) -> frozenset[int]:
+        """The kinds that can be bound there."""
+
     def resolve(self, ref: Ref) -> Published | None:
         """What the ref names there; None = it answered that it has no such ref."""
 
-    def publish(self, refs: Sequence[Ref], published: Published) -> None:
-        """Bind every ref; the content is complete there already (AC-64)."""
+    def publish(self, refs: Sequence[Ref], published: Published, *, tree: Callable[[], bytes]) -> None:
+        """Bind every ref; the content is complete there already (AC-64).
+
+        ``tree`` makes the serialised ``Tree`` of a directory tree, for an index that names trees by it.
+        """
 
 
 class Context(NamedTuple):

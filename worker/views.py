@@ -20,12 +20,14 @@ from worker.directory import Directory, DirectoryEntry, FileEntry, is_name, seri
 from worker.tree import parse_tree
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 #: The file of a view that is the message itself, and the folder that stands for it where it is a Directory.
 MESSAGE, DIRECTORY = "message", "directory"
 #: Parts of a BuildStream 2 artifact that its remotes may lack: BuildStream pushes what it has of them.
 OPTIONAL_PARTS = frozenset({"buildroot", "buildtree", "sources", "subsandboxes"})
+#: The folders of an Artifact's view that are composed themselves.
+_COMPOSED = frozenset({"meta", "logs", "subsandboxes"})
 #: A larger message is read by nobody.
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 
@@ -136,6 +138,22 @@ def directory_of(root: Directory) -> Digest | None:
     """The directory that an asset's view stands for, by its root."""
     entry = root.directory(DIRECTORY)
     return None if entry is None else entry.digest
+
+
+def references_of(
+    root: Digest, read: Callable[[Digest], Directory]
+) -> tuple[tuple[Digest, ...], tuple[Digest, ...]]:
+    """The blobs and the directories that an Artifact references, by its view: what nobody composed."""
+    blobs: dict[Digest, None] = {}
+    directories: dict[Digest, None] = {}
+    for name, folder in read(root).directories:
+        if name in _COMPOSED:
+            inner = read(folder)
+            blobs.update((entry.digest, None) for entry in inner.files)
+            directories.update((entry.digest, None) for entry in inner.directories)
+        else:
+            directories[folder] = None
+    return tuple(blobs), tuple(directories)
 
 
 class _Composition:

@@ -146,9 +146,9 @@ class Services:
             # The store turns its own into the project's errors; a look from a service ends here (AC-80).
             raise failure(error, error.filename or self.layout.root) from error
 
-    def cleanup_wanted(self) -> bool:
-        """Above the high watermark, or the disk itself is too full (AC-37, D-34)."""
-        return self.space.cleanup_wanted()
+    def upkeep_wanted(self) -> Request | None:
+        """The cleanup or the recount that somebody should ask for now (AC-37, D-33, D-34)."""
+        return self.space.upkeep_wanted()
 
     def close(self) -> None:
         """Leases of operations still running run out; connections are closed."""
@@ -160,12 +160,17 @@ class Services:
 def build(settings: Settings, *, redis_url: str) -> Services:
     """Open the volume at ``settings.cachedir``, or make one there, and wire everything that works on it.
 
-    Raises ConfigInvalid (another volume's Redis, another layout version, an unmounted volume),
-    PermissionDenied (another uid), CoordinatorUnavailable, VolumeFailed.
+    Raises ConfigInvalid (another volume's Redis, another layout version, an unmounted volume, a quota that
+    cannot be: AC-2), PermissionDenied (another uid), CoordinatorUnavailable, VolumeFailed.
     """
     volume, coordination = open_volume(settings, redis_url=redis_url)
     services = wire(settings, volume, coordination, RemotePool())
-    services.maintenance.ensure_ready()
+    try:
+        services.maintenance.ensure_ready()
+        services.space.accept()
+    except BaseException:
+        services.close()
+        raise
     return services
 
 

@@ -12,6 +12,8 @@ from caskeeper.config.settings import (
     EmbeddedSettings,
     LeaseSettings,
     LogSettings,
+    NamedFile,
+    ServerSettings,
     Settings,
 )
 from caskeeper.config.sizes import parse_size, pretty_size
@@ -23,10 +25,12 @@ __all__ = [
     "LeaseSettings",
     "Limits",
     "LogSettings",
+    "NamedFile",
     "Precedence",
     "Provenance",
     "QuotaExpression",
     "RemoteSpec",
+    "ServerSettings",
     "Settings",
     "default_config_path",
     "evaluate",

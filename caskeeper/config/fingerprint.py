@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
 from typing import TYPE_CHECKING
 
-from caskeeper.config.settings import LogSettings
+from caskeeper.config.settings import LogSettings, ServerSettings
 
 if TYPE_CHECKING:
     from caskeeper.config.settings import Settings
@@ -17,10 +17,19 @@ if TYPE_CHECKING:
 def fingerprint(settings: Settings) -> str:
     """The same for settings with which an embedded fleet does the same, in every process.
 
-    Left out: the log's, the places where values stand, and what a fleet is given by its supervisor anyway
-    (`redis`, `roots`).
+    Left out: the log's, the server's (a fleet has none), the places where values stand, and what a fleet is
+    given by its supervisor anyway (`redis`, `roots`).
     """
-    chosen = replace(settings, redis=None, roots=(), log=LogSettings(), source="", config_file="", notes=())
+    chosen = replace(
+        settings,
+        redis=None,
+        roots=(),
+        log=LogSettings(),
+        server=ServerSettings(),
+        source="",
+        config_file="",
+        notes=(),
+    )
     return hashlib.sha256(json.dumps(_plain(chosen), sort_keys=True).encode()).hexdigest()
 
 

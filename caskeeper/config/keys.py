@@ -15,6 +15,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "leases": ("operation", "operation-life", "session", "clock-margin", "upload-grace"),
     "log": ("level", "format"),
     "embedded": ("idle",),
+    "server": ("listen", "tls-key", "tls-cert", "client-ca", "token-file"),
     "artifacts": (),
     "projects": (),
 }

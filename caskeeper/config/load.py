@@ -46,6 +46,8 @@ from caskeeper.config.settings import (
     EmbeddedSettings,
     LeaseSettings,
     LogSettings,
+    NamedFile,
+    ServerSettings,
     Settings,
 )
 from caskeeper.config.sizes import parse_size
@@ -56,6 +58,7 @@ if TYPE_CHECKING:
 
     from caskeeper.config.node import Node
 
+_LISTEN = re.compile(r"(?:\[[^][]+\]|[^][:]+):(?P<port>[0-9]{1,5})", re.ASCII)
 _REDIS_URL = re.compile(r"(?:rediss?|unix|redis\+socket)://.", re.DOTALL)
 
 
@@ -105,6 +108,7 @@ class _Loader:
                 read_choice(self._value("log", "format"), "format", LOG_FORMATS, default="text"),
             ),
             embedded=EmbeddedSettings(self._seconds("embedded", "idle", EmbeddedSettings().idle_s)),
+            server=self._server(),
             artifacts=artifacts.specs,
             projects={name: own.specs for name, own in projects.items()},
             precedence=Precedence.of(artifacts, projects),
@@ -256,6 +260,28 @@ class _Loader:
                 "`operation-life` is shorter than `operation`", where or other, "give 6h or the like"
             )
         return found
+
+    def _server(self) -> ServerSettings:
+        listen, where = self._text("server", "listen")
+        match = _LISTEN.fullmatch(listen or "")
+        if listen and (match is None or int(match["port"]) > 65535):
+            raise ConfigInvalid(
+                f"{listen[:100]!r} is not an address to listen on",
+                where,
+                "give HOST:PORT, for example 127.0.0.1:11001; port 0 takes any free one",
+            )
+        return ServerSettings(
+            listen=listen or None,
+            tls_key=self._file("server", "tls-key"),
+            tls_cert=self._file("server", "tls-cert"),
+            client_ca=self._file("server", "client-ca"),
+            token_file=self._file("server", "token-file"),
+        )
+
+    def _file(self, *path: str) -> NamedFile | None:
+        node = self._value(*path)
+        found = None if node is None else self._path(node, path[-1])
+        return None if node is None or found is None else NamedFile(found, str(node.where))
 
     def _projects(self) -> dict[str, RemoteList]:
         mapping = read_mapping(self._value("projects"), "projects")

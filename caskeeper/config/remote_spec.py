@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -47,8 +47,20 @@ class RemoteSpec:
     #: None: the token's file is read once
     access_token_reload_minutes: int | None = None
     connection: ConnectionConfig = _DEFAULTS
+    #: the servers that hold the content of what this one names; none: it does so itself
+    storages: tuple[RemoteSpec, ...] = ()
     #: the place in the configuration, for errors; empty when nobody wrote it down
     where: str = field(default="", compare=False)
+
+    @property
+    def names(self) -> bool:
+        """It is asked for names."""
+        return self.type != "storage"
+
+    @property
+    def holds(self) -> bool:
+        """It is asked for content."""
+        return self.type != "index"
 
     @property
     def files(self) -> dict[str, str]:
@@ -116,6 +128,24 @@ class Precedence(NamedTuple):
         if self.modern:
             return distinct(own, everywhere, recommended)
         return distinct(own, recommended, everywhere)
+
+
+def paired(chosen: Sequence[RemoteSpec], everywhere: Sequence[RemoteSpec] = ()) -> tuple[RemoteSpec, ...]:
+    """The servers of ``chosen`` that name artifacts, each with the storages of what it names.
+
+    One of `type: index` has all storages among ``chosen``, or else those of ``everywhere``; one of
+    `type: all` itself, and after it those of `type: storage`. Nothing when there is no index or no storage.
+    """
+    pool = chosen if any(spec.holds for spec in chosen) else everywhere
+    storages = tuple(spec for spec in pool if spec.holds)
+    pure = tuple(spec for spec in storages if not spec.names)
+    found = []
+    for spec in chosen if storages else ():
+        if spec.type == "index":
+            found.append(replace(spec, storages=storages))
+        elif spec.names:
+            found.append(replace(spec, storages=(spec, *pure)) if pure else spec)
+    return tuple(found)
 
 
 def distinct(*lists: Iterable[RemoteSpec]) -> tuple[RemoteSpec, ...]:

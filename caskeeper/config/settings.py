@@ -63,6 +63,27 @@ class LogSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class NamedFile:
+    """A file that a setting names, and where the setting stands."""
+
+    path: str
+    where: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """`server:`: where `caskeeper server` listens, what it shows its clients, and what it asks of them."""
+
+    listen: str | None = None
+    tls_key: NamedFile | None = None
+    tls_cert: NamedFile | None = None
+    #: whoever calls shows a certificate that one in this file vouches for
+    client_ca: NamedFile | None = None
+    #: whoever calls shows one of the bearer tokens in this file
+    token_file: NamedFile | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything that was configured.
 
@@ -78,6 +99,7 @@ class Settings:
     leases: LeaseSettings = LeaseSettings()
     log: LogSettings = LogSettings()
     embedded: EmbeddedSettings = EmbeddedSettings()
+    server: ServerSettings = ServerSettings()
     artifacts: tuple[RemoteSpec, ...] = ()
     projects: Mapping[str, tuple[RemoteSpec, ...]] = field(default_factory=dict)
     precedence: Precedence = _AS_IN_2019

@@ -21,8 +21,9 @@ VOLUME = "caskeeper:volume"
 #: finish_recount, clean_stop, resume.
 STATE = "state"
 
-#: Hash: epoch; used, reserved, added_total in bytes. Written by register, reserve, settle,
-#: settle_part, drop_dead, give_back, set_provisional, finish_recount.
+#: Hash: epoch; used, reserved, added_total in bytes; converted (from drop_dead until finish_recount).
+#: Written by register, reserve, settle, settle_part, drop_dead, give_back, set_provisional,
+#: finish_recount.
 USAGE = "usage"
 
 #: Hash: epoch; operation id -> JSON {verb, subject, host, started_ms, expires_ms, reserved_bytes,

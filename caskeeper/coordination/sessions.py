@@ -76,8 +76,17 @@ class Sessions:
 
     def required_keys(self) -> dict[str, str]:
         """Every required key, and a live session that requires it. StateLost."""
+        return {key: sessions[0].id for key, sessions in self.requirers().items()}
+
+    def requirers(self) -> dict[str, tuple[SessionRecord, ...]]:
+        """Every required key with all live sessions that require it, by id. StateLost."""
         _, *rows = self._scripts.run("sessions_live", "1", what="sessions")
-        return {key: row[0] for row in rows for key in row[4:]}
+        found: dict[str, tuple[SessionRecord, ...]] = {}
+        for row in sorted(rows):
+            session = SessionRecord(row[0], row[1], int(row[2]), int(row[3]))
+            for key in row[4:]:
+                found[key] = (*found.get(key, ()), session)
+        return found
 
     def _run(self, name: str, session_id: str, *args: str | int, accept: Sequence[str] = ()) -> list[str]:
         return self._scripts.run(

@@ -20,4 +20,10 @@ class UsageCounter:
         """The counters at one instant. StateLost, CoordinatorUnavailable."""
         _, _, known, *flat = self._scripts.run("read", 2, what="usage")
         counters = dict(zip(flat[::2], map(int, flat[1::2]), strict=True))
-        return Usage(counters["used"], counters["reserved"], counters["added_total"], known == 1)
+        return Usage(
+            counters["used"],
+            counters["reserved"],
+            counters["added_total"],
+            known == 1,
+            counters.get("converted", 0),
+        )

@@ -34,12 +34,17 @@ class State(NamedTuple):
 
 
 class Usage(NamedTuple):
-    """The size estimate (safety.md section 6); an upper bound of the disk once ``known``."""
+    """The size estimate (safety.md section 6); an upper bound of the disk once ``known``.
+
+    ``converted_bytes``: reservations of dead operations that were counted as used since the last recount,
+    though not all of them was written.
+    """
 
     used_bytes: int
     reserved_bytes: int
     added_total_bytes: int
     known: bool
+    converted_bytes: int = 0
 
 
 class OperationRecord(NamedTuple):

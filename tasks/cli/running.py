@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from caskeeper.config.settings import NamedFile
 from caskeeper.contract import LANES
 from tasks.cli.lazy import command
 
 if TYPE_CHECKING:
+    from caskeeper.config.settings import ServerSettings
     from tasks.cli.invocation import Invocation
 
 #: How long running calls may take after a server was told to end.
@@ -45,24 +48,47 @@ def worker(invocation: Invocation, *, lanes: tuple[str, ...], concurrency: int) 
 
 
 @command("server")
-@click.option("--listen", required=True, metavar="HOST:PORT", help="Port 0 takes any free one.")
+@click.option("--listen", metavar="HOST:PORT", help="Port 0 takes any free one. Default: `server: listen`.")
 @click.option("--read-only", is_flag=True, help="Refuse every write.")
+@click.option("--tls-key", metavar="FILE", help="The server's private key; `server: tls-key`.")
+@click.option("--tls-cert", metavar="FILE", help="Its certificate, and those above it; `server: tls-cert`.")
+@click.option(
+    "--client-ca", metavar="FILE", help="Only clients with a certificate by one in it; `server: client-ca`."
+)
+@click.option(
+    "--token-file", metavar="FILE", help="Only clients with a token, one a line, in it; `server: token-file`."
+)
 @click.pass_obj
-def server(invocation: Invocation, *, listen: str, read_only: bool) -> None:
-    """Serve the volume over gRPC until SIGTERM or Ctrl-C; running calls get time to end."""
-    parse_listen(listen)
+def server(invocation: Invocation, /, *, listen: str | None, read_only: bool, **files: str | None) -> None:
+    """Serve the volume over gRPC until SIGTERM or Ctrl-C; running calls get time to end.
+
+    Certificates and tokens are read again when their files change.
+    """
+    settings = invocation.settings.server
+    if listen is not None:
+        parse_listen(listen)
+    listen = listen or settings.listen
+    if listen is None:
+        raise click.UsageError("give --listen HOST:PORT, or `server: listen` in the configuration")
     stop = stop_by_signal()
     from tasks.process import tune_memory
     from worker.server.app import serve
+    from worker.server.security import Security
     from worker.telemetry.log import configure
 
     configure(invocation.settings.log.level, invocation.settings.log.format)
     tune_memory()
-    running = serve(invocation.services, listen=listen, read_only=read_only)
+    security = Security(_with_files(settings, files))
+    running = serve(invocation.services, listen=listen, read_only=read_only, security=security)
     try:
-        mode = "read-only" if read_only else "read-write"
+        mode = ", ".join(["read-only" if read_only else "read-write", *security.words])
         invocation.tell(
-            {"event": "listening", "address": running.address, "read_only": read_only},
+            {
+                "event": "listening",
+                "address": running.address,
+                "read_only": read_only,
+                "security": list(security.words),
+            },
             f"listening on {running.address} ({mode})",
         )
         stop.wait()
@@ -96,6 +122,16 @@ def flower(invocation: Invocation, *, listen: str) -> int:
         os.environ["FLOWER_BASIC_AUTH"] = os.environ["CASKEEPER_FLOWER_AUTH"]
     redis_url = _answering_redis(invocation)
     return run_flower(invocation.settings, redis_url, address=address, port=port)
+
+
+def _with_files(settings: ServerSettings, files: dict[str, str | None]) -> ServerSettings:
+    """What the command line names instead of the configuration; paths start at the current folder."""
+    named: dict[str, Any] = {
+        name: NamedFile(os.path.abspath(path), f"argument --{name.replace('_', '-')}")
+        for name, path in files.items()
+        if path
+    }
+    return replace(settings, **named)
 
 
 def _answering_redis(invocation: Invocation) -> str:

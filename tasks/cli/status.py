@@ -78,6 +78,8 @@ def _volume(found: StatusResult) -> list[str]:
         f"cleanup     above {cleanup[0]}, down to {cleanup[1]}",
         f"disk        {disk}, {wording.size(found.disk_reserved_bytes)} of it stay free",
     ]
+    if found.cleanup_wanted:
+        lines.append(f"wanted      a cleanup: {found.cleanup_wanted}")
     if found.waiting_s:
         left = wording.duration(found.waiting_s)
         lines.append(

@@ -19,6 +19,10 @@ WEAK = Ref.parse("demo/hello/bbbb")
 ROOT = Published((Digest.of(b"a root"),))
 
 
+def no_tree():
+    raise AssertionError("this index needs no Tree")
+
+
 @pytest.fixture
 def server():
     with LyingServer(SMALL) as running:
@@ -33,7 +37,7 @@ def opened():
 
 def test_every_published_name_resolves_to_the_root(server, opened):
     index = opened(server.url).index
-    index.publish([REF, WEAK], ROOT)
+    index.publish([REF, WEAK], ROOT, tree=no_tree)
     assert server.refs == {"demo/hello/aaaa": ROOT.root, "demo/hello/bbbb": ROOT.root}
     assert index.resolve(REF) == index.resolve(WEAK) == ROOT
 
@@ -43,14 +47,14 @@ def test_an_unknown_name_is_a_miss(server, opened):
 
 
 def test_publishing_no_name_does_nothing(server, opened):
-    opened(server.url).index.publish([], ROOT)
+    opened(server.url).index.publish([], ROOT, tree=no_tree)
     assert not server.refs
 
 
 @pytest.mark.parametrize("published", [ROOT._replace(kind=1), Published((ROOT.root, ABSENT))])
 def test_what_is_no_single_tree_cannot_be_named(server, opened, published):
     with pytest.raises(InvalidRequest):
-        opened(server.url).index.publish([REF], published)
+        opened(server.url).index.publish([REF], published, tree=no_tree)
     assert not server.refs
 
 
@@ -82,12 +86,12 @@ def test_trouble_while_resolving_is_not_a_miss(server, opened, code):
 def test_a_name_that_is_refused_says_why(server, opened, code, error):
     server.answers["UpdateReference"] = code
     with pytest.raises(error):
-        opened(server.url).index.publish([REF], ROOT)
+        opened(server.url).index.publish([REF], ROOT, tree=no_tree)
 
 
 def test_the_instance_name_is_in_every_request(server, opened):
     index = opened(server.url, instance_name="main").index
-    index.publish([REF], ROOT)
+    index.publish([REF], ROOT, tree=no_tree)
     index.resolve(REF)
     assert {request.instance_name for _name, request in server.calls} == {"main"}
 
@@ -97,7 +101,7 @@ def test_a_server_without_the_service_serves_blobs_but_no_names(server, opened):
     remote = opened(server.url, push=True)
     assert remote.blobs.find_missing([ABSENT]) == {ABSENT}
     assert not remote.writable
-    for use in (lambda: remote.index.resolve(REF), lambda: remote.index.publish([REF], ROOT)):
+    for use in (lambda: remote.index.resolve(REF), lambda: remote.index.publish([REF], ROOT, tree=no_tree)):
         with pytest.raises(ConfigInvalid, match="ReferenceStorage"):
             use()
 

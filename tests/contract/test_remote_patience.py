@@ -13,6 +13,7 @@ from harness.remotes import ABSENT, HURRY, LARGE, SMALL, Code, remotes
 from caskeeper.config.remotes import RemoteSpec
 from caskeeper.digest import Digest
 from caskeeper.errors import (
+    ConfigInvalid,
     DeadlineExceeded,
     DigestMismatch,
     PermissionDenied,
@@ -240,8 +241,6 @@ def test_a_pool_keeps_one_remote_for_each_spec(server):
         remote.blobs.find_missing([ABSENT])
 
 
-def test_tls_to_a_server_without_it_is_a_remote_that_is_unavailable(server, opened):
-    with pytest.raises((RemoteUnavailable, DeadlineExceeded)):
-        opened(server.url.replace("http:", "https:"), HURRY._replace(probe_s=1.0)).blobs.find_missing(
-            [ABSENT]
-        )
+def test_tls_to_a_server_without_it_is_a_configuration_to_correct(server, opened):
+    with pytest.raises(ConfigInvalid, match="does not speak TLS at this port"):
+        opened(server.url.replace("http:", "https:")).blobs.find_missing([ABSENT])

@@ -6,14 +6,12 @@ import logging
 
 import pytest
 from harness.lying_server import LyingServer
-from harness.remotes import ABSENT, HURRY, LARGE, SMALL, Code, remotes
+from harness.remotes import ABSENT, LARGE, SMALL, Code, remotes
 
 from caskeeper.config import ConnectionConfig, RemoteSpec
-from caskeeper.config.document import parse_document
-from caskeeper.config.remotes import specs_from_node
 from caskeeper.digest import Digest
 from caskeeper.errors import ConfigInvalid, DeadlineExceeded, PermissionDenied, RemoteUnavailable
-from worker.remote import Patience, RemotePool, open_remote
+from worker.remote import Patience, open_remote
 from worker.remote.channel import OPTIONS, Connection
 
 
@@ -182,22 +180,6 @@ def test_a_token_that_is_refused_is_a_denied_permission(server, opened, token):
     with pytest.raises(PermissionDenied, match="UNAUTHENTICATED") as caught:
         opened(server.url, access_token=str(token)).blobs.find_missing([ABSENT])
     assert "first" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    "members", ["type: index", "type: storage", "index: remote-asset", "index: action-cache"]
-)
-def test_a_role_that_is_not_spoken_is_one_clear_error_at_its_place(members):
-    text = f"artifacts:\n  servers:\n  - url: http://host\n    {members}\n"
-    (spec,) = specs_from_node(parse_document(text, "c.yaml").members["artifacts"])
-    with pytest.raises(ConfigInvalid, match=f"`{members}` cannot be used") as caught:
-        RemotePool(HURRY).get(spec)
-    assert caught.value.where == "url http://host, c.yaml [line 3 column 4]"
-
-
-@pytest.mark.parametrize("index", ["auto", "reference-storage"])
-def test_an_index_of_reference_storage_is_spoken(server, opened, index):
-    assert opened(server.url, index=index).probe() == ("reference-storage", "")
 
 
 def test_certificates_are_named_with_the_place_of_the_spec(tmp_path):

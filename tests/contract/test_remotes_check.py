@@ -88,14 +88,14 @@ def test_each_remote_of_no_use_is_dropped_with_one_warning_and_its_reason(server
             RemoteSpec(server.url),
             RemoteSpec("ftp://host"),
             RemoteSpec("https://localhost:1", server_cert=f"{tmp_path}/none.pem"),
-            RemoteSpec("http://host", type="index"),
+            RemoteSpec("ftp://index", type="index"),
         )
-        urls = [dead, silent, server.url, "ftp://host", "https://localhost:1", "http://host"]
+        urls = [dead, silent, server.url, "ftp://host", "https://localhost:1", "ftp://index"]
     assert [one.url for one in found] == urls
     assert not any(one.usable or one.fetch or one.push or one.protocol for one in found)
     for one, reason in zip(
         found,
-        ("UNAVAILABLE", "DEADLINE_EXCEEDED", "no ReferenceStorage", "scheme", "none.pem", "`type: index`"),
+        ("UNAVAILABLE", "DEADLINE_EXCEEDED", "none of Remote Asset", "scheme", "none.pem", "scheme"),
         strict=True,
     ):
         assert reason in one.reason

@@ -174,12 +174,15 @@ class Oracle:
                 yield entry.path
 
     def leavings(self):
-        """What should be gone when nothing runs: staging and trash. A server's promises stay for a grace."""
+        """What should be gone when nothing runs: staging and trash.
+
+        A server's promises stay for a grace, and its journals until a cleanup has read them.
+        """
         return [
             os.path.join(part, name)
             for part in ("tmp", "trash")
             for name in os.listdir(f"{self.root}/{part}")
-            if not name.startswith("served-")
+            if not name.startswith(("served-", "uploads-"))
         ]
 
 

@@ -16,25 +16,39 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Self
 
 import grpc
+from harness import lying_indexes
 
 from caskeeper.digest import Digest
 from worker._protos import bytestream_pb2 as bytestream
 from worker._protos import bytestream_pb2_grpc as bytestream_services
 from worker._protos import reference_storage_pb2 as references
 from worker._protos import reference_storage_pb2_grpc as reference_services
+from worker._protos import remote_asset_pb2_grpc as asset_services
 from worker._protos import remote_execution_pb2 as reapi
 from worker._protos import remote_execution_pb2_grpc as reapi_services
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 CHUNK_BYTES = 256 * 1024
 
 
 class LyingServer:
-    """Content and names in dictionaries, behind the four services of BuildStream 1's servers."""
+    """Content and names in dictionaries, behind the four services of BuildStream 1's servers.
 
-    def __init__(self, *contents: bytes) -> None:
+    ``indexes`` and ``holds`` say what it offers instead; `remote-asset-push` is a service of its own.
+    """
+
+    def __init__(
+        self, *contents: bytes, indexes: Sequence[str] = ("reference-storage",), holds: bool = True
+    ) -> None:
+        self.indexes, self.holds = indexes, holds
+        #: ("Blob" or "Directory", URI) -> digest, what was pushed with a URI, hash of an action -> result
+        self.assets: dict[tuple[str, str], Digest] = {}
+        self.references: dict[str, tuple[list[Digest], list[Digest]]] = {}
+        self.actions: dict[str, reapi.ActionResult] = {}
+        #: 0: a URI that is not there is NOT_FOUND as the status of the call, else this stands in the answer
+        self.inner_status = 0
         self.blobs: dict[str, bytes] = {Digest.of(content).hash: content for content in contents}
         self.refs: dict[str, Digest] = {}
         self.calls: list[tuple[str, object]] = []
@@ -69,6 +83,8 @@ class LyingServer:
         self.enforced_limit = 0
         self.digest_functions = [reapi.DigestFunction.SHA256]
         self.message_limit = 4 * 1024 * 1024
+        #: with them it speaks TLS
+        self.credentials: grpc.ServerCredentials | None = None
         #: hashes whose Write was finished, right or wrong; and whether a Write call has ended at all
         self.finished: list[str] = []
         self.write_ended = threading.Event()
@@ -82,11 +98,22 @@ class LyingServer:
             options=[("grpc.max_receive_message_length", self.message_limit), ("grpc.so_reuseport", 0)],
         )
         reapi_services.add_CapabilitiesServicer_to_server(_Capabilities(self), self.server)
-        reapi_services.add_ContentAddressableStorageServicer_to_server(_Cas(self), self.server)
-        bytestream_services.add_ByteStreamServicer_to_server(_ByteStream(self), self.server)
-        reference_services.add_ReferenceStorageServicer_to_server(_References(self), self.server)
-        port = self.server.add_insecure_port("127.0.0.1:0")
-        self.url = f"http://127.0.0.1:{port}"
+        if self.holds:
+            reapi_services.add_ContentAddressableStorageServicer_to_server(_Cas(self), self.server)
+            bytestream_services.add_ByteStreamServicer_to_server(_ByteStream(self), self.server)
+        if "reference-storage" in self.indexes:
+            reference_services.add_ReferenceStorageServicer_to_server(_References(self), self.server)
+        if "remote-asset" in self.indexes:
+            asset_services.add_FetchServicer_to_server(lying_indexes.Fetch(self), self.server)
+        if "remote-asset-push" in self.indexes:
+            asset_services.add_PushServicer_to_server(lying_indexes.Push(self), self.server)
+        if "action-cache" in self.indexes:
+            reapi_services.add_ActionCacheServicer_to_server(lying_indexes.Actions(self), self.server)
+        if self.credentials is None:
+            self.url = f"http://127.0.0.1:{self.server.add_insecure_port('127.0.0.1:0')}"
+        else:
+            port = self.server.add_secure_port("127.0.0.1:0", self.credentials)
+            self.url = f"https://localhost:{port}"
         self.server.start()
         return self
 
@@ -154,6 +181,9 @@ class _Capabilities(reapi_services.CapabilitiesServicer):
             cache_capabilities=reapi.CacheCapabilities(
                 digest_functions=self.world.digest_functions,
                 max_batch_total_size_bytes=self.world.batch_limit,
+                action_cache_update_capabilities=reapi.ActionCacheUpdateCapabilities(
+                    update_enabled="action-cache" in self.world.indexes and self.world.allow_updates
+                ),
             )
         )
 

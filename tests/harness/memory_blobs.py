@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from caskeeper.digest import EMPTY, Digest
 from caskeeper.errors import BlobMissing, CaskeeperError, DigestMismatch
-from worker.protocols import CHUNK_BYTES, Published
+from worker.protocols import ARTIFACT, CHUNK_BYTES, DIRECTORY, Published
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     from caskeeper.artifact import Ref
 
@@ -91,13 +91,14 @@ class MemoryIndex:
     def __init__(self) -> None:
         self.refs: dict[Ref, Published] = {}
         self.failure: CaskeeperError | None = None
+        self.kinds = frozenset({DIRECTORY, ARTIFACT})
 
     def resolve(self, ref: Ref) -> Published | None:
         if self.failure is not None:
             raise self.failure
         return self.refs.get(ref)
 
-    def publish(self, refs: Sequence[Ref], published: Published) -> None:
+    def publish(self, refs: Sequence[Ref], published: Published, *, tree: Callable[[], bytes]) -> None:
         if self.failure is not None:
             raise self.failure
         for ref in refs:

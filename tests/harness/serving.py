@@ -18,6 +18,7 @@ from worker._protos.bytestream_pb2_grpc import ByteStreamStub
 from worker._protos.reference_storage_pb2_grpc import ReferenceStorageStub
 from worker._protos.remote_execution_pb2_grpc import CapabilitiesStub, ContentAddressableStorageStub
 from worker.server.app import serve
+from worker.store.journal import PREFIX as JOURNAL
 from worker.store.promises import PREFIX
 from worker.wiring import build
 
@@ -80,9 +81,9 @@ class Peer:
 
 
 @contextmanager
-def serving(services, *, read_only=False):
+def serving(services, *, read_only=False, **options):
     """A running server over ``services`` and a peer that talks to it."""
-    server = serve(services, listen="127.0.0.1:0", read_only=read_only)
+    server = serve(services, listen="127.0.0.1:0", read_only=read_only, **options)
     peer = Peer(server.address)
     try:
         yield peer
@@ -125,8 +126,9 @@ def small_tree():
 
 
 def operations(services):
-    """The operations' folders: what a server promised stands beside them, in files."""
-    return [name for name in os.listdir(services.layout.staging) if not name.startswith(PREFIX)]
+    """The operations' folders: what a server promised and took in stands beside them, in files."""
+    beside = (PREFIX, JOURNAL)
+    return [name for name in os.listdir(services.layout.staging) if not name.startswith(beside)]
 
 
 def staged(services):

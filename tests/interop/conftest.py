@@ -1,4 +1,4 @@
-"""BuildStream 1.6 itself, and `caskeeper` as its user starts it."""
+"""BuildStream 1.6 and 2.8 themselves, and `caskeeper` as their users start it."""
 
 import json
 import os
@@ -7,7 +7,8 @@ import sys
 from contextlib import contextmanager
 
 import pytest
-from harness.bst1 import ELEMENTS, BuildStream, ensure_installed, write_project
+from harness import bst1, bst2
+from harness.buildstream import ELEMENTS, below
 from harness.trees import listing
 from harness.valkey import ValkeyServer
 
@@ -73,26 +74,80 @@ def serving():
 class Built:
     """What BuildStream 1.6 has built and pushed: refs and files as it sees them, and where it pushed."""
 
-    def __init__(self, folder, url):
+    def __init__(self, folder, url, index):
         self.url = url
-        self.project = write_project(f"{folder}/project")
-        self.user = BuildStream(f"{folder}/user", self.project, url=url)
+        #: the only index that the server offers
+        self.index = index
+        self.project = bst1.write_project(f"{folder}/project")
+        self.user = bst1.BuildStream(f"{folder}/user", self.project, url=url)
         self.said = self.user.run("build", *ELEMENTS)
         self.refs = self.user.refs()
-        #: element -> its files as BuildStream checks them out
-        self.files = {
-            element: listing(self.user.checkout(element, f"{folder}/before/{ELEMENTS[element]}"))
-            for element in ELEMENTS
-        }
+        self.files = _files(self.user, f"{folder}/before")
         #: its artifact cache as it lay on the disk now, second names of objects included
         self.old_cache = f"{folder}/old-cache"
         subprocess.run(["cp", "-a", self.user.cache, self.old_cache], check=True)
 
 
-@pytest.fixture(scope="module")
-def built(tmp_path_factory):
-    """A project built by BuildStream 1.6 with `caskeeper server` as its artifact server."""
-    ensure_installed()
+def _files(user, folder):
+    """element -> its files as BuildStream checks them out"""
+    os.mkdir(folder)
+    return {
+        element: listing(user.checkout(element, f"{folder}/{name}")) for element, name in ELEMENTS.items()
+    }
+
+
+@pytest.fixture(scope="module", params=["reference-storage", "remote-asset"])
+def built(request, tmp_path_factory):
+    """A project built by BuildStream 1.6, and the `caskeeper server` with one index that it was pushed to."""
+    bst1.ensure_installed()
     folder = tmp_path_factory.mktemp("interop")
+    with _serving(folder / "server", "--index", request.param) as url:
+        yield Built(str(folder), url, request.param)
+
+
+class Built2:
+    """What BuildStream 2.8 has built and pushed."""
+
+    def __init__(self, folder, url):
+        self.url = url
+        self.project = bst2.write_project(f"{folder}/project")
+        self.user = bst2.BuildStream(f"{folder}/user", self.project, {"url": url, "push": True})
+        self.said = self.user.run("build", *ELEMENTS)
+        self.refs = self.user.refs()
+        #: ref -> the Artifact message it names; each artifact has two refs, for its strong and its weak key
+        self.messages = self.user.messages()
+        self.files = _files(self.user, f"{folder}/before")
+        #: a project without elements and sources: whoever works there has content only from remotes
+        self.empty = bst2.write_empty_project(f"{folder}/empty")
+
+    def push(self, url):
+        """Push everything to another server, too."""
+        said = self.user.run("artifact", "push", "--artifact-remote", f"url={url},push=true", *ELEMENTS)
+        assert self.user.queue("Push", said) == (3, 0, 0)
+
+    def check_pulled_by(self, user, folder):
+        """A user in the empty project gets each artifact by its ref, and the files are the same."""
+        os.mkdir(folder)
+        for element, ref in self.refs.items():
+            user.run("artifact", "pull", ref)
+            assert listing(user.checkout(ref, f"{folder}/{ELEMENTS[element]}")) == self.files[element]
+
+    def check_extract(self, ref, folder):
+        """An extracted artifact is what the message that ``ref`` names says, files and all."""
+        tree = listing(folder)
+        element = next(name for name, other in ELEMENTS.items() if ref.split("/")[1] == other)
+        assert below(tree, "files") == self.files[element]
+        assert tree["message"] == (self.messages[ref], False)
+        assert set(below(tree, "meta")) == {"public-data.yaml", "low-diversity.yaml", "high-diversity.yaml"}
+        (log,) = below(tree, "logs").values()
+        assert b"Caching artifact" in log[0]
+        return tree
+
+
+@pytest.fixture(scope="session")
+def built2(tmp_path_factory):
+    """A project built by BuildStream 2.8 with `caskeeper server` as its only artifact server."""
+    bst2.ensure_installed()
+    folder = tmp_path_factory.mktemp("interop2")
     with _serving(folder / "server") as url:
-        yield Built(str(folder), url)
+        yield Built2(str(folder), url)

@@ -5,7 +5,8 @@ import subprocess
 import time
 
 import pytest
-from harness.bst1 import ELEMENTS, BuildStream
+from harness.bst1 import BuildStream
+from harness.buildstream import ELEMENTS, below
 from harness.fleet import Oracle, fleet
 from harness.trees import listing
 
@@ -13,13 +14,6 @@ from caskeeper.config.remotes import RemoteSpec
 from caskeeper.contract import CleanupRequest, CommitRequest, ExtractRequest, PullRequest, PushRequest
 from worker.protocols import quiet
 from worker.store.refs import Refs
-
-
-def below(tree, folder):
-    """The part of a listing below one folder."""
-    return {
-        path.removeprefix(f"{folder}/"): what for path, what in tree.items() if path.startswith(f"{folder}/")
-    }
 
 
 def check_files(built, element, folder):
@@ -108,12 +102,32 @@ def test_what_we_commit_is_what_buildstream_commits_and_pulls(built, tmp_path, v
             assert checked_out == built.files[element]
 
 
-def test_a_read_only_server_feeds_buildstream_and_takes_nothing(built, tmp_path, serving):
-    with serving(tmp_path / "server", "--read-only") as url:
+def test_a_read_only_server_takes_nothing_and_hinders_nobody(built, tmp_path, serving):
+    with serving(tmp_path / "server", "--read-only", "--index", built.index) as url:
         user = BuildStream(str(tmp_path / "user"), built.project, url=url, push=True)
         said = user.run("build", *ELEMENTS)
         assert "does not allow push" in said
         assert set(user.states().values()) == {"cached"}
+
+
+@pytest.mark.parametrize("index", ["reference-storage", "remote-asset", "action-cache", "auto"])
+def test_what_buildstream_pushed_is_the_same_ref_in_every_index(every_index, tmp_path, valkey, index):
+    url, built = every_index
+    with fleet(tmp_path, valkey.url, artifacts=(RemoteSpec(url, index=index),)) as services:
+        for element, ref in built.refs.items():
+            assert services.run(PullRequest(ref=ref), quiet()).pulled
+            check_files(built, element, services.run(ExtractRequest(ref=ref), quiet()).path)
+
+
+@pytest.fixture(scope="module")
+def every_index(built, tmp_path_factory, serving):
+    """A server that offers every index, and what BuildStream pushed there."""
+    folder = tmp_path_factory.mktemp("every-index")
+    with serving(folder / "server") as url:
+        user = BuildStream(str(folder / "user"), built.project, url=url)
+        subprocess.run(["cp", "-a", built.old_cache, user.cache], check=True)
+        assert user.queue("Push", user.run("push", *ELEMENTS)) == (3, 0, 0)
+        yield url, built
 
 
 @pytest.fixture

@@ -30,6 +30,12 @@ class Address(NamedTuple):
     secure: bool
     loopback: bool = False
 
+    @property
+    def endpoint(self) -> tuple[str, int]:
+        """Host, without brackets, and port."""
+        parts = urlsplit(f"//{self.target.removeprefix('dns:///')}")
+        return parts.hostname or "", parts.port or 0
+
 
 def shown(url: str) -> str:
     """The url without its user part, which may hold a password; fit for a message."""

@@ -13,6 +13,7 @@ from caskeeper.errors import ConfigInvalid, RemoteUnavailable
 from worker.protocols import CHUNK_BYTES
 from worker.remote.address import checked_instance_name, parse_url, place_of
 from worker.remote.credentials import client_credentials
+from worker.remote.handshake import explain
 from worker.remote.token import BearerToken
 
 if TYPE_CHECKING:
@@ -98,6 +99,23 @@ class Connection:
                 )
                 self._calls[method.path] = call if self._token is None else _Authorised(call, self._token)
             return self._calls[method.path]
+
+    def explain(self, message: str) -> ConfigInvalid | None:
+        """The error when ``message``, gRPC's of a failed connection, is about TLS and nothing mends itself.
+
+        The next use then makes a new channel, from the files as they are by then.
+        """
+        trouble = explain(self._spec, self.address, message)
+        if trouble is not None:
+            with self._lock:
+                channel, self._channel, self._calls = self._channel, None, {}
+            if channel is not None:
+                channel.close()
+        return trouble
+
+    def renew_token(self) -> bool:
+        """After a token was refused: whether the file holds another one by now."""
+        return self._token is not None and self._token.renewed()
 
     def _open(self) -> grpc.Channel:
         if self.address.secure:

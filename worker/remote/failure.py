@@ -20,6 +20,7 @@ _WAYS_OUT = {
     status.RESOURCE_EXHAUSTED: "free space on that remote, or use another one",
     status.UNIMPLEMENTED: "check that the url names an artifact server of this kind",
     status.INVALID_ARGUMENT: "check url and instance name of the remote",
+    status.UNAUTHENTICATED: "check `access-token` and `client-cert` of the remote",
 }
 
 

@@ -12,6 +12,7 @@ from google.protobuf.message import Message
 from worker import status
 from worker._protos import bytestream_pb2 as bytestream
 from worker._protos import reference_storage_pb2 as references
+from worker._protos import remote_asset_pb2 as assets
 from worker._protos import remote_execution_pb2 as reapi
 
 Asked = TypeVar("Asked", bound=Message)
@@ -21,6 +22,9 @@ _CAS = "/build.bazel.remote.execution.v2.ContentAddressableStorage"
 _CAPABILITIES = "/build.bazel.remote.execution.v2.Capabilities"
 _BYTESTREAM = "/google.bytestream.ByteStream"
 _REFERENCES = "/buildstream.v2.ReferenceStorage"
+_FETCH = "/build.bazel.remote.asset.v1.Fetch"
+_PUSH = "/build.bazel.remote.asset.v1.Push"
+_ACTIONS = "/build.bazel.remote.execution.v2.ActionCache"
 
 # A code that a call has no use for is trouble of the remote's and must not be taken for what it says
 # elsewhere: only a read can miss (I10), only a write can find the remote full or the content wrong.
@@ -97,5 +101,41 @@ UPDATE_REFERENCE = Method(
     f"{_REFERENCES}/UpdateReference",
     references.UpdateReferenceRequest,
     references.UpdateReferenceResponse,
+    _BINDING,
+)
+FETCH_BLOB = Method(
+    f"{_FETCH}/FetchBlob",
+    assets.FetchBlobRequest,
+    assets.FetchBlobResponse,
+    _READING,
+)
+FETCH_DIRECTORY = Method(
+    f"{_FETCH}/FetchDirectory",
+    assets.FetchDirectoryRequest,
+    assets.FetchDirectoryResponse,
+    _READING,
+)
+PUSH_BLOB = Method(
+    f"{_PUSH}/PushBlob",
+    assets.PushBlobRequest,
+    assets.PushBlobResponse,
+    _BINDING,
+)
+PUSH_DIRECTORY = Method(
+    f"{_PUSH}/PushDirectory",
+    assets.PushDirectoryRequest,
+    assets.PushDirectoryResponse,
+    _BINDING,
+)
+GET_ACTION_RESULT = Method(
+    f"{_ACTIONS}/GetActionResult",
+    reapi.GetActionResultRequest,
+    reapi.ActionResult,
+    _READING,
+)
+UPDATE_ACTION_RESULT = Method(
+    f"{_ACTIONS}/UpdateActionResult",
+    reapi.UpdateActionResultRequest,
+    reapi.ActionResult,
     _BINDING,
 )

@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from caskeeper.errors import CaskeeperError, ConfigInvalid
-from worker.remote.address import place_of, shown
+from worker.remote.address import place_of
 from worker.remote.blobs import RemoteBlobs
+from worker.remote.indexes import NegotiatedIndex
 from worker.remote.patience import Patience
-from worker.remote.reference_storage import ReferenceStorageIndex
 from worker.remote.session import Session
+from worker.remote.shared_blobs import SharedBlobs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,16 +27,38 @@ class Remote:
     """One remote, by its full spec (D-12). Nothing is contacted before the first use.
 
     A remote that did not answer is not asked again for a few seconds: every use of it meanwhile raises
-    what was remembered at once (lessons B.17).
+    what was remembered at once (lessons B.17). A server that only names what others hold stands for all of
+    them: ``blobs`` is theirs.
     """
 
-    def __init__(self, spec: RemoteSpec, patience: Patience) -> None:
+    def __init__(self, spec: RemoteSpec, session: Session, storages: Sequence[Session] = ()) -> None:
+        """``storages``: the sessions of the spec's own ``storages``, in their order."""
         self.spec = spec
-        self._session = Session(spec, patience)
+        self._session = session
+        self._storages = tuple(zip(spec.storages, storages, strict=True))
         self._meeting = threading.Lock()
-        self.url = self._session.url
-        self.blobs: BlobAccess = RemoteBlobs(self._session)
-        self.index: RefIndex = ReferenceStorageIndex(self._session)
+        self.url = session.url
+        self.blobs: BlobAccess = self._blobs()
+        self._index = NegotiatedIndex(spec, session, self.blobs)
+        self.index: RefIndex = self._index
+
+    def _blobs(self) -> BlobAccess:
+        if not self._storages:
+            return RemoteBlobs(self._session)
+        held = {session: RemoteBlobs(session) for _spec, session in self._storages}
+
+        def writers() -> list[BlobAccess]:
+            return [held[session] for session in self._writable_storages()]
+
+        return SharedBlobs(tuple(held.values()), writers, url=self.url)
+
+    def _writable_storages(self) -> list[Session]:
+        """Those that are meant to be pushed to and allow it. Raises when one of them does not answer."""
+        return [
+            session
+            for spec, session in self._storages
+            if spec.push and not session.capabilities().upload_refusal
+        ]
 
     @property
     def writable(self) -> bool:
@@ -44,58 +68,74 @@ class Remote:
     @property
     def push_refusal(self) -> str:
         """Why the server does not take pushes, in its words or ours; empty = it does."""
-        return self._session.capabilities().push_refusal
+        if not self._storages:
+            return self._session.capabilities().push_refusal
+        refusal = self._session.capabilities().binding_refusal
+        if refusal or self._writable_storages():
+            return refusal
+        return "none of its storage servers takes pushes"
 
     def meet(self) -> None:
         """Make the first contact in a thread, unless it was made; a failure is met again at the first use."""
-        if self._session.met or not self._meeting.acquire(blocking=False):
+        unmet = [session for session in self._sessions() if not session.met]
+        if not unmet or not self._meeting.acquire(blocking=False):
             return
-        threading.Thread(target=self._meet, name=f"meets {self.url[:40]}", daemon=True).start()
+        threading.Thread(target=self._meet, args=(unmet,), name=f"meets {self.url[:40]}", daemon=True).start()
 
-    def _meet(self) -> None:
+    def _meet(self, unmet: Sequence[Session]) -> None:
+        """Its storages at the same time, so that two dead servers cost one deadline (D-22)."""
         try:
-            with contextlib.suppress(CaskeeperError):
-                self._session.capabilities()
+            others = [threading.Thread(target=_greet, args=(one,), daemon=True) for one in unmet[1:]]
+            for other in others:
+                other.start()
+            _greet(unmet[0])
+            for other in others:
+                other.join()
         finally:
             self._meeting.release()
+
+    def _sessions(self) -> list[Session]:
+        return list(dict.fromkeys([self._session, *(session for _spec, session in self._storages)]))
 
     def probe(self) -> tuple[str, str]:
         """How it is asked for names, and why it takes no pushes (empty = it does).
 
-        Raises what makes it useless for fetching: it does not answer, or knows no names.
+        Raises what makes it useless in its role: it does not answer, knows no names, holds no content.
         """
         capabilities = self._session.capabilities()
-        if capabilities.index_refusal:
+        if self.spec.holds and capabilities.storage_refusal:
             raise ConfigInvalid(
-                f"the remote cannot name artifacts: {capabilities.index_refusal}",
+                f"the remote cannot hold content: {capabilities.storage_refusal}",
                 place_of(self.spec, url=self.url),
-                "check that the url names an artifact server of this kind",
+                "check that the url names a storage server",
             )
-        return "reference-storage", capabilities.push_refusal
+        if not self.spec.names:
+            return "storage", capabilities.upload_refusal
+        return self._index.name(), capabilities.push_refusal
 
     def close(self) -> None:
         """End every call under way."""
-        self._session.connection.close()
+        for session in self._sessions():
+            session.connection.close()
+
+
+def _greet(session: Session) -> None:
+    with contextlib.suppress(CaskeeperError):
+        session.capabilities()
 
 
 def open_remote(spec: RemoteSpec, patience: Patience | None = None) -> Remote:
-    """The remote of ``spec``. Raises ConfigInvalid for a url or instance name that cannot be one."""
-    _refuse_other_roles(spec)
-    return Remote(spec, (patience or Patience()).configured(spec.connection))
+    """The remote of ``spec``, with connections of its own.
+
+    Raises ConfigInvalid for a url or instance name that cannot be one.
+    """
+    own = replace(spec, storages=())
+    sessions = {one: _opened(one, patience or Patience()) for one in (own, *spec.storages)}
+    return Remote(spec, sessions[own], [sessions[storage] for storage in spec.storages])
 
 
-def _refuse_other_roles(spec: RemoteSpec) -> None:
-    """Only servers that hold content and answer ReferenceStorage are spoken to."""
-    for key, value, spoken in (
-        ("type", spec.type, ("all",)),
-        ("index", spec.index, ("auto", "reference-storage")),
-    ):
-        if value not in spoken:
-            raise ConfigInvalid(
-                f"a remote of `{key}: {value}` cannot be used by this version",
-                place_of(spec, url=shown(spec.url)),
-                f"give `{key}: {spoken[-1]}`, or another remote",
-            )
+def _opened(spec: RemoteSpec, patience: Patience) -> Session:
+    return Session(spec, patience.configured(spec.connection))
 
 
 class RemotePool:
@@ -109,6 +149,7 @@ class RemotePool:
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._remotes: dict[RemoteSpec, Remote] = {}
+        self._sessions: dict[RemoteSpec, Session] = {}
 
     def get(self, spec: RemoteSpec) -> Remote:
         """The remote of ``spec``, the same one each time. Raises ConfigInvalid as ``open_remote`` does."""
@@ -118,8 +159,17 @@ class RemotePool:
         with self._lock:
             remote = self._remotes.get(spec)
             if remote is None:
-                remote = self._remotes[spec] = open_remote(spec, self._patience)
+                own = self._session(replace(spec, storages=()))
+                storages = [self._session(storage) for storage in spec.storages]
+                remote = self._remotes[spec] = Remote(spec, own, storages)
             return remote
+
+    def _session(self, spec: RemoteSpec) -> Session:
+        """One connection to a server, whatever it stands beside."""
+        session = self._sessions.get(spec)
+        if session is None:
+            session = self._sessions[spec] = _opened(spec, self._patience or Patience())
+        return session
 
     def meet(self, specs: Sequence[RemoteSpec]) -> None:
         """Begin the first contact with all of them at once, in the background.
@@ -127,7 +177,7 @@ class RemotePool:
         Whoever then uses them in order waits for one deadline when several are dead, not for one each
         (D-22). What cannot be a remote is left to whoever uses it.
         """
-        for spec in specs if len(specs) > 1 else ():
+        for spec in specs if len(specs) > 1 or any(spec.storages for spec in specs) else ():
             with contextlib.suppress(CaskeeperError):
                 self.get(spec).meet()
 
@@ -141,5 +191,6 @@ class RemotePool:
             return
         with self._lock:
             remotes, self._remotes = list(self._remotes.values()), {}
+            self._sessions = {}
         for remote in remotes:
             remote.close()

@@ -4,50 +4,49 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from caskeeper.digest import Digest
-from caskeeper.errors import BlobMissing, ConfigInvalid, InvalidRequest, RemoteUnavailable
+from caskeeper.errors import BlobMissing, InvalidRequest
 from worker._protos import reference_storage_pb2 as references
 from worker._protos import remote_execution_pb2 as reapi
-from worker.protocols import Published
+from worker.protocols import DIRECTORY, Published
+from worker.remote.answers import answered_digest
 from worker.remote.methods import GET_REFERENCE, UPDATE_REFERENCE
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from caskeeper.artifact import Ref
     from worker.remote.session import Session
 
-#: ``Kind`` of ref_record.proto that this index can hold: a directory tree.
-_DIRECTORY = 0
-
 
 class ReferenceStorageIndex:
     """Knows directory trees only: a name has one root."""
+
+    kinds = frozenset({DIRECTORY})
 
     def __init__(self, session: Session) -> None:
         self._session = session
 
     def resolve(self, ref: Ref) -> Published | None:
         """None when the remote answered that it has no such ref, or no longer all of its content."""
-        self._require()
         request = references.GetReferenceRequest(instance_name=self._session.instance_name, key=str(ref))
 
-        def read(answer: references.GetReferenceResponse) -> tuple[str, int]:
-            return answer.digest.hash, answer.digest.size_bytes
+        def read(answer: references.GetReferenceResponse) -> Published:
+            return Published((answered_digest(answer.digest, ref, url=self._session.url),), DIRECTORY)
 
         try:
-            hash_hex, size_bytes = self._session.unary(GET_REFERENCE, request, read=read, where=str(ref))
+            return self._session.unary(GET_REFERENCE, request, read=read, where=str(ref))
         except BlobMissing:
             return None
-        try:
-            return Published((Digest.checked(hash_hex, size_bytes),), _DIRECTORY)
-        except InvalidRequest as malformed:
-            what = f"it answered for {ref} what is no digest: {malformed.what}"
-            raise RemoteUnavailable(what, self._session.url) from None
 
-    def publish(self, refs: Sequence[Ref], published: Published) -> None:
-        """All names in one call; what a name was bound to before is overwritten (AC-63)."""
-        if published.kind != _DIRECTORY or len(published.roots) != 1:
+    def publish(
+        self,
+        refs: Sequence[Ref],
+        published: Published,
+        *,
+        tree: Callable[[], bytes],
+    ) -> None:
+        """All names in one call; what a name was bound to before is overwritten (AC-63). No ``tree``."""
+        if published.kind != DIRECTORY or len(published.roots) != 1:
             raise InvalidRequest(
                 "only a directory tree can be named on this remote",
                 self._session.url,
@@ -55,7 +54,6 @@ class ReferenceStorageIndex:
             )
         if not refs:
             return
-        self._require()
         root = published.root
         request = references.UpdateReferenceRequest(
             instance_name=self._session.instance_name,
@@ -63,12 +61,3 @@ class ReferenceStorageIndex:
             digest=reapi.Digest(hash=root.hash, size_bytes=root.size_bytes),
         )
         self._session.unary(UPDATE_REFERENCE, request, read=lambda _answer: None, where=str(refs[0]))
-
-    def _require(self) -> None:
-        refusal = self._session.capabilities().index_refusal
-        if refusal:
-            raise ConfigInvalid(
-                f"the remote cannot name artifacts: {refusal}",
-                self._session.url,
-                "check that the url names an artifact server of this kind",
-            )

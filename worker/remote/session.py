@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import grpc
 from google.protobuf.message import Message
 
+from worker import status
 from worker.remote.capabilities import negotiate
 from worker.remote.channel import Connection
 from worker.remote.failure import CallFailed
@@ -37,6 +38,7 @@ class Session:
         self.connection = Connection(spec)
         self.url = self.connection.url
         self.instance_name = self.connection.instance_name
+        self._role, self._index = spec.type, spec.index
         self.watchdog = Watchdog(patience.silence_s)
         self._lock = threading.Lock()
         self._known: tuple[Capabilities, float] | None = None
@@ -61,7 +63,7 @@ class Session:
                 # A second attempt heals a connection that an idle time has ended; more would be waiting.
                 found = self.attempt(
                     GET_CAPABILITIES,
-                    lambda left_s: negotiate(self.connection, left_s),
+                    lambda left_s: negotiate(self.connection, left_s, role=self._role, index=self._index),
                     budget_s=patience.probe_s,
                     attempts=min(2, patience.attempts),
                 )
@@ -124,6 +126,8 @@ class Session:
         where: str = "",
     ) -> None:
         """Wait before the next attempt, or raise the error when there is none."""
+        if failure.code == status.UNAUTHENTICATED and failures == 1 and self.connection.renew_token():
+            return  # at once, with the new one
         delay_s = self.patience.delay_s(failures, asked_s=failure.retry_after_s)
         used_up = failures >= (attempts or self.patience.attempts)
         if used_up or not failure.transient or (end is not None and time.monotonic() + delay_s >= end):
@@ -132,7 +136,8 @@ class Session:
 
     def given_up(self, method: Method[Any, Any], failure: CallFailed, *, where: str = "") -> CaskeeperError:
         """The error of a failure that stays one; a remote that did not answer is remembered."""
-        error = failure.error(method, self.url, where=where)
+        told = self.connection.explain(failure.message) if failure.silent else None
+        error = told or failure.error(method, self.url, where=where)
         if failure.silent:
             self._silent = (error, time.monotonic() + self.patience.memory_s)
             self._known = None
@@ -147,4 +152,4 @@ class Session:
         if left_s <= 0:
             self._silent = None
             return
-        raise type(error)(f"{error.what}; not asked again for {left_s:.0f} s", self.url)
+        raise type(error)(f"{error.what}; not asked again for {left_s:.0f} s", self.url, error.way_out)

@@ -16,10 +16,12 @@ log = logging.getLogger(__name__)
 
 #: No token is larger; what is was named by mistake.
 _MAX_BYTES = 64 * 1024
+#: A call that was refused began within so many seconds.
+_CALL_S = 60.0
 
 
 class BearerToken:
-    """Read at the first use and then every so many minutes. What it says is shown nowhere.
+    """Read at the first use, then every so many minutes, and when it is refused. It is shown nowhere.
 
     When it can no longer be read, the last one is sent on, and a warning says so: a file that is being
     replaced must not end the calls under way.
@@ -33,6 +35,7 @@ class BearerToken:
         self._lock = threading.Lock()
         self._token = ""
         self._until = 0.0
+        self._changed = float("-inf")
 
     def metadata(self) -> tuple[tuple[str, str], ...]:
         """What every call carries. Raises ConfigInvalid naming the file, and why, when there is no token."""
@@ -40,6 +43,18 @@ class BearerToken:
             if time.monotonic() >= self._until:
                 self._renew()
             return (("authorization", f"Bearer {self._token}"),)
+
+    def renewed(self) -> bool:
+        """After a call was refused: whether another token is sent from now on than that call carried.
+
+        Calls that run at the same time are refused one after the other: the first of them reads the file.
+        """
+        with self._lock:
+            before, now = self._token, time.monotonic()
+            self._renew()
+            if self._token != before:
+                self._changed = now
+            return now - self._changed < _CALL_S
 
     def _renew(self) -> None:
         try:

@@ -7,22 +7,31 @@ the interpreter (speed.md section 3).
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import grpc
 
+from caskeeper.config import ServerSettings
 from caskeeper.errors import ConfigInvalid
 from worker.protocols import CHUNK_BYTES
 from worker.server import capabilities
 from worker.server.bytestream import ByteStream
 from worker.server.cas import ContentAddressableStorage
-from worker.server.reference_storage import ReferenceStorage
+from worker.server.health import SERVICE as HEALTH
+from worker.server.health import Health, is_serving, reflection_handlers
+from worker.server.indexes import INDEXES
+from worker.server.indexes import handlers as index_handlers
+from worker.server.published import PublishedRefs
 from worker.server.rolling import Rolling
+from worker.server.security import Security
 from worker.server.streams import STREAMS, Streams
+from worker.server.uploads import Uploads
 from worker.store.objects import Objects
 from worker.store.promises import Promises
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from worker.server.needs import Services
 
 #: Calls at the same time, more wait their turn. A stream holds its thread until it ends: some are left.
@@ -83,29 +92,43 @@ def _parse_listen(listen: str) -> tuple[str, int]:
     return host, int(port)
 
 
-def serve(services: Services, *, listen: str, read_only: bool = False) -> RunningServer:
-    """Serve the volume of ``services`` at ``listen`` (HOST:PORT; port 0: any free one).
+def serve(
+    services: Services,
+    *,
+    listen: str,
+    read_only: bool = False,
+    security: Security | None = None,
+    indexes: Collection[str] = INDEXES,
+) -> RunningServer:
+    """Serve the volume of ``services`` at ``listen`` (HOST:PORT; port 0: any free one), to all or as secured.
 
     Raises ConfigInvalid when it cannot listen there, and what the first operation raises.
     """
     host, wanted_port = _parse_listen(listen)
+    security = security or Security(ServerSettings())
     objects = Objects(services.volume)
     grace_s = services.settings.leases.upload_grace_s
-    rolling = Rolling(services.desk, Promises(services.volume), subject=listen, grace_s=grace_s)
+    uploads = Uploads()
+    rolling = Rolling(
+        services.desk, Promises(services.volume), subject=listen, grace_s=grace_s, followers=[uploads]
+    )
     streams = Streams()
+    offered: list[Any] = [  # the stubs do not know `service_name`
+        capabilities.handlers(read_only=read_only),
+        ContentAddressableStorage(objects, rolling, read_only=read_only).handlers(),
+        ByteStream(objects, rolling, uploads, read_only=read_only).handlers(),
+        *index_handlers(indexes, PublishedRefs(services, objects, rolling), read_only=read_only),
+    ]
+    names = [handlers.service_name() for handlers in offered]
+    health = Health(lambda: is_serving(services), names=names)
     server = grpc.server(
         ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="serve"),
-        handlers=[
-            capabilities.handlers(read_only=read_only),
-            ContentAddressableStorage(objects, rolling, read_only=read_only).handlers(),
-            ByteStream(objects, rolling, read_only=read_only).handlers(),
-            ReferenceStorage(services, objects, rolling, read_only=read_only).handlers(),
-        ],
-        interceptors=[streams],
+        handlers=[*offered, health.handlers(), reflection_handlers([*names, HEALTH])],
+        interceptors=[*security.interceptors, streams],
         options=_OPTIONS,
     )
     try:
-        port = server.add_insecure_port(f"{host}:{wanted_port}")
+        port = security.add_port(server, host=host, port=wanted_port)
     except RuntimeError:
         port = 0
     if port == 0:

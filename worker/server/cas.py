@@ -1,4 +1,4 @@
-"""ContentAddressableStorage: FindMissing, BatchUpdate and BatchRead over the volume.
+"""ContentAddressableStorage: FindMissing, BatchUpdate, BatchRead and GetTree over the volume.
 
 FindMissing answers for hash *and* size, and makes young what is there under the rolling operation, so that
 its answer holds for `upload-grace` (I4). What comes in is verified and published whole; each entry has a
@@ -15,6 +15,7 @@ from google.rpc import status_pb2
 from caskeeper.errors import (
     BlobMissing,
     CacheTooFull,
+    Cancelled,
     CaskeeperError,
     DigestMismatch,
     NoSpace,
@@ -26,11 +27,15 @@ from worker.server.answers import (
     checked_digest,
     invalid,
     refuse_when_read_only,
+    streaming,
 )
+from worker.server.tree_pages import pages
 from worker.status import OK, code_of
 from worker.store.blobs import StoreBlobs
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from caskeeper.digest import Digest
     from worker.server.needs import Operation
     from worker.server.rolling import Rolling
@@ -73,7 +78,7 @@ class _Entry(NamedTuple):
 
 
 class ContentAddressableStorage:
-    """The three calls. Made once for a server."""
+    """The four calls. Made once for a server."""
 
     def __init__(self, objects: Objects, rolling: Rolling, *, read_only: bool) -> None:
         self._objects = objects
@@ -177,6 +182,23 @@ class ContentAddressableStorage:
             # An object of this hash and another size is not what was asked for (presence is by both).
             raise BlobMissing(other.what, other.where) from None
 
+    def get_tree(
+        self, request: reapi.GetTreeRequest, context: grpc.ServicerContext
+    ) -> Iterator[reapi.EncodedGetTreeResponse]:
+        """The Directory messages of a tree, in pages."""
+
+        def check() -> None:
+            if not context.is_active():
+                raise Cancelled("the client went away")
+
+        yield from pages(
+            self._objects,
+            checked_digest(request.root_digest),
+            page_size=request.page_size,
+            token=request.page_token,
+            check=check,
+        )
+
     def handlers(self) -> grpc.GenericRpcHandler:
         """The service, ready to be added to a server."""
         return grpc.method_handlers_generic_handler(
@@ -196,6 +218,11 @@ class ContentAddressableStorage:
                     answering(self.batch_read),
                     request_deserializer=reapi.BatchReadBlobsRequest.FromString,
                     response_serializer=reapi.BatchReadBlobsResponse.SerializeToString,
+                ),
+                "GetTree": grpc.unary_stream_rpc_method_handler(
+                    streaming(self.get_tree),
+                    request_deserializer=reapi.GetTreeRequest.FromString,
+                    response_serializer=reapi.EncodedGetTreeResponse.SerializeToString,
                 ),
             },
         )

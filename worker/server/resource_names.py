@@ -1,7 +1,9 @@
 """Resource names of ByteStream (wire-protocols section 4; REAPI v2, ByteStream).
 
     read    [instance/]blobs/[digest_function/]hash/size
+    read    [instance/]compressed-blobs/zstd/[digest_function/]hash/size
     write   [instance/]uploads/uuid/blobs/[digest_function/]hash/size[/metadata...]
+    write   [instance/]uploads/uuid/compressed-blobs/zstd/[digest_function/]hash/size[/metadata...]
 
 An instance name may have several segments, none of them a keyword, so the first keyword ends it. No part
 of a name ever becomes a path: the store is asked for the digest alone.
@@ -10,6 +12,7 @@ of a name ever becomes a path: the store is asked for the digest alone.
 from __future__ import annotations
 
 import uuid
+from typing import NamedTuple
 
 from caskeeper.digest import Digest
 from caskeeper.errors import BlobMissing, InvalidRequest
@@ -19,6 +22,13 @@ _KEYWORDS = frozenset(
 )
 _FUNCTION = "sha256"
 _OTHER_FUNCTIONS = frozenset({"sha1", "md5", "vso", "sha384", "sha512", "murmur3", "sha256tree", "blake3"})
+
+
+class Resource(NamedTuple):
+    """What a name names: a blob, and whether it travels as zstd. The digest is of the plain bytes always."""
+
+    digest: Digest
+    zstd: bool = False
 
 
 def _no_such(name: str, why: str) -> BlobMissing:
@@ -58,40 +68,41 @@ def _digest(name: str, segments: list[str], *, more: bool) -> Digest:
         raise _no_such(name, fault.what) from None
 
 
-def _refuse_compressed(name: str) -> InvalidRequest:
-    return InvalidRequest(
-        "compressed blobs are not served",
-        f"resource name {name[:200]!r}",
-        "use the identity form: blobs/hash/size",
-    )
+def _compressed(name: str, segments: list[str], *, more: bool) -> Resource:
+    """What stands behind ``compressed-blobs``."""
+    if segments[:1] != ["zstd"]:
+        raise InvalidRequest(
+            f"compressor {segments[0][:50]!r} is not served" if segments else "no compressor is named",
+            f"resource name {name[:200]!r}",
+            "use zstd, or the identity form: blobs/hash/size",
+        )
+    return Resource(_digest(name, segments[1:], more=more), zstd=True)
 
 
-def parse_read(name: str) -> Digest:
-    """The digest a read asks for; the bare ``hash/size`` of old clients is understood.
+def parse_read(name: str) -> Resource:
+    """What a read asks for; the bare ``hash/size`` of old clients is understood.
 
     Raises BlobMissing for what is no such name, InvalidRequest for a form that is not served.
     """
     keyword, rest = _after_instance(name)
     if keyword == "compressed-blobs":
-        raise _refuse_compressed(name)
+        return _compressed(name, rest, more=False)
     if keyword == "" and len(rest) != 2:
         raise _no_such(name, "there is no `blobs` in it")
     if keyword not in {"", "blobs"}:
         raise _no_such(name, f"`{keyword}` cannot be read")
-    return _digest(name, rest, more=False)
+    return Resource(_digest(name, rest, more=False))
 
 
-def parse_write(name: str) -> Digest:
-    """The digest an upload announces.
+def parse_write(name: str) -> Resource:
+    """What an upload announces.
 
     Raises BlobMissing for what is no such name, InvalidRequest for a form that is not served.
     """
     keyword, rest = _after_instance(name)
     if keyword != "uploads" or len(rest) < 2:
         raise _no_such(name, "there is no `uploads/uuid/blobs` in it")
-    if rest[1] == "compressed-blobs":
-        raise _refuse_compressed(name)
-    if rest[1] != "blobs":
+    if rest[1] not in {"blobs", "compressed-blobs"}:
         raise _no_such(name, "there is no `blobs` after the uuid")
     try:
         version = uuid.UUID(rest[0]).version if len(rest[0]) == 36 else None
@@ -99,4 +110,6 @@ def parse_write(name: str) -> Digest:
         version = None
     if version != 4:
         raise _no_such(name, "the upload's uuid is not one of version 4")
-    return _digest(name, rest[2:], more=True)
+    if rest[1] == "compressed-blobs":
+        return _compressed(name, rest[2:], more=True)
+    return Resource(_digest(name, rest[2:], more=True))

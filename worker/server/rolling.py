@@ -7,7 +7,7 @@ one, current for a quarter of a grace, and kept until a whole grace after the la
 
 An answer is thus protected for at least one grace; eviction is held up for little more than one, and not
 at all by a server that nobody asks (docs/decisions/0004). Beside each operation stands a file that says so
-when the server has ended or was killed.
+when the server has ended or was killed, and the journal of what was published under it.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ import logging
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from caskeeper.errors import CaskeeperError, LeaseLost
 from worker.protocols import quiet
+from worker.store.journal import Journal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from worker.server.needs import Desk, Operation
     from worker.store.promises import Promises
@@ -39,12 +40,23 @@ CURRENT = 0.25
 ROOM_WAIT_S = 10.0
 
 
+class Follower(Protocol):
+    """Whoever keeps something in the folders of operations beyond a call."""
+
+    def turn(self) -> None:
+        """Called now and then."""
+
+    def ended(self, operation: Operation) -> None:
+        """Called before an operation ends: its folder goes."""
+
+
 @dataclass(eq=False)
 class _Tenure:
     """One operation and the calls that run under it."""
 
     operation: Operation
     promise: str
+    journal: Journal
     ending: contextlib.ExitStack
     born_s: float
     used_s: float
@@ -63,9 +75,11 @@ class Rolling:
         *,
         subject: str,
         grace_s: float,
+        followers: Sequence[Follower] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._desk = desk
+        self._followers = followers
         self._promises = promises
         self._subject = subject
         self._grace_s = grace_s
@@ -81,11 +95,14 @@ class Rolling:
         self._thread.start()
 
     @contextlib.contextmanager
-    def lent(self, stop: Callable[[], object]) -> Iterator[Operation]:
-        """The current operation for one call; ``stop`` ends that call when it outlives the operation."""
+    def lent(self, stop: Callable[[], object], *, under: Operation | None = None) -> Iterator[Operation]:
+        """The current operation for one call; ``stop`` ends that call when it outlives the operation.
+
+        ``under``: this one instead, if it goes on; LeaseLost if not.
+        """
         user = object()
         with self._guard:
-            tenure = self._current()
+            tenure = self._current() if under is None else self._tenure_of(under)
             tenure.users[user] = stop
         try:
             yield tenure.operation
@@ -115,6 +132,8 @@ class Rolling:
             ended = [tenure for tenure in self._tenures if self._served(tenure)]
             self._tenures = [tenure for tenure in self._tenures if tenure not in ended]
             kept = list(self._tenures)
+        for follower in self._followers:
+            follower.turn()
         for tenure in ended:
             self._end(tenure)
         for tenure in kept:
@@ -159,9 +178,18 @@ class Rolling:
         except BaseException:
             ending.close()
             raise
+        journal = Journal(operation.staging)
+        operation.staging.announce = journal.note
         now_s = self._clock()
-        self._tenures.append(_Tenure(operation, promise, ending, now_s, now_s))
+        self._tenures.append(_Tenure(operation, promise, journal, ending, now_s, now_s))
         return self._tenures[-1]
+
+    def _tenure_of(self, operation: Operation) -> _Tenure:
+        for tenure in self._tenures:
+            if tenure.operation is operation and not tenure.lost:
+                operation.check()
+                return tenure
+        raise LeaseLost("the operation it began under is over", self._subject)
 
     def _served(self, tenure: _Tenure) -> bool:
         """Whether nobody uses it and a whole grace has passed since somebody did.
@@ -178,10 +206,13 @@ class Rolling:
 
     def _end(self, tenure: _Tenure) -> None:
         try:
+            for follower in self._followers:
+                follower.ended(tenure.operation)
             tenure.ending.close()
         except CaskeeperError as trouble:
             # Its record expires and its whole reservation is converted: never understated (I5).
             log.warning("rolling operation not settled", extra={"error": str(trouble)})
+        tenure.journal.close()
         if self._clock() - tenure.used_s >= self._grace_s:
             try:
                 self._promises.end(tenure.promise)

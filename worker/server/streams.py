@@ -97,6 +97,14 @@ class Streams(grpc.ServerInterceptor):
                     with watch.waiting():
                         yield answer
 
+        def exchange(requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
+            with self._slot(context), self._watched(context) as watch:
+                for answer in handler.stream_stream(_taken(requests, watch), context):
+                    with watch.waiting():
+                        yield answer
+
+        if handler.request_streaming and handler.response_streaming:
+            return grpc.stream_stream_rpc_method_handler(exchange, **coding)
         if handler.response_streaming:
             return grpc.stream_stream_rpc_method_handler(download, **coding)
         if handler.request_streaming:

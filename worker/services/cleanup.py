@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING
 
 from caskeeper.config.sizes import pretty_size
 from caskeeper.contract import CleanupResult, Progress
-from caskeeper.errors import CacheTooFull
+from caskeeper.errors import CacheTooFull, NoSpace
 from worker.services.eviction import Evictor, evict
-from worker.services.plan import EVICT, KEPT, PROTECTED, YOUNG, judge, take_inventory
+from worker.services.fullness import explain, find_holders, is_for_good
+from worker.services.plan import EVICT, KEPT, PROTECTED, judge, take_inventory
 from worker.services.sweep import sweep
+from worker.services.uploaded import evict_uploaded, find_uploaded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from caskeeper.artifact import Ref
-    from caskeeper.contract import CleanupRequest
+    from caskeeper.contract import CleanupHolder, CleanupRequest
     from worker.protocols import Context
     from worker.services.maintenance import Maintenance, Run
     from worker.services.plan import Inventory, Planned
@@ -36,13 +38,21 @@ class Cleanup:
         """Evict down to the target.
 
         Raises CacheTooFull with the numbers when what is left is required and above the quota (AC-44),
-        Busy while another holds the lease or the waiting period runs.
+        NoSpace when it is above it and may go later, Busy while another holds the lease or the waiting
+        period runs.
         """
+        if request.if_wanted and not self._space.cleanup_wanted():
+            used = self._used()
+            return CleanupResult(
+                dry_run=request.dry_run,
+                used_before_bytes=used,
+                used_after_bytes=used,
+                target_bytes=self._space.limits().low_bytes,
+            )
         result = self.clean(target_bytes=request.target_bytes, dry_run=request.dry_run, context=context)
-        limits = self._space.limits()
-        usage = self._maintenance.coordination.usage.snapshot()
+        limits, usage, _disk = self._space.now()
         if not request.dry_run and usage.used_bytes + usage.reserved_bytes > limits.quota_bytes:
-            raise CacheTooFull(*self.numbers(result))
+            raise self.too_full(result)
         return result
 
     def clean(
@@ -54,22 +64,41 @@ class Cleanup:
             before = self._used()
             target = self._space.limits().low_bytes if target_bytes is None else target_bytes
             target = max(0, min(target, before - self._space.disk_deficit()))
+            inodes = self._space.inodes_goal()
             pins = self._maintenance.pins.read()  # they change only under the lease
             inventory = self._inventory(run)
+            uploaded = find_uploaded(self._maintenance.volume, inventory, horizon_ns=run.horizon_ns)
             judge(
                 inventory,
-                used_bytes=before,
+                used_bytes=before - uploaded.frees_bytes,
                 target_bytes=target,
-                required=self._maintenance.coordination.sessions.required_keys(),
+                required=self._maintenance.coordination.sessions.requirers(),
                 pins=pins,
                 block_bytes=self._maintenance.volume.block_bytes,
+                inodes=self._space.inodes_lacking(inodes) - uploaded.objects,
             )
+
+            def reached() -> bool:
+                return self._used() <= target and not self._space.inodes_lacking(inodes)
+
             freed, gone = 0, 0
             evictor = Evictor(run.trash, self._maintenance.refs, horizon_ns=run.horizon_ns)
             if not dry_run:
-                freed, gone = self._execute(run, evictor, inventory, target=target, context=context)
-                if self._used() > target:
+                freed = evict_uploaded(evictor, uploaded, check=run.check)
+                self._maintenance.coordination.maintenance.give_back(run.holder, run.epoch, freed)
+                group_freed, gone = self._execute(run, evictor, inventory, reached=reached, context=context)
+                freed += group_freed
+                if not reached():
                     freed += self._sweep(run, evictor, inventory)
+            holders: tuple[CleanupHolder, ...] = ()
+            if dry_run or not reached():
+                holders = find_holders(
+                    inventory,
+                    oldest=run.oldest,
+                    kept_young=evictor.kept_young + uploaded.young,
+                    coordination=self._maintenance.coordination,
+                    pins=pins,
+                )
             return CleanupResult(
                 dry_run=dry_run,
                 used_before_bytes=before,
@@ -80,27 +109,31 @@ class Cleanup:
                 recovered_objects=run.recovered,
                 reaped_operations=run.reaped,
                 young_objects=evictor.kept_young,
-                groups=tuple(group.as_message() for group in inventory.groups),
+                groups=(*uploaded.as_messages(), *(group.as_message() for group in inventory.groups)),
+                holders=holders,
             )
 
-    def numbers(self, result: CleanupResult) -> tuple[str, str, str]:
-        """What, where and way out of a cache that cannot be made smaller."""
-        limits = self._space.limits()
-        usage = self._maintenance.coordination.usage.snapshot()
-        held = [group for group in result.groups if group.action == PROTECTED]
-        young = [group for group in result.groups if group.action == YOUNG]
-        pinned = sum("pinned by " in group.reason for group in held)
-        pins = f"{pinned} are pinned, " if pinned else ""
-        return (
-            (
-                f"quota {pretty_size(limits.quota_bytes)}, used {pretty_size(usage.used_bytes)}, reserved "
-                f"{pretty_size(usage.reserved_bytes)}; {len(held) - pinned} artifacts are required by "
-                f"sessions, {pins}{len(young)} are too young to go"
-            ),
-            self._maintenance.volume.layout.root,
-            "raise `cache: quota` in the configuration, or end sessions that no longer need their artifacts"
-            + (", or `caskeeper unpin` some" if pinned else ""),
+    def too_full(
+        self, result: CleanupResult | None, *, size_bytes: int = 0, for_good: bool | None = None
+    ) -> CacheTooFull | NoSpace:
+        """What to raise with the numbers, when a cleanup ended with ``result``; None: none could run.
+
+        ``size_bytes`` were to be written on top. CacheTooFull when waiting cannot help.
+        """
+        now = self._space.now()
+        what, way_out = explain(
+            now,
+            result,
+            operations=self._maintenance.coordination.operations.list(),
+            config_file=self._space.config_file,
+            capacity_bytes=self._space.capacity_bytes(),
+            size_bytes=size_bytes,
         )
+        if for_good is None:
+            for_good = result is not None and is_for_good(result, quota_bytes=now.limits.quota_bytes)
+        if size_bytes:
+            what = f"{pretty_size(size_bytes)} more do not fit: {what}"
+        return (CacheTooFull if for_good else NoSpace)(what, self._space.place, way_out)
 
     def _used(self) -> int:
         return self._maintenance.coordination.usage.snapshot().used_bytes
@@ -108,7 +141,7 @@ class Cleanup:
     def _know_the_size(self, run: Run) -> None:
         """A recount under the lease we hold, when the estimate is unknown or was converted upwards."""
         self._maintenance.refuse_while_waiting(run)
-        if not self._maintenance.coordination.state().known or run.converted_bytes:
+        if self._space.recount_wanted():
             self._recount.within(run)
 
     def _inventory(self, run: Run) -> Inventory:
@@ -127,12 +160,18 @@ class Cleanup:
         )
 
     def _execute(
-        self, run: Run, evictor: Evictor, inventory: Inventory, *, target: int, context: Context
+        self,
+        run: Run,
+        evictor: Evictor,
+        inventory: Inventory,
+        *,
+        reached: Callable[[], bool],
+        context: Context,
     ) -> tuple[int, int]:
         chosen = [group for group in inventory.groups if group.action == EVICT]
         freed, gone = 0, 0
         for number, group in enumerate(chosen):
-            if self._used() <= target and group.entries:
+            if group.entries and reached():
                 group.action, group.reason, group.frees_bytes = KEPT, "the target was reached before", 0
                 continue
             context.check()

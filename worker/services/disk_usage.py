@@ -17,7 +17,6 @@ from caskeeper.contract import Message
 from caskeeper.digest import EMPTY, Digest
 from caskeeper.errors import BlobMissing, DigestMismatch, InvalidRequest
 from worker.closure import WHOLE, part_of, walk
-from worker.services.naming import DIRECTORY
 from worker.store.failures import failure
 
 if TYPE_CHECKING:
@@ -63,11 +62,10 @@ class DiskUsage(Message):
 
 
 class _Tree(NamedTuple):
-    """One root in one scope. Only ``kind`` 0 is a Directory, and can be checked out."""
+    """One root in one scope."""
 
     root: Digest
     scope: Scope
-    kind: int
 
 
 class DiskUsageReport:
@@ -119,8 +117,8 @@ class DiskUsageReport:
 
 
 def _logical(tree: _Tree, content: dict[bytes, int] | None, read: Read) -> int | None:
-    if tree.kind != DIRECTORY:
-        return None if content is None else sum(content.values())
+    if content is None:
+        return None
     try:
         return checked_out_bytes(tree.root, tree.scope, read)
     except _DAMAGE:
@@ -156,7 +154,7 @@ def checked_out_bytes(root: Digest, scope: Scope, read: Read) -> int:
 
 def _trees(entry: RefEntry) -> list[_Tree]:
     record = entry.record
-    return [] if record is None else [_Tree(root, record.scope, record.kind) for root in record.roots]
+    return [] if record is None else [_Tree(root, record.scope) for root in record.roots]
 
 
 def _owners(content: dict[_Tree, dict[bytes, int] | None]) -> Counter[bytes]:

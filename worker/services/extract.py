@@ -13,6 +13,7 @@ from caskeeper.layout import relative_subdir
 from caskeeper.roots import below_roots, is_own
 from worker.services.naming import ATTEMPTS
 from worker.store.checkout import checkout_copy, checkout_links
+from worker.store.closures import Closures
 from worker.store.volume import Outcome
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class Extract:
     def __init__(self, desk: OperationDesk, naming: Naming, *, roots: Sequence[str]) -> None:
         self._desk = desk
         self._naming = naming
+        self._closures = Closures(desk.volume)
         self._roots = roots
 
     def __call__(self, request: ExtractRequest, context: Context) -> ExtractResult:
@@ -51,6 +53,7 @@ class Extract:
                 path = self._shared(operation, ref, record, subdir, context)
             else:
                 path = destination
+                self._examine(record)
                 checkout_copy(
                     record.root,
                     path,
@@ -96,6 +99,7 @@ class Extract:
         path = self._place(ref, record)
         for _attempt in range(ATTEMPTS):
             if not os.path.isdir(path):
+                self._examine(record)
                 staged = operation.staging.path()
                 copied = checkout_links(
                     record.root, staged, blobs=operation.blobs, context=context, scope=record.scope
@@ -107,6 +111,13 @@ class Extract:
             if all(self._add_subdir(operation, path, record, name, context) for name in wanted):
                 return path
         raise Busy("its checkout is taken away again and again", f"ref {ref}")
+
+    def _examine(self, record: RefRecord) -> None:
+        """Only a tree that was walked is laid out: a few messages made to harm unfold without end.
+
+        Whoever publishes walks, and leaves a closure list; an adopted cache brings refs without one.
+        """
+        self._closures.obtain(record.root, record.scope, self._desk.objects)
 
     def _add_subdir(
         self, operation: Operation, path: str, record: RefRecord, subdir: str, context: Context

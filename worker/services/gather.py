@@ -59,13 +59,22 @@ class Gathered:
         self.data[digest] = b"".join(chunks)
 
 
-def gather(root: Digest, scope: Scope, *, store: BlobAccess, remote: Watched, context: Context) -> Gathered:
+def gather(
+    root: Digest,
+    scope: Scope,
+    *,
+    store: BlobAccess,
+    remote: Watched,
+    context: Context,
+    held: Gathered | None = None,
+) -> Gathered:
     """All messages of ``root`` in ``scope``: from the store where it has them, else from ``remote``.
 
-    What is here is made young (I4). Raises BlobMissing when neither has one, InvalidRequest for one that
-    is malformed or a tree that is too deep or too large; these count as failures of ``remote``.
+    What is here is made young (I4). They are added to ``held``, and what that has is not asked for. Raises
+    BlobMissing when neither has one, InvalidRequest for one that is malformed or a tree that is too deep or
+    too large; these count as failures of ``remote``.
     """
-    held = Gathered()
+    held = Gathered() if held is None else held
     meter = Meter(context, "directories")
     level: dict[Digest, list[Part]] = {root: [part_of(scope)]}
     seen_whole: set[Digest] = set()

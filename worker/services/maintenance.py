@@ -11,16 +11,17 @@ import os
 import threading
 import time
 import uuid
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from caskeeper.errors import Busy, LeaseLost
+from caskeeper.errors import Busy, LeaseLost, NoSpace
 from worker.services.one_coordinator import take_up
 from worker.services.recovery import recover
 from worker.services.trash import Trash, delete_tree
+from worker.store.format import BALLAST_BYTES, drop_ballast, make_ballast
 from worker.store.measure import used_bytes
-from worker.store.promises import Promises
+from worker.store.promises import PREFIX, Promises
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -49,7 +50,8 @@ class Run:
     horizon_ns: int = 0
     recovered: int = 0
     reaped: int = 0
-    converted_bytes: int = 0
+    oldest: str = ""  # the operation, or the promise, whose start the horizon is; "": this run
+    gave_ballast: bool = False
     lost: str = ""
 
     def check(self) -> None:
@@ -95,16 +97,35 @@ class Maintenance:
         )
         renewer.start()
         try:
-            run.trash.begin()
+            self._begin_trash(run)
             self._begin(run, spare_young=spare_young)
             yield run
             run.check()
+            self._take_ballast_back(run)
         finally:
             stop.set()
             renewer.join()
             # Only an emptied folder goes: what is still in it belongs to the next cleanup's recovery.
             run.trash.end()
             self.coordination.maintenance.release(run.holder)
+
+    def _begin_trash(self, run: Run) -> None:
+        """A disk that is full to the brim has no room for a folder either: the ballast is for that."""
+        disk = self.volume.space()
+        if disk.available_bytes < BALLAST_BYTES or (disk.inodes_total and not disk.inodes_free):
+            run.gave_ballast = drop_ballast(self.volume)
+        try:
+            run.trash.begin()
+        except NoSpace:  # of this user only, or somebody was faster
+            if not drop_ballast(self.volume):
+                raise
+            run.gave_ballast = True
+            run.trash.begin()
+
+    def _take_ballast_back(self, run: Run) -> None:
+        with suppress(NoSpace):  # the next start tries again
+            if run.gave_ballast and self.volume.space().available_bytes >= 2 * BALLAST_BYTES:
+                make_ballast(self.volume)
 
     def _acquire(self, purpose: str, *, wait_s: float, check: Callable[[], None]) -> Run:
         holder = f"{purpose}-{uuid.uuid4().hex}"
@@ -168,7 +189,7 @@ class Maintenance:
                 run.check()
                 self._fence(run, name)
         for operation_id in sorted(dying):
-            run.converted_bytes += maintenance.drop_dead(run.holder, run.epoch, operation_id)
+            maintenance.drop_dead(run.holder, run.epoch, operation_id)
             run.reaped += 1
 
     def refuse_while_waiting(self, run: Run) -> None:
@@ -231,12 +252,15 @@ class Maintenance:
 
     def _horizon(self, run: Run) -> int:
         now_ns = run.trash.start_ns
-        starts = [now_ns, *Promises(self.volume).heed(now_ns, grace_s=self.leases.upload_grace_s)]
+        starts = [(now_ns, "")]
+        promised = Promises(self.volume).heed(now_ns, grace_s=self.leases.upload_grace_s)
+        starts += [(promised_ns, PREFIX) for promised_ns in promised]
         for name in self._folders():
             started = self._started_ns(name)
             if started is not None:
-                starts.append(started)
-        return min(starts) - int(self.leases.clock_margin_s * 1e9)
+                starts.append((started, name))
+        horizon_ns, run.oldest = min(starts)
+        return horizon_ns - int(self.leases.clock_margin_s * 1e9)
 
     def ensure_ready(self) -> None:
         """Bring lost or unready coordination back, or wait until whoever does it is done (section 7).

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from caskeeper.errors import ArtifactNotFound, Busy, CaskeeperError, InvalidRequest
+from caskeeper.errors import ArtifactNotFound, Busy, CaskeeperError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: ``kind`` of a ref whose root is a Directory message (ref_record.proto).
-DIRECTORY = 0
 #: How often a name that changes under a reader is looked at again.
 ATTEMPTS = 8
 
@@ -31,12 +29,10 @@ class Naming:
         self._coordination = coordination
 
     def find(self, ref: Ref) -> RefRecord:
-        """What ``ref`` names. Raises ArtifactNotFound, InvalidRequest for a kind that is no tree."""
+        """What ``ref`` names, of whatever kind: each has a tree below its root. Raises ArtifactNotFound."""
         record = self.refs.read(ref)
         if record is None:
             raise ArtifactNotFound("there is no such ref", f"ref {ref}")
-        if record.kind != DIRECTORY:
-            raise InvalidRequest("it does not name a directory tree", f"ref {ref}", "use another command")
         return record
 
     def claim(self, operation: Operation, ref: Ref) -> RefRecord:

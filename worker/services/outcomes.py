@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
+from caskeeper.config.remote_spec import paired
 from caskeeper.contract import Progress, PushOutcome
 from caskeeper.errors import (
     BlobMissing,
@@ -20,7 +21,7 @@ from caskeeper.errors import (
 from worker.services.watched import Watched
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from caskeeper.config.remotes import RemoteSpec
     from caskeeper.config.settings import Settings
@@ -50,19 +51,59 @@ def push_specs(
 ) -> tuple[RemoteSpec, ...]:
     """The push remotes of a project in order of priority; a URL counts once, by its first spec.
 
-    Raises ConfigInvalid when there is none (AC-62, AC-76).
+    Each is a server that names artifacts, with its storages. Raises ConfigInvalid when there is none (AC-62).
     """
-    specs: dict[str, RemoteSpec] = {}
-    for spec in settings.remotes_for(project, only=only):
-        if spec.push:
-            specs.setdefault(spec.url, spec)
-    if not specs:
+    specs = _paired(settings, settings.remotes_for(project, only=only), project)
+    pushable = [spec for spec in specs if spec.push]
+    if not pushable:
+        raise _no_push_remote(settings, project)
+    storing = [spec for spec in pushable if not spec.storages or any(held.push for held in spec.storages)]
+    if not storing:
         raise ConfigInvalid(
-            f"no push remote is configured for project {project!r}",
-            settings.source or settings.config_file,
-            "set `push: true` on one under `artifacts:`, or name one with --remote",
+            f"no storage server of project {project!r} takes pushes, only its index",
+            pushable[0].where or settings.source or settings.config_file,
+            "set `push: true` on a server of `type: storage` too",
         )
-    return tuple(specs.values())
+    return _each_url(storing)
+
+
+def content_push_specs(settings: Settings, project: str) -> tuple[RemoteSpec, ...]:
+    """The storages among a project's push remotes, each by itself: where content goes that has no name.
+
+    Raises ConfigInvalid when there is none (AC-76).
+    """
+    specs = [spec for spec in settings.remotes_for(project) if spec.push and spec.holds]
+    if not specs:
+        raise _no_push_remote(settings, project)
+    return _each_url(specs)
+
+
+def _no_push_remote(settings: Settings, project: str) -> ConfigInvalid:
+    return ConfigInvalid(
+        f"no push remote is configured for project {project!r}",
+        settings.source or settings.config_file,
+        "set `push: true` on one under `artifacts:`, or name one with --remote",
+    )
+
+
+def _each_url(specs: Iterable[RemoteSpec]) -> tuple[RemoteSpec, ...]:
+    found: dict[str, RemoteSpec] = {}
+    for spec in specs:
+        found.setdefault(spec.url, spec)
+    return tuple(found.values())
+
+
+def _paired(settings: Settings, chosen: tuple[RemoteSpec, ...], project: str) -> tuple[RemoteSpec, ...]:
+    """The servers that name artifacts, with their storages. Raises ConfigInvalid when one half is missing."""
+    specs = paired(chosen, settings.remotes_for(project))
+    if chosen and not specs:
+        half, other = ("storage", "index") if chosen[0].holds else ("index", "storage")
+        raise ConfigInvalid(
+            f"project {project!r} has a server of `type: {half}` and none of `type: {other}`",
+            chosen[0].where or settings.source or settings.config_file,
+            f"add one of `type: {other}`, or give `type: all` where a server is both",
+        )
+    return specs
 
 
 def offer(
@@ -126,15 +167,30 @@ def _without_way_out(sentence: str) -> str:
 def fetch_specs(
     settings: Settings, project: str, *, only: tuple[str, ...] | None = None
 ) -> tuple[RemoteSpec, ...]:
-    """All remotes of a project in order of priority. Raises ConfigInvalid when there is none."""
+    """All remotes of a project in order of priority, those that name artifacts, with their storages.
+
+    Raises ConfigInvalid when there is none.
+    """
     specs = settings.remotes_for(project, only=only, push=False)
     if not specs:
-        raise ConfigInvalid(
-            f"no remote is configured for project {project!r}",
-            settings.source or settings.config_file,
-            "add one under `artifacts:`, or name one with --remote",
-        )
+        raise _no_remote(settings, project)
+    return _paired(settings, specs, project)
+
+
+def content_specs(settings: Settings, project: str) -> tuple[RemoteSpec, ...]:
+    """All storages of a project, each by itself. Raises ConfigInvalid when there is none."""
+    specs = tuple(spec for spec in settings.remotes_for(project) if spec.holds)
+    if not specs:
+        raise _no_remote(settings, project)
     return specs
+
+
+def _no_remote(settings: Settings, project: str) -> ConfigInvalid:
+    return ConfigInvalid(
+        f"no remote is configured for project {project!r}",
+        settings.source or settings.config_file,
+        "add one under `artifacts:`, or name one with --remote",
+    )
 
 
 def first_to_give(

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from caskeeper.artifact import Ref
+    from caskeeper.coordination import SessionRecord
     from caskeeper.layout import Layout
     from caskeeper.pins import PinSet
     from worker.closure import Scope
@@ -91,6 +92,10 @@ class Inventory:
             + block_bytes * len(group.entries)
         )
 
+    def frees_inodes(self, group: Planned) -> int:
+        """How many files go with the group, at least."""
+        return len(self.free_of(group)) + len(self.lists_of(group)) + len(group.entries)
+
     def drop(self, group: Planned) -> None:
         """The group is gone: what it shared may now be free with the next one."""
         self._needed.subtract(group.digests.keys())
@@ -105,6 +110,10 @@ class Inventory:
             free=tuple(raw.hex() for raw in self.free_of(group)),
             extracts=tuple(group.extracts),
         )
+
+    def is_needed(self, raw: bytes) -> bool:
+        """Whether some group still needs this digest."""
+        return self._needed[raw] > 0
 
     def needed(self) -> set[bytes]:
         """Every digest that some group still needs."""
@@ -219,20 +228,22 @@ def judge(
     *,
     used_bytes: int,
     target_bytes: int,
-    required: Mapping[str, str],
+    required: Mapping[str, Sequence[SessionRecord]],
     pins: PinSet,
     block_bytes: int,
+    inodes: int = 0,
 ) -> None:
     """Mark what would be evicted until ``used_bytes`` is at ``target_bytes`` (AC-43, AC-45).
 
-    Reckons on a copy: what really becomes free is decided group by group, when the others are gone.
+    And until ``inodes`` more are free. Reckons on a copy: what really becomes free is decided group by
+    group, when the others are gone.
     """
     scratch = Inventory(inventory.groups)
     for group in inventory.groups:
         protection = _protection(group, required, pins)
         if protection:
             group.action, group.reason = PROTECTED, protection
-        elif used_bytes <= target_bytes and group.entries:
+        elif used_bytes <= target_bytes and inodes <= 0 and group.entries:
             group.action, group.reason = KEPT, "recently used, and the target is reached"
         elif group.young:
             group.action, group.reason = YOUNG, "used so recently that an operation may still rely on it"
@@ -240,14 +251,15 @@ def judge(
             group.action = EVICT
             group.reason = "least recently used" if group.entries else "no ref names it"
             group.frees_bytes = scratch.frees_bytes(group, block_bytes=block_bytes)
+            inodes -= scratch.frees_inodes(group)
             scratch.drop(group)
             used_bytes -= group.frees_bytes
 
 
-def _protection(group: Planned, required: Mapping[str, str], pins: PinSet) -> str:
+def _protection(group: Planned, required: Mapping[str, Sequence[SessionRecord]], pins: PinSet) -> str:
     """Who keeps the group: sessions by the value of a key (AC-29), pins by a ref; '' = nobody."""
     reasons = []
-    sessions = sorted({required[key] for key in group.keys if key in required})
+    sessions = sorted({one.id for key in group.keys for one in required.get(key, ())})
     if sessions:
         reasons.append(f"required by session {', '.join(sessions)}")
     patterns = sorted({pattern for entry in group.entries if (pattern := pins.holder(entry.ref))})

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from caskeeper.artifact import Ref
 from caskeeper.contract import PullResult
-from caskeeper.errors import BlobMissing, Busy, DigestMismatch, InvalidRequest
+from caskeeper.errors import BlobMissing, Busy, DigestMismatch
 from caskeeper.layout import relative_subdir
 from worker.closure import Scope, descend, normalise, walk
 from worker.services import tree_copy
-from worker.services.gather import gather
-from worker.services.naming import ATTEMPTS, DIRECTORY
+from worker.services.gather import Gathered, gather
+from worker.services.kinds import incoming, offered
+from worker.services.naming import ATTEMPTS
 from worker.services.outcomes import Subject, fetch_specs, first_to_give
 from worker.store.refs import RefRecord
 
@@ -97,7 +98,7 @@ class Pull:
         """Whether the ref is complete in the scope asked for, and now young and held."""
         for _attempt in range(ATTEMPTS):
             record = self._naming.refs.read(ref)
-            if record is None or record.kind != DIRECTORY or wanted.beside(record.scope) != record.scope:
+            if record is None or wanted.beside(record.scope) != record.scope:
                 return False
             try:
                 self._presence.rely(operation, record.root, record.scope, context)
@@ -143,25 +144,24 @@ class Pull:
             published = remote.index.resolve(ref)
             if published is None:
                 return None
-            if published.kind != DIRECTORY:
-                raise InvalidRequest("it does not name a directory tree there", f"ref {ref}")
-        root = published.root
+        tree = incoming(published, watched, context)
         record = self._naming.refs.read(ref)
-        same = record is not None and record.roots == (root,)
+        same = record is not None and (record.roots, record.kind) == ((tree.root,), tree.kind)
         scope = wanted.beside(record.scope if record is not None and same else None)
-        held = gather(root, scope, store=operation.blobs, remote=watched, context=context)
+        held, store, watched = Gathered(), operation.blobs, tree.remote
+        scope = offered(tree, scope, required=wanted.subdir, held=held, store=store, context=context)
+        gather(tree.root, scope, store=store, remote=watched, context=context, held=held)
         with watched.watching():
             if wanted.subdir is not None:
-                descend(root, wanted.subdir, held.read)
-            closure = walk(root, normalise(scope, held.read(root)), held.read)
+                descend(tree.root, wanted.subdir, held.read)
+            closure = walk(tree.root, normalise(scope, held.read(tree.root)), held.read)
         meter = tree_copy.bring(operation, closure, held, watched, context)
         self._presence.closures.write(operation.staging, closure)
         labels = record.labels if record is not None and same else {}
-        self._naming.publish(
-            operation,
-            [ref],
-            RefRecord.fresh((root,), origin=remote.url, scope=closure.scope, labels=labels),
+        fresh = RefRecord.fresh(
+            (tree.root,), origin=remote.url, scope=closure.scope, kind=tree.kind, labels=labels
         )
+        self._naming.publish(operation, [ref], fresh)
         return PullResult(
             pulled=True, cached=False, remote=remote.url, blobs=meter.total[0], bytes=meter.total[1]
         )

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 from caskeeper.artifact import Ref
 from caskeeper.contract import PushResult
 from caskeeper.errors import InvalidRequest, PartialArtifact
-from worker.closure import WHOLE
-from worker.protocols import Published
 from worker.services import tree_copy
+from worker.services.kinds import outgoing, tree_message
 from worker.services.meter import Meter
 from worker.services.outcomes import PUSHED, Subject, offer, push_specs, require_one_reached
 
@@ -20,9 +19,9 @@ if TYPE_CHECKING:
     from caskeeper.config.settings import Settings
     from caskeeper.contract import PushOutcome, PushRequest
     from caskeeper.digest import Digest
-    from worker.closure import Closure
     from worker.protocols import Context
     from worker.remote import Remote, RemotePool
+    from worker.services.kinds import Outgoing
     from worker.services.naming import Naming
     from worker.services.operations import Operation, OperationDesk
     from worker.services.presence import Presence
@@ -61,11 +60,9 @@ class Push:
         with self._desk.reader("push", str(refs[0]), context) as operation:
             running = context._replace(check=operation.check)
             trees = self._claim(operation, refs)
-            closures = {root: self._presence.closure(root, WHOLE) for root in trees.values()}
             self._remotes.meet(tuple(targets))
             outcomes = [
-                self._to_remote(operation, spec, wanted, trees, closures, running)
-                for spec, wanted in targets.items()
+                self._to_remote(operation, spec, wanted, trees, running) for spec, wanted in targets.items()
             ]
         self._naming.used(refs, touch=True)
         require_one_reached(Subject("ref", str(refs[0])), outcomes)
@@ -81,33 +78,39 @@ class Push:
                 targets.setdefault(spec, []).append(ref)
         return targets
 
-    def _claim(self, operation: Operation, refs: Sequence[Ref]) -> dict[Ref, Digest]:
-        """The root of every ref, claimed. Partial ones are refused (AC-67)."""
-        trees = {}
+    def _claim(self, operation: Operation, refs: Sequence[Ref]) -> dict[Ref, Outgoing]:
+        """What every ref names, claimed; refs of one tree share it. Partial ones are refused (AC-67)."""
+        trees: dict[tuple[Digest, int], Outgoing] = {}
+        named = {}
         for ref in refs:
             record = self._naming.claim(operation, ref)
             if not record.scope.whole:
                 left_out = ", ".join(record.scope.excluded)
                 raise PartialArtifact(f"{left_out} was left out when it was pulled", f"ref {ref}")
-            trees[ref] = record.root
-        return trees
+            key = (record.root, record.kind)
+            if key not in trees:
+                trees[key] = outgoing(record, self._presence)
+            named[ref] = trees[key]
+        return named
 
     def _to_remote(
         self,
         operation: Operation,
         spec: RemoteSpec,
         refs: Sequence[Ref],
-        trees: dict[Ref, Digest],
-        closures: dict[Digest, Closure],
+        trees: dict[Ref, Outgoing],
         context: Context,
     ) -> PushOutcome:
         meter = Meter(context, "push")
+        names: dict[int, list[Ref]] = {}
+        for ref in refs:
+            names.setdefault(id(trees[ref]), []).append(ref)
 
         def send(remote: Remote, watched: Watched) -> bool:
             updated = False
-            for root in dict.fromkeys(trees[ref] for ref in refs):
-                names = [ref for ref in refs if trees[ref] == root]
-                updated |= self._send(operation, remote, watched, names, closures[root], meter, context)
+            for same in names.values():
+                tree = trees[same[0]]
+                updated |= self._send(operation, remote, watched, same, tree, meter, context)
             return updated
 
         return offer(
@@ -120,18 +123,29 @@ class Push:
         remote: Remote,
         watched: Watched,
         refs: Sequence[Ref],
-        closure: Closure,
+        tree: Outgoing,
         meter: Meter,
         context: Context,
     ) -> bool:
         """One tree under all its names. False: every name is bound to it there already."""
+        closure, wanted = tree
         with watched.watching():
+            if wanted.kind not in remote.index.kinds:
+                raise InvalidRequest(
+                    "the remote's index cannot name an artifact of BuildStream 2",
+                    f"ref {refs[0]} at {remote.url}",
+                    "push it to a remote with a Remote Asset index",
+                )
             there = {ref: remote.index.resolve(ref) for ref in refs}
-        wanted = Published(roots=(closure.root,))
-        lacking = [ref for ref, found in there.items() if found is None or found.roots != wanted.roots]
+        lacking = [
+            ref
+            for ref, found in there.items()
+            if found is None or (found.roots, found.kind) != (wanted.roots, wanted.kind)
+        ]
         if not lacking:
             return False
-        tree_copy.send(operation, closure, watched, presence=self._presence, meter=meter, context=context)
-        with watched.watching():
-            remote.index.publish(lacking, wanted)  # AC-64: only now
+        presence = self._presence
+        tree_copy.send(operation, closure, watched, presence=presence, meter=meter, context=context)
+        with watched.watching():  # AC-64: only now
+            remote.index.publish(lacking, wanted, tree=lambda: tree_message(closure, presence.objects))
         return True

@@ -6,9 +6,10 @@ import time
 from typing import TYPE_CHECKING
 
 from caskeeper.config.sizes import pretty_size
-from caskeeper.errors import Busy, CacheTooFull, NoSpace, TooLarge
+from caskeeper.errors import Busy, CacheTooFull, TooLarge
 from worker.protocols import Context
-from worker.services.plan import PROTECTED, YOUNG
+from worker.services.fullness import OPERATION
+from worker.services.plan import YOUNG
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,12 +44,11 @@ class Room:
 
         ``reserved_bytes`` and ``written_bytes`` are what the asking operation still has and what it has
         used already. Waits for ``wait_s`` at most, and only while that can help. Raises TooLarge,
-        CacheTooFull, NoSpace, or what ``check`` raises.
+        CacheTooFull, NoSpace, or what ``check`` raises. What could not even fit into an empty cache is told
+        at once, and nothing is evicted for it.
         """
-        if size_bytes > self._space.capacity_bytes():
-            raise self._too_large(size_bytes)
+        self._refuse_hopeless(size_bytes, written_bytes=written_bytes)
         began = time.monotonic()
-        result: CleanupResult | None = None
         while True:
             if ask():
                 return
@@ -62,15 +62,24 @@ class Room:
                     return
             # What others have reserved may come free again: with it in the way nothing is said for good.
             others = self._space.reserved_bytes() - reserved_bytes
-            waited_s = time.monotonic() - began
-            if result is not None and others <= 0 and self._is_protected(result):
-                raise CacheTooFull(*self._cleanup.numbers(result))
-            if waited_s >= min(wait_s, self._patience_s(result, others_bytes=others)):
+            if result is not None and others <= 0:
+                full = self._cleanup.too_full(result, size_bytes=size_bytes)
+                if isinstance(full, CacheTooFull):
+                    raise full
+            if time.monotonic() - began >= min(wait_s, self._patience_s(result, others_bytes=others)):
                 whole_bytes = written_bytes + reserved_bytes + size_bytes
                 if whole_bytes > self._space.capacity_bytes():
                     raise self._too_large(whole_bytes)
-                raise self._too_late(size_bytes, result)
+                raise self._cleanup.too_full(result, size_bytes=size_bytes, for_good=False)
             time.sleep(0.25)
+
+    def _refuse_hopeless(self, size_bytes: int, *, written_bytes: int) -> None:
+        """What the operation has written is younger than itself, so it stays until that has ended."""
+        least_bytes = written_bytes + size_bytes
+        if least_bytes > self._space.capacity_bytes():
+            raise self._too_large(least_bytes)
+        if least_bytes > self._space.limits().quota_bytes:  # for want of disk: others have it
+            raise self._cleanup.too_full(None, size_bytes=least_bytes, for_good=False)
 
     def _clean(self, size_bytes: int, check: Callable[[], None]) -> CleanupResult:
         limits = self._space.limits()
@@ -82,29 +91,16 @@ class Room:
 
     def _patience_s(self, result: CleanupResult | None, *, others_bytes: int) -> float:
         """How long waiting can help: until others end, or what is young is older than the margin."""
-        if others_bytes > 0 or result is None:
+        at_work = result is not None and any(one.kind == OPERATION for one in result.holders)
+        if others_bytes > 0 or result is None or at_work:
             return WAIT_S + self._margin_s
         young = result.young_objects or any(group.action == YOUNG for group in result.groups)
         return self._margin_s + 1.0 if young or result.freed_bytes else 0.0
 
-    def _is_protected(self, result: CleanupResult) -> bool:
-        """What is left is required; nothing of it grows old enough to go by waiting."""
-        actions = {group.action for group in result.groups}
-        return PROTECTED in actions and YOUNG not in actions
-
     def _too_large(self, size_bytes: int) -> TooLarge:
         capacity = pretty_size(self._space.capacity_bytes())
-        return TooLarge(f"{pretty_size(size_bytes)} do not fit into a quota of {capacity}", self._space.place)
-
-    def _too_late(self, size_bytes: int, result: CleanupResult | None) -> NoSpace:
-        limits = self._space.limits()
-        used = self._space.used_bytes()
-        detail = "" if result is None else f"; {self._cleanup.numbers(result)[0].partition('; ')[2]}"
-        if limits.quota_bytes < self._space.capacity_bytes():
-            reserve = pretty_size(limits.reserved_disk_bytes)
-            detail += f"; the disk has no room for more, of which `reserved-disk-space` keeps {reserve} free"
-        return NoSpace(
-            f"{pretty_size(size_bytes)} more do not fit: quota {pretty_size(limits.quota_bytes)}, used "
-            f"{pretty_size(used)}, reserved {pretty_size(self._space.reserved_bytes())}{detail}",
+        return TooLarge(
+            f"{pretty_size(size_bytes)} do not fit into a quota of {capacity}",
             self._space.place,
+            f"raise `cache: quota` in {self._space.config_file} to more than {pretty_size(size_bytes)}",
         )

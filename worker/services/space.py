@@ -6,18 +6,41 @@ Two guards, independent of each other (safety.md section 6): the counters in Red
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from caskeeper.config.quota import evaluate
 from caskeeper.config.quota import limits as limits_of
+from caskeeper.config.sizes import pretty_size
+from caskeeper.contract import CleanupRequest, ComputeSizeRequest
 
 if TYPE_CHECKING:
     from caskeeper.config.quota import Limits
     from caskeeper.config.settings import Settings
-    from caskeeper.coordination import Coordination
+    from caskeeper.contract import Request
+    from caskeeper.coordination import Coordination, Usage
+    from worker.store.volume import Space as DiskSpace
     from worker.store.volume import Volume
 
-#: New files stop when fewer inodes than this share of the file system's are free.
-INODE_RESERVE = 0.01
+#: Shares of a file system's inodes that are free: below the first nothing new is written, below the
+#: second a cleanup is wanted, and at the third it ends (docs/decisions/0008).
+INODES_LEAST, INODES_HIGH, INODES_LOW = 0.01, 0.02, 0.04
+
+
+class Now(NamedTuple):
+    """Limits, counters and disk at one moment."""
+
+    limits: Limits
+    usage: Usage
+    disk: DiskSpace
+
+    def inodes_below(self, share: float) -> bool:
+        """Fewer are free. A file system that does not count them never lacks any."""
+        return bool(self.disk.inodes_total) and self.disk.inodes_free < self.disk.inodes_total * share
+
+    @property
+    def inodes(self) -> str:
+        """What there is of them, for messages."""
+        return f"{self.disk.inodes_free} of {self.disk.inodes_total} inodes of the file system are free"
 
 
 class Space:
@@ -28,14 +51,42 @@ class Space:
         self._volume = volume
         self._coordination = coordination
 
+    def now(self) -> Now:
+        """One look. StateLost, CoordinatorUnavailable, VolumeFailed."""
+        disk = self._volume.space()
+        usage = self._coordination.usage.snapshot()
+        limits = limits_of(
+            self._settings.cache,
+            total_bytes=disk.total_bytes,
+            available_bytes=disk.available_bytes,
+            used_bytes=usage.used_bytes,
+        )
+        return Now(limits, usage, disk)
+
+    def accept(self) -> Limits:
+        """The limits of a volume that is being opened. Raises ConfigInvalid for a bad quota (AC-2, AC-41)."""
+        disk = self._volume.space()
+        return evaluate(
+            self._settings.cache,
+            total_bytes=disk.total_bytes,
+            available_bytes=disk.available_bytes,
+            used_bytes=self._coordination.usage.snapshot().used_bytes,
+            cachedir=self.place,
+        )
+
     def limits(self) -> Limits:
         """Quota, watermarks and reserve in bytes, as of now."""
-        return self._limits()[0]
+        return self.now().limits
 
     @property
     def place(self) -> str:
         """Which volume it is, for messages."""
         return self._volume.layout.root
+
+    @property
+    def config_file(self) -> str:
+        """Where the quota is or would be configured (AC-44)."""
+        return self._settings.source or self._settings.config_file or "the configuration"
 
     def capacity_bytes(self) -> int:
         """What an empty cache could take if nobody else used the disk. More than this never fits."""
@@ -44,29 +95,28 @@ class Space:
             self._settings.cache, total_bytes=total_bytes, available_bytes=total_bytes, used_bytes=0
         ).quota_bytes
 
-    def _limits(self) -> tuple[Limits, int, bool]:
-        space = self._volume.space()
-        usage = self._coordination.usage.snapshot()
-        limits = limits_of(
-            self._settings.cache,
-            total_bytes=space.total_bytes,
-            available_bytes=space.available_bytes,
-            used_bytes=usage.used_bytes,
-        )
-        inodes_short = bool(space.inodes_total) and space.inodes_free < space.inodes_total * INODE_RESERVE
-        return limits, space.available_bytes, inodes_short
-
     def limit_for(self, size_bytes: int) -> int | None:
         """The most that used + reserved may be; None: the disk has no room for ``size_bytes`` more."""
-        limits, available_bytes, inodes_short = self._limits()
-        if inodes_short or available_bytes - size_bytes < limits.reserved_disk_bytes:
+        now = self.now()
+        if now.inodes_below(INODES_LEAST):
             return None
-        return limits.quota_bytes
+        if now.disk.available_bytes - size_bytes < now.limits.reserved_disk_bytes:
+            return None
+        return now.limits.quota_bytes
 
     def disk_deficit(self, size_bytes: int = 0) -> int:
         """How many bytes must go before ``size_bytes`` more leave the reserved disk space alone."""
-        limits, available_bytes, _inodes_short = self._limits()
-        return max(0, limits.reserved_disk_bytes + size_bytes - available_bytes)
+        now = self.now()
+        return max(0, now.limits.reserved_disk_bytes + size_bytes - now.disk.available_bytes)
+
+    def inodes_goal(self) -> int:
+        """How many inodes are to be free when a cleanup ends; 0: there are enough of them now."""
+        now = self.now()
+        return int(now.disk.inodes_total * INODES_LOW) if now.inodes_below(INODES_HIGH) else 0
+
+    def inodes_lacking(self, goal: int) -> int:
+        """How many are missing to so many free ones."""
+        return max(0, goal - self._volume.space().inodes_free) if goal else 0
 
     def used_bytes(self) -> int:
         """The estimate (never below the truth)."""
@@ -76,12 +126,38 @@ class Space:
         """What running operations may still add."""
         return self._coordination.usage.snapshot().reserved_bytes
 
+    def why_cleanup(self, now: Now | None = None) -> str:
+        """Why a cleanup is wanted: a watermark is passed (AC-37, D-34); '' = it is not."""
+        limits, usage, disk = now = now or self.now()
+        if now.inodes_below(INODES_HIGH):
+            return f"only {now.inodes}"
+        if disk.available_bytes < limits.reserved_disk_bytes:
+            return (
+                f"{pretty_size(disk.available_bytes)} of the disk are free, and `reserved-disk-space` "
+                f"keeps {pretty_size(limits.reserved_disk_bytes)}"
+            )
+        if usage.used_bytes + usage.reserved_bytes > limits.high_bytes:
+            return f"used and reserved are above {pretty_size(limits.high_bytes)}"
+        return ""
+
     def cleanup_wanted(self) -> bool:
-        """Above the high watermark, or the reserved disk space is undercut (AC-37, D-34)."""
-        limits, available_bytes, inodes_short = self._limits()
-        usage = self._coordination.usage.snapshot()
-        return (
-            inodes_short
-            or usage.used_bytes + usage.reserved_bytes > limits.high_bytes
-            or available_bytes < limits.reserved_disk_bytes
-        )
+        """Above the high watermark, or the disk itself is too full (AC-37, D-34)."""
+        return bool(self.why_cleanup())
+
+    def upkeep_wanted(self) -> Request | None:
+        """What somebody should ask for now: a cleanup (which recounts where that is due), or a recount."""
+        now = self.now()
+        if self.why_cleanup(now):
+            return CleanupRequest()
+        return ComputeSizeRequest() if self.recount_wanted(now.usage) else None
+
+    def recount_wanted(self, usage: Usage | None = None) -> bool:
+        """The estimate is unknown, or too high by what dead operations had reserved (D-25).
+
+        Not during the waiting period after a loss of Redis, when a recount is refused.
+        """
+        usage = usage or self._coordination.usage.snapshot()
+        if usage.known:
+            return usage.converted_bytes > 0
+        state = self._coordination.state()
+        return state.ready and state.evict_from_ms <= state.now_ms

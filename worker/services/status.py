@@ -38,7 +38,8 @@ class OpenSession(Message):
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StatusResult(Message):
     """Sizes in bytes. ``ready`` False: what Redis forgot is being recovered. ``size_known`` False: the
-    estimate waits for a recount. ``maintenance``: the purpose of who removes or recounts now.
+    estimate waits for a recount. ``cleanup_wanted``: which watermark is passed; '' = none. Inodes are 0 of 0
+    where the file system does not count them. ``maintenance``: the purpose of who removes or recounts now.
     ``waiting_s``: after a loss of Redis nothing is evicted for so long.
     """  # noqa: D205 -- one sentence for each
 
@@ -54,6 +55,9 @@ class StatusResult(Message):
     disk_total_bytes: int
     disk_available_bytes: int
     disk_reserved_bytes: int
+    inodes_total: int = 0
+    inodes_free: int = 0
+    cleanup_wanted: str = ""
     maintenance: str | None = None
     waiting_s: float = 0.0
     operations: tuple[RunningOperation, ...] = ()
@@ -72,8 +76,8 @@ class Status:
         """Raises Busy while the state is lost, CoordinatorUnavailable, VolumeFailed."""
         coordination = self._coordination
         state = coordination.state()
-        usage = coordination.usage.snapshot()
-        limits, disk = self._space.limits(), self._volume.space()
+        now = self._space.now()
+        limits, usage, disk = now
         holder = coordination.maintenance.holder()
         return StatusResult(
             volume_id=coordination.volume_id,
@@ -88,6 +92,9 @@ class Status:
             disk_total_bytes=disk.total_bytes,
             disk_available_bytes=disk.available_bytes,
             disk_reserved_bytes=limits.reserved_disk_bytes,
+            inodes_total=disk.inodes_total,
+            inodes_free=disk.inodes_free,
+            cleanup_wanted=self._space.why_cleanup(now),
             maintenance=None if holder is None else holder.purpose,
             waiting_s=max(0, state.evict_from_ms - state.now_ms) / 1000,
             operations=self._operations(state.now_ms),

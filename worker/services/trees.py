@@ -20,10 +20,10 @@ from worker.services.gather import Gathered
 from worker.services.meter import Meter
 from worker.services.outcomes import (
     Subject,
-    fetch_specs,
+    content_push_specs,
+    content_specs,
     first_to_give,
     offer,
-    push_specs,
     require_one_reached,
 )
 from worker.tree import parse_tree
@@ -64,7 +64,7 @@ class PullTree:
         digest = Digest.parse(request.digest)
         if digest.size_bytes > MAX_TREE_BYTES:
             raise InvalidRequest("it is too large for a Tree message", f"tree {digest}")
-        specs = fetch_specs(self._settings, project)
+        specs = content_specs(self._settings, project)
         with self._desk.writer("pull-tree", str(digest), context) as operation:
             running = context._replace(check=operation.check)
 
@@ -127,7 +127,7 @@ class PushDirectory:
         Raises ConfigInvalid without a push remote, BlobMissing before anything is sent when a part is not
         here, InvalidRequest for what is no Directory, and as a push does when no remote was reached.
         """
-        specs = push_specs(self._settings, project_name(request.project))
+        specs = content_push_specs(self._settings, project_name(request.project))
         if not request.digest:
             return PushDirectoryResult()
         root = Digest.parse(request.digest)
@@ -186,7 +186,7 @@ class PushMessage:
         Raises ConfigInvalid without a push remote, InvalidRequest for what is no base64 or too large, and
         as a push does when no remote was reached.
         """
-        specs = push_specs(self._settings, project_name(request.project))
+        specs = content_push_specs(self._settings, project_name(request.project))
         message = request.content
         digest = Digest.of(message)
         subject = Subject("blob", str(digest))

@@ -6,9 +6,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from caskeeper.errors import CaskeeperError
+from worker.services.known import Known
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from caskeeper.digest import Digest
     from worker.protocols import BlobAccess
@@ -28,6 +29,12 @@ class Watched:
     def caused(self, failure: CaskeeperError) -> bool:
         """Whether ``failure`` came out of the watched side."""
         return any(own is failure for own in self._failures)
+
+    def knowing(self, at_hand: Mapping[Digest, bytes]) -> Watched:
+        """The same side, whose failures are this one's too, with some blobs at hand."""
+        other = Watched(Known(self._blobs, at_hand))
+        other._failures = self._failures
+        return other
 
     @contextmanager
     def watching(self) -> Iterator[None]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from caskeeper.digest import EMPTY, Digest, Hasher
 from caskeeper.errors import DigestMismatch, LeaseLost, VolumeFailed
+from worker.store.arriving import Arriving
 from worker.store.failures import failure
 from worker.store.objects import mismatch
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     from worker.store.objects import Objects
-    from worker.store.staged_file import StagedFile
     from worker.store.staging import Staging
 
 #: Blobs up to this size travel through memory whole.
@@ -118,6 +118,7 @@ class StoreBlobs:
     def _store(self, digest: Digest, data: bytes) -> None:
         """``write`` of safety.md section 9. Whoever publishes second relies on the first one's file."""
         while not self.refresh(digest):
+            self.staging.announce(digest)  # before there is a staged file that a failure would leave
             staged = self.staging.stage(data)
             self.staging.publish(staged, self._layout.object(digest.hash), size_bytes=len(data))
 
@@ -127,8 +128,20 @@ class StoreBlobs:
         What is there already is made young, and ``chunks`` is not asked for anything.
         """
         if not self.refresh(digest):
+            self.staging.announce(digest)
             self._stream_in(digest, chunks, self._layout.object(digest.hash), mode=0o444)
             self._rely(lambda: self.refresh(digest), digest)
+
+    def receive(self, digest: Digest) -> Arriving:
+        """A blob whose pieces the caller brings, in its own time; ``complete`` or ``discard`` it."""
+        return Arriving(self.staging, digest.size_bytes, expected=digest)
+
+    def complete(self, arriving: Arriving) -> None:
+        """The last piece has come: publish it whole. DigestMismatch: it is to be discarded."""
+        digest = arriving.finish()
+        self.staging.announce(digest)
+        arriving.publish(self._layout.object(digest.hash))
+        self._rely(lambda: self.refresh(digest), digest)
 
     def add_stream(self, size_bytes: int, chunks: Iterable[bytes]) -> Digest:
         """Store ``size_bytes`` bytes whose digest is not known yet, and answer it.
@@ -139,6 +152,7 @@ class StoreBlobs:
         if digest == EMPTY or self.refresh(digest):
             self.staging.discard(staged, size_bytes=size_bytes)
         else:
+            self.staging.announce(digest)
             self.staging.publish(staged, self._layout.object(digest.hash), size_bytes=size_bytes)
             self._rely(lambda: self.refresh(digest), digest)
         return digest
@@ -165,33 +179,15 @@ class StoreBlobs:
         self, size_bytes: int, chunks: Iterable[bytes], *, mode: int, expected: Digest | None
     ) -> tuple[str, Digest]:
         """A staged file of exactly ``size_bytes`` bytes, hashed on the way in, and its digest."""
-        file = self.staging.stage_stream(size_bytes, mode=mode)
+        arriving = Arriving(self.staging, size_bytes, expected=expected, mode=mode)
         try:
-            found = self._received(file, size_bytes, chunks, expected)
-            file.finish()
+            for chunk in chunks:
+                arriving.write(chunk)
+            found = arriving.finish()
         except BaseException:
-            file.discard()
-            self.staging.refund(self._volume.charge(size_bytes))
+            arriving.discard()
             raise
-        return file.path, found
-
-    def _received(
-        self, file: StagedFile, size_bytes: int, chunks: Iterable[bytes], expected: Digest | None
-    ) -> Digest:
-        claimed = expected or f"a stream of {size_bytes} bytes"
-        hasher = Hasher()
-        for chunk in chunks:
-            self.staging.check()
-            if file.size_bytes + len(chunk) > size_bytes:
-                raise DigestMismatch(f"more bytes came than {claimed} has")
-            hasher.update(chunk)
-            file.write(chunk)
-        found = Digest(hasher.hexdigest(), file.size_bytes)
-        if found.size_bytes < size_bytes:
-            raise DigestMismatch(f"only {found.size_bytes} bytes came of {claimed}")
-        if expected is not None and found != expected:
-            raise DigestMismatch(f"what came as {claimed} has the hash {found.hash}")
-        return found
+        return arriving.path, found
 
     def _rely(self, refreshed: Callable[[], bool], digest: Digest) -> None:
         """What was published a moment ago is young, so only a fence can have taken it away."""

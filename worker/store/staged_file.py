@@ -41,6 +41,17 @@ class StagedFile:
             raise failure(error, self.path) from error
         self.size_bytes += len(chunk)
 
+    def overwrite(self, offset: int, data: bytes) -> None:
+        """Replace bytes that are there: its length stays. NoSpace, VolumeFailed.
+
+        Also after it was published, as long as it was not finished: the name may be gone, the file is not.
+        """
+        try:
+            self._volume._change("overwrite", self.path)  # noqa: SLF001 -- a part of the volume
+            os.pwrite(self._fd, data, offset)
+        except OSError as error:
+            raise failure(error, self.path) from error
+
     def finish(self) -> int:
         """Mode and times as published; the file is complete. Answers its size in bytes."""
         try:
@@ -48,15 +59,16 @@ class StagedFile:
         except OSError as error:
             self.discard()
             raise failure(error, self.path) from error
-        self._close()
+        self.close()
         return self.size_bytes
 
     def discard(self) -> None:
         """Remove it, whatever state it is in. Silent when it is gone."""
-        self._close()
+        self.close()
         self._volume.unlink(self.path)
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Leave it as it is."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)

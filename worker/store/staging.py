@@ -18,8 +18,13 @@ from worker.store.failures import failure
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from caskeeper.digest import Digest
     from worker.store.staged_file import StagedFile
     from worker.store.volume import Volume
+
+
+def _nobody(_digest: Digest) -> None:
+    """Nobody wants to know."""
 
 
 class Staging:
@@ -45,6 +50,8 @@ class Staging:
         self.spend = spend
         self.refund = refund
         self.check = check
+        #: told of every object before it is published; a server's keeps a journal (worker.store.journal)
+        self.announce: Callable[[Digest], None] = _nobody
         #: the operation's start in the volume's own clock: what is younger is this operation's to rely on
         self.start_ns = 0
         self._numbers = itertools.count(1)

@@ -8,5 +8,6 @@ end
 local added = tonumber(redis.call('HGET', USAGE, 'added_total')) - tonumber(ARGV[4])
 local used = int(tonumber(ARGV[3]) + added)
 redis.call('HSET', USAGE, 'used', used)
+redis.call('HDEL', USAGE, 'converted')
 redis.call('HSET', STATE, 'known', '1')
 return {'OK', used}

@@ -23,9 +23,10 @@ end
 
 local EVICT_FROM = integer(fields[5]) or 0
 local whole_structures = EPOCH and integer(fields[5]) and true or false
-local counters = redis.pcall('HMGET', USAGE, 'epoch', 'used', 'reserved', 'added_total')
+local counters = redis.pcall('HMGET', USAGE, 'epoch', 'used', 'reserved', 'added_total', 'converted')
+counters[5] = counters[5] or '0'  -- not there while nothing was converted
 whole_structures = whole_structures and counters[1] == EPOCH
-for n = 2, 4 do
+for n = 2, 5 do
   whole_structures = whole_structures and integer(counters[n]) ~= nil
 end
 for n = 3, 7 do

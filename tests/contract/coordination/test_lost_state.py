@@ -235,6 +235,14 @@ def test_i6_a_counter_that_is_no_integer_is_a_lost_state(coordination, place, fi
     begun_anew(coordination)
 
 
+@pytest.mark.parametrize("value", ["", "many", "1.5"])
+def test_i6_a_counter_that_is_there_only_at_times_is_an_integer_too(coordination, place, value):
+    assert coordination.usage.snapshot().converted_bytes == 0
+    place.raw.hset(place.prefix + "usage", "converted", value)
+    every_call_refuses(coordination, place)
+    begun_anew(coordination)
+
+
 GARBAGE = ["", "x", "7", "null", "[]", "{}", '{"size": "x", "label": "l", "expires_ms": "1"}']
 
 

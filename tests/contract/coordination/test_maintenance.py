@@ -209,11 +209,14 @@ def test_i5_a_dead_operation_s_reservation_becomes_used(held, place):
     place.join(leases=place.expired).operations.renew("op", epoch)
     held.maintenance.mark_dying("me", epoch)
     assert held.maintenance.drop_dead("me", epoch, "op") == 30
-    assert held.usage.snapshot() == Usage(130, 4, 30, known=True)
+    assert held.usage.snapshot() == Usage(130, 4, 30, known=True, converted_bytes=30)
     assert [record.id for record in held.operations.list()] == ["other"]
     assert place.raw.hgetall(place.prefix + "claims") == {"epoch": "epoch-1"}
     assert held.maintenance.drop_dead("me", epoch, "op") == 0
-    assert held.usage.snapshot() == Usage(130, 4, 30, known=True)
+    assert held.usage.snapshot() == Usage(130, 4, 30, known=True, converted_bytes=30)
+    start = held.maintenance.begin_recount("me", epoch)
+    held.maintenance.finish_recount("me", epoch, scanned_bytes=101, added_total_at_start=start)
+    assert held.usage.snapshot() == Usage(101, 4, 30, known=True)
 
 
 def test_an_operation_that_was_not_marked_is_never_dropped(held, place):

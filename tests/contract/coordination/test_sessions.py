@@ -23,6 +23,21 @@ def test_required_keys_are_those_of_every_live_session(place):
     assert first.expires_ms <= coordination.now_ms() + 120_000
 
 
+def test_every_session_that_requires_a_key_is_named(place):
+    coordination = place.create()
+    for session_id in ("b", "a"):
+        coordination.sessions.open(session_id, label=f"label of {session_id}")
+        coordination.sessions.require(session_id, ["both", f"only-{session_id}"])
+    found = coordination.sessions.requirers()
+    assert {key: [session.id for session in sessions] for key, sessions in found.items()} == {
+        "both": ["a", "b"],
+        "only-a": ["a"],
+        "only-b": ["b"],
+    }
+    assert found["only-b"][0].label == "label of b"
+    assert coordination.sessions.required_keys()["both"] == "a"
+
+
 def test_a_session_may_require_tens_of_thousands_of_keys(place):
     coordination = place.create()
     keys = [f"key-{n}" for n in range(20_000)]

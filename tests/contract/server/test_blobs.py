@@ -137,9 +137,8 @@ def test_a_read_of_what_is_not_there_is_not_found(peer):
 
 
 def test_what_is_not_served_says_so(peer):
-    assert refusal(peer.read, f"compressed-blobs/zstd/{EMPTY}") is CODE.INVALID_ARGUMENT
-    query = peer.channel.unary_unary("/google.bytestream.ByteStream/QueryWriteStatus")
-    assert refusal(query, b"") is CODE.UNIMPLEMENTED
+    assert refusal(peer.read, f"compressed-blobs/deflate/{EMPTY}") is CODE.INVALID_ARGUMENT
+    assert refusal(peer.read, f"blobs/sha512/{EMPTY}") is CODE.INVALID_ARGUMENT
 
 
 # -- Write ---------------------------------------------------------------------------------------------

@@ -10,8 +10,10 @@ from caskeeper.config import (
     EmbeddedSettings,
     LeaseSettings,
     LogSettings,
+    NamedFile,
     QuotaExpression,
     RemoteSpec,
+    ServerSettings,
     Settings,
     load_settings,
 )
@@ -55,6 +57,12 @@ leases:
   upload-grace: 900
 log: {level: debug, format: json}
 embedded: {idle: 5min}
+server:
+  listen: 127.0.0.1:11001
+  tls-key: /tls/key.pem
+  tls-cert: /tls/cert.pem
+  client-ca: /tls/clients.pem
+  token-file: ~/tokens
 artifacts:
 - url: http://a
 projects:
@@ -73,6 +81,13 @@ def test_every_key_arrives(load, home):
         leases=LeaseSettings(30.0, 7200.0, 60.0, 0.5, 900.0),
         log=LogSettings("debug", "json"),
         embedded=EmbeddedSettings(300.0),
+        server=ServerSettings(
+            listen="127.0.0.1:11001",
+            tls_key=NamedFile("/tls/key.pem"),
+            tls_cert=NamedFile("/tls/cert.pem"),
+            client_ca=NamedFile("/tls/clients.pem"),
+            token_file=NamedFile(f"{home}/tokens"),
+        ),
         artifacts=(RemoteSpec("http://a"),),
         projects={"demo": (RemoteSpec("http://b", push=True),)},
         source=str(home / "c.yaml"),
@@ -81,7 +96,7 @@ def test_every_key_arrives(load, home):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "# nothing\n", "{}\n", "cache:\nleases:\nlog:\nprojects:\nembedded: ~\n"]
+    "text", ["", "# nothing\n", "{}\n", "cache:\nleases:\nlog:\nprojects:\nembedded: ~\nserver: ~\n"]
 )
 def test_everything_has_a_default(load, home, text):
     found = load(text)
@@ -134,6 +149,11 @@ ENVIRONMENT = {
     "CASKEEPER_LOG_LEVEL": ("error", lambda s: s.log.level, "error"),
     "CASKEEPER_LOG_FORMAT": ("text", lambda s: s.log.format, "text"),
     "CASKEEPER_EMBEDDED_IDLE": ("1s", lambda s: s.embedded.idle_s, 1.0),
+    "CASKEEPER_SERVER_LISTEN": ("[::1]:0", lambda s: s.server.listen, "[::1]:0"),
+    "CASKEEPER_SERVER_TLS_KEY": ("/k", lambda s: s.server.tls_key.path, "/k"),
+    "CASKEEPER_SERVER_TLS_CERT": ("/c", lambda s: s.server.tls_cert.path, "/c"),
+    "CASKEEPER_SERVER_CLIENT_CA": ("/ca", lambda s: s.server.client_ca.path, "/ca"),
+    "CASKEEPER_SERVER_TOKEN_FILE": ("/t", lambda s: s.server.token_file.path, "/t"),
     "CASKEEPER_ARTIFACTS": ("{url: 'http://e'}", lambda s: s.artifacts, (RemoteSpec("http://e"),)),
     "CASKEEPER_PROJECTS": ("{p: {artifacts: [{url: u}]}}", lambda s: s.projects, {"p": (RemoteSpec("u"),)}),
 }
@@ -182,6 +202,7 @@ def test_a_wrong_variable_is_named(load, name, text, where, says):
         ("cache: {quota: 3G, low_watermark: 5%}\n", 1, 34, "unknown key `low_watermark` in `cache`"),
         ("leases:\n  sessions: 5\n", 2, 12, "unknown key `sessions` in `leases`.*`session`"),
         ("log: {levle: info}\n", 1, 13, "unknown key `levle` in `log`"),
+        ("server: {tls-keys: x}\n", 1, 19, "unknown key `tls-keys` in `server`.*did you mean `tls-key`"),
         ("embedded:\n  idel: 1\n", 2, 8, "unknown key `idel` in `embedded`"),
         ("projects:\n  p:\n    artefacts: []\n", 3, 15, "unknown key `artefacts` in `projects: p`"),
         ("shceduler: {}\n", 1, 11, "unknown key `shceduler`.*did you mean `scheduler`"),
@@ -219,6 +240,10 @@ def test_a_wrong_variable_is_named(load, name, text, where, says):
         ("leases:\n  operation: 7h\n", 2, 13, "`operation-life` is shorter than `operation`"),
         ("log:\n  level: loud\n", 2, 9, "`level` cannot be 'loud'.*debug, info, warning, error"),
         ("log:\n  format: xml\n", 2, 10, "`format` cannot be 'xml'.*text, json"),
+        ("server: {listen: here}\n", 1, 17, "'here' is not an address to listen on"),
+        ("server:\n  listen: 127.0.0.1:70000\n", 2, 10, "'127.0.0.1:70000' is not an address to listen on"),
+        ("server: {token-file: [x]}\n", 1, 21, "`token-file` has the wrong type"),
+        ("server: {client-ca: $NOWHERE}\n", 1, 20, "`NOWHERE` is not set"),
         ("embedded: {idle: never}\n", 1, 17, "'never' is not a duration"),
         # remotes: tests/unit/config/test_remotes.py has them all
         ("artifacts: none\n", 1, 11, "must be one mapping"),
@@ -241,6 +266,14 @@ def test_a_redis_url_is_not_repeated_in_an_error():
     with pytest.raises(ConfigInvalid) as caught:
         load_settings(None, {"HOME": "/nowhere", "CASKEEPER_REDIS_URL": "http://:secret@host"})
     assert "secret" not in str(caught.value)
+
+
+def test_files_of_the_server_keep_their_places_for_later_errors(load, home):
+    found = load("server:\n  tls-key: k.pem\n", CASKEEPER_SERVER_TLS_CERT="/c.pem").server
+    assert (found.tls_key.path, found.tls_key.where) == (
+        f"{home}/k.pem", f"{home}/c.yaml [line 2 column 11]",
+    )  # fmt: skip
+    assert found.tls_cert.where == "environment variable CASKEEPER_SERVER_TLS_CERT"
 
 
 def test_the_quota_keeps_its_place_for_later_errors(load, home):

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from caskeeper.digest import Digest
 from caskeeper.errors import BlobMissing, InvalidRequest
-from worker.server.resource_names import parse_read, parse_write
+from worker.server.resource_names import Resource, parse_read, parse_write
 
 HASH = "ab" * 32
 DIGEST = Digest(HASH, 12)
@@ -25,7 +25,7 @@ UUID = "0a1b2c3d-1111-4222-8333-444455556666"
     ],
 )
 def test_a_read_names_its_digest_in_every_form_of_the_protocol(name):
-    assert parse_read(name) == DIGEST
+    assert parse_read(name) == Resource(DIGEST)
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_a_read_names_its_digest_in_every_form_of_the_protocol(name):
     ],
 )
 def test_an_upload_names_its_digest_in_every_form_of_the_protocol(name):
-    assert parse_write(name) == DIGEST
+    assert parse_write(name) == Resource(DIGEST)
 
 
 @pytest.mark.parametrize(
@@ -87,18 +87,40 @@ def test_an_upload_by_any_other_name_is_no_such_place(name):
         parse_write(name)
 
 
+@pytest.mark.parametrize("prefix", ["", "main/", "a/b/"])
+@pytest.mark.parametrize("function", ["", "sha256/"])
+def test_a_compressed_form_names_the_digest_of_the_plain_bytes(prefix, function):
+    behind = f"compressed-blobs/zstd/{function}{HASH}/12"
+    assert parse_read(f"{prefix}{behind}") == Resource(DIGEST, zstd=True)
+    assert parse_write(f"{prefix}uploads/{UUID}/{behind}") == Resource(DIGEST, zstd=True)
+    assert parse_write(f"{prefix}uploads/{UUID}/{behind}/some/file") == Resource(DIGEST, zstd=True)
+
+
 @pytest.mark.parametrize(
-    "name",
-    [f"compressed-blobs/zstd/{HASH}/12", f"main/compressed-blobs/zstd/{HASH}/12", f"blobs/sha512/{HASH}/12"],
+    "behind",
+    [
+        f"compressed-blobs/deflate/{HASH}/12",
+        f"compressed-blobs/ZSTD/{HASH}/12",
+        f"compressed-blobs/identity/{HASH}/12",
+        f"compressed-blobs/{HASH}/12",
+        "compressed-blobs",
+        f"blobs/sha512/{HASH}/12",
+        f"compressed-blobs/zstd/sha512/{HASH}/12",
+    ],
 )
-def test_a_form_that_is_not_served_is_refused_and_not_called_missing(name):
+def test_a_form_that_is_not_served_is_refused_and_not_called_missing(behind):
     with pytest.raises(InvalidRequest):
-        parse_read(name)
+        parse_read(f"main/{behind}")
+    with pytest.raises(InvalidRequest):
+        parse_write(f"uploads/{UUID}/{behind}")
 
 
-def test_a_compressed_upload_is_refused_and_not_called_missing():
-    with pytest.raises(InvalidRequest):
-        parse_write(f"uploads/{UUID}/compressed-blobs/zstd/{HASH}/12")
+@pytest.mark.parametrize("behind", [f"compressed-blobs/zstd/{HASH}", f"compressed-blobs/zstd/{HASH}/x"])
+def test_a_compressed_form_without_a_digest_is_no_such_blob(behind):
+    with pytest.raises(BlobMissing):
+        parse_read(behind)
+    with pytest.raises(BlobMissing):
+        parse_write(f"uploads/{UUID}/{behind}")
 
 
 @given(
@@ -109,5 +131,5 @@ def test_a_compressed_upload_is_refused_and_not_called_missing():
 def test_any_instance_name_without_a_keyword_is_accepted_before_any_digest(instance, size_bytes, content):
     digest = Digest(Digest.of(content).hash, size_bytes)
     prefix = "".join(f"{segment}/" for segment in instance)
-    assert parse_read(f"{prefix}blobs/{digest}") == digest
-    assert parse_write(f"{prefix}uploads/{UUID}/blobs/{digest}") == digest
+    assert parse_read(f"{prefix}blobs/{digest}") == Resource(digest)
+    assert parse_write(f"{prefix}uploads/{UUID}/blobs/{digest}") == Resource(digest)

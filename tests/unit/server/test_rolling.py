@@ -2,6 +2,7 @@
 
 import os
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 from harness.volumes import bare_volume
@@ -26,6 +27,7 @@ class Operation:
         self.born_s = desk.clock()
         self.lost = False
         self.parts = 0
+        self.staging = SimpleNamespace(announce=None)
 
     def check(self):
         if self.lost:

@@ -90,9 +90,9 @@ def test_the_remote_ref_is_set_only_after_every_blob_was_taken(services, a):
     seen = []
     publish = a.index.publish
 
-    def noting(refs, published):
+    def noting(refs, published, *, tree):
         seen.append(set(a.blobs.data))
-        publish(refs, published)
+        publish(refs, published, tree=tree)
 
     a.index.publish = noting
     push(services, K1)

@@ -2,7 +2,7 @@ import errno
 
 import pytest
 
-from caskeeper.errors import NoSpace, PermissionDenied, VolumeFailed
+from caskeeper.errors import InvalidRequest, NoSpace, PermissionDenied, VolumeFailed
 from worker.store.failures import failure
 
 
@@ -14,6 +14,7 @@ from worker.store.failures import failure
         (errno.EACCES, PermissionDenied),
         (errno.EPERM, PermissionDenied),
         (errno.EROFS, PermissionDenied),
+        (errno.ENAMETOOLONG, InvalidRequest),
         (errno.EIO, VolumeFailed),
         (errno.ENOENT, VolumeFailed),
         (errno.ESTALE, VolumeFailed),

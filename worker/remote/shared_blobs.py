@@ -1,0 +1,134 @@
+"""Several storage servers as one BlobAccess: read from the first that has a blob, written to each (D-12)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from caskeeper.errors import BlobMissing, CaskeeperError, PermissionDenied
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+
+    from caskeeper.digest import Digest
+    from worker.protocols import BlobAccess
+
+Got = TypeVar("Got")
+
+
+class SharedBlobs:
+    """``readers`` in order of priority; ``writers()`` are those of them that take pushes now.
+
+    A reader that fails is passed over; when nobody else has the blob its failure is raised, for that is no
+    miss (I10). A writer that fails fails the whole.
+    """
+
+    def __init__(
+        self, readers: Sequence[BlobAccess], writers: Callable[[], Sequence[BlobAccess]], *, url: str
+    ) -> None:
+        self._readers = readers
+        self._writers = writers
+        self._url = url
+
+    @property
+    def batch_limit_bytes(self) -> int:
+        """The least of those that answer."""
+        limits: list[int] = []
+        failures: list[CaskeeperError] = []
+        for reader in self._readers:
+            try:
+                limits.append(reader.batch_limit_bytes)
+            except CaskeeperError as failure:
+                failures.append(failure)
+        if not limits:
+            raise failures[0]
+        return min(limits)
+
+    def find_missing(self, digests: Collection[Digest]) -> set[Digest]:
+        """What any writer lacks; without a writer, what no reader has."""
+        writers = self._writers()
+        if writers:
+            return set().union(*(writer.find_missing(digests) for writer in writers))
+        missing = set(digests)
+        failures: list[CaskeeperError] = []
+        for reader in self._readers:
+            if not missing:
+                break
+            try:
+                missing = reader.find_missing(missing)
+            except CaskeeperError as failure:
+                failures.append(failure)
+        if missing and failures:
+            raise failures[0]
+        return missing
+
+    def read_batch(self, digests: Sequence[Digest]) -> list[tuple[Digest, bytes]]:
+        """Whole from one where one has them all, else piece by piece."""
+        found: dict[Digest, bytes] = {}
+        failures: list[CaskeeperError] = []
+        for reader in self._readers:
+            left = [digest for digest in dict.fromkeys(digests) if digest not in found]
+            if not left:
+                break
+            try:
+                found.update(_all_or_some(reader, left))
+            except CaskeeperError as failure:
+                failures.append(failure)
+        lost = next((digest for digest in digests if digest not in found), None)
+        if lost is not None:
+            raise _telling(failures, lost, self._url)
+        return [(digest, found[digest]) for digest in digests]
+
+    def read_stream(self, digest: Digest) -> Iterator[bytes]:
+        """From the first that begins to send it; one that breaks off in the middle has failed."""
+        failures: list[CaskeeperError] = []
+        for reader in self._readers:
+            chunks = iter(reader.read_stream(digest))
+            try:
+                first = next(chunks, None)
+            except CaskeeperError as failure:
+                failures.append(failure)
+                continue
+            if first is not None:
+                yield first
+                yield from chunks
+            return
+        raise _telling(failures, digest, self._url)
+
+    def write_batch(self, blobs: Sequence[tuple[Digest, bytes]]) -> None:
+        """To every writer what it lacks."""
+        for writer in self._required():
+            lacking = writer.find_missing([digest for digest, _data in blobs])
+            wanted = [(digest, data) for digest, data in blobs if digest in lacking]
+            if wanted:
+                writer.write_batch(wanted)
+
+    def write_stream(self, digest: Digest, chunks: Iterable[bytes]) -> None:
+        """To every writer that lacks it; ``chunks`` is iterated once for each of them."""
+        writers = self._required()
+        repeatable = list(chunks) if len(writers) > 1 and iter(chunks) is chunks else chunks
+        for writer in writers:
+            if writer.find_missing([digest]):
+                writer.write_stream(digest, repeatable)
+
+    def _required(self) -> Sequence[BlobAccess]:
+        writers = self._writers()
+        if not writers:
+            raise PermissionDenied("none of its storage servers takes pushes", self._url)
+        return writers
+
+
+def _all_or_some(reader: BlobAccess, digests: Sequence[Digest]) -> list[tuple[Digest, bytes]]:
+    try:
+        return reader.read_batch(digests)
+    except BlobMissing:
+        missing = reader.find_missing(digests)
+        there = [digest for digest in digests if digest not in missing]
+        if not missing or not there:
+            raise
+        return reader.read_batch(there)
+
+
+def _telling(failures: Sequence[CaskeeperError], digest: Digest, url: str) -> CaskeeperError:
+    """What is raised for a blob that nobody gave: trouble before a miss."""
+    troubles = [failure for failure in failures if not isinstance(failure, BlobMissing)]
+    return next(iter([*troubles, *failures]), BlobMissing(str(digest), url))
