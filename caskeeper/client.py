@@ -224,7 +224,11 @@ class Client:
     # What needs no worker
 
     def contains(self, ref: Ref | str, *, subdir: str | None = None) -> bool:
-        """Whether an artifact (AC-48: or one folder of it) is here now. A promise is what sessions give."""
+        """Whether an artifact is here now; a promise is what sessions give.
+
+        With ``subdir`` whether all of that folder is (AC-48): ArtifactNotFound without the artifact,
+        InvalidRequest for a path that it has not.
+        """
         parsed = Ref.parse(str(ref))
         if self.settings.redis is not None:
             check_mounted(self._layout)

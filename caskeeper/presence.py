@@ -1,7 +1,7 @@
 """Is it here? A look at the volume that needs neither queue nor worker, and changes nothing.
 
-It reads the two message types that the answer needs (a ref record's Digest fields, a Directory's
-sub-directories) by itself: the generated bindings belong to the worker, and a second copy of them in a
+It reads the two message types that the answer needs (a ref record's Digest and scope, a Directory's
+entries) by itself: the generated bindings belong to the worker, and a second copy of them in a
 build's process may clash with the build's own.
 """
 
@@ -11,7 +11,14 @@ import os
 from typing import TYPE_CHECKING
 
 from caskeeper.digest import EMPTY, Digest
-from caskeeper.errors import ConfigInvalid, InvalidRequest, PermissionDenied, VolumeFailed
+from caskeeper.errors import (
+    ArtifactNotFound,
+    ConfigInvalid,
+    DigestMismatch,
+    InvalidRequest,
+    PermissionDenied,
+    VolumeFailed,
+)
 from caskeeper.layout import relative_subdir
 
 if TYPE_CHECKING:
@@ -20,28 +27,74 @@ if TYPE_CHECKING:
     from caskeeper.artifact import Ref
     from caskeeper.layout import Layout
 
-_HASH, _DIRECTORIES, _NAME, _DIGEST = 1, 2, 1, 2
+# Field numbers: of a Digest (and of a record, which reads as one), of a Directory, of its nodes, of a record.
+_HASH, _SIZE = 1, 2
+_FILES, _DIRECTORIES = 1, 2
+_NAME, _DIGEST = 1, 2
+_SCOPE, _EXCLUDED, _INCLUDED = 18, 1, 2
 
 
 def is_here(layout: Layout, ref: Ref) -> bool:
     """AC-47: whether the ref exists. Raises VolumeFailed, PermissionDenied."""
-    return _exists(layout.ref(ref))
+    return _status(layout.ref(ref)) is not None
 
 
 def has_subdir(layout: Layout, ref: Ref, subdir: str) -> bool:
-    """AC-48: whether the Directory object of a sub-directory is here. Its content is not looked at."""
+    """AC-48: whether a folder of the artifact is here, with all that is below it (D-20).
+
+    An empty folder is. Raises ArtifactNotFound without the ref, InvalidRequest naming the part of the path
+    that is no folder, DigestMismatch for damage, VolumeFailed, PermissionDenied.
+    """
     names = relative_subdir(subdir).split("/")
-    record = _read(layout.ref(ref))
-    found = None if record is None else _hash(record, layout.ref(ref))
+    place = layout.ref(ref)
+    record = _read(place)
+    if record is None:
+        raise ArtifactNotFound("there is no such ref", f"ref {ref}")
+    found = _digest(record, place)
     for name in names:
-        if not found or found == EMPTY.hash:
-            return False
-        path = layout.object(found)
-        message = _read(path)
+        message = _object(layout, found)
         if message is None:
             return False
-        found = _child(message, name, path)
-    return found is not None and (found == EMPTY.hash or _exists(layout.object(found)))
+        below = _child(message, name, layout.object(found.hash))
+        if below is None:
+            raise InvalidRequest(
+                f"there is no folder {name!r} on the way to {subdir!r}", f"ref {ref}", "name one that exists"
+            )
+        found = below
+    return found == EMPTY or (_is_recorded(record, names, place) and _is_whole(layout, found))
+
+
+def _is_recorded(record: bytes, names: list[str], place: str) -> bool:
+    """Whether nothing of the folder was left out: what lies here of it by chance, nobody keeps."""
+    excluded: set[bytes] = set()
+    included: list[bytes] = []
+    for number, scope in _fields(record, place):
+        for inner, value in _fields(scope, place) if number == _SCOPE and isinstance(scope, bytes) else ():
+            if isinstance(value, bytes) and inner == _EXCLUDED:
+                excluded.add(value)
+            elif isinstance(value, bytes) and inner == _INCLUDED:
+                included.append(value)
+    above = {"/".join(names[:count]).encode() for count in range(1, len(names) + 1)}
+    return names[0].encode() not in excluded or not above.isdisjoint(included)
+
+
+def _is_whole(layout: Layout, top: Digest) -> bool:
+    """Whether everything below a Directory is here. Each message is read once, in however many places."""
+    seen, left = {top}, [top]
+    while left:
+        digest = left.pop()
+        message = _object(layout, digest)
+        if message is None:
+            return False
+        for number, _name, below in _nodes(message, layout.object(digest.hash)):
+            if below in seen:
+                continue
+            seen.add(below)
+            if number == _DIRECTORIES:
+                left.append(below)
+            elif not _is_stored(layout, below):
+                return False
+    return True
 
 
 def check_mounted(layout: Layout) -> None:
@@ -54,38 +107,72 @@ def check_mounted(layout: Layout) -> None:
         )
 
 
-def _exists(path: str) -> bool:
+def _status(path: str) -> os.stat_result | None:
+    """None: nothing is there."""
     try:
-        os.stat(path)
+        return os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
-        return False
+        return None
     except OSError as trouble:
         raise _failure(trouble, path) from trouble
-    return True
 
 
-def _child(directory: bytes, name: str, path: str) -> str | None:
-    """The hash of the sub-directory ``name``."""
+def _child(directory: bytes, name: str, path: str) -> Digest | None:
+    """The digest of the sub-directory ``name``."""
     wanted = name.encode()
-    for number, value in _fields(directory, path):
-        if number != _DIRECTORIES or not isinstance(value, bytes):
-            continue
-        node = dict(_fields(value, path))
-        digest = node.get(_DIGEST)
-        if node.get(_NAME) == wanted and isinstance(digest, bytes):
-            return _hash(digest, path)
+    for number, held, digest in _nodes(directory, path):
+        if number == _DIRECTORIES and held == wanted:
+            return digest
     return None
 
 
-def _hash(message: bytes, path: str) -> str:
-    """The hash in a Digest, or in a record that reads as one. Checked: it becomes a path."""
-    for number, value in _fields(message, path):
-        if number == _HASH and isinstance(value, bytes):
-            try:
-                return Digest.checked(value.decode("ascii", "replace"), 0, where=path).hash
-            except InvalidRequest:
-                break
-    raise _damaged(path)
+def _nodes(directory: bytes, path: str) -> Iterator[tuple[int, bytes, Digest]]:
+    """The files and sub-directories of a Directory: field, name, digest."""
+    for number, value in _fields(directory, path):
+        if number not in {_FILES, _DIRECTORIES} or not isinstance(value, bytes):
+            continue
+        node = dict(_fields(value, path))
+        name, digest = node.get(_NAME), node.get(_DIGEST)
+        if not isinstance(name, bytes) or not isinstance(digest, bytes):
+            raise _damaged(path)
+        yield number, name, _digest(digest, path)
+
+
+def _digest(message: bytes, path: str) -> Digest:
+    """A Digest message, or a record that reads as one. Checked: it becomes a path."""
+    fields = dict(_fields(message, path))
+    held, size_bytes = fields.get(_HASH), fields.get(_SIZE, 0)
+    if not isinstance(held, bytes) or not isinstance(size_bytes, int):
+        raise _damaged(path)
+    try:
+        return Digest.checked(held.decode("ascii", "replace"), size_bytes, where=path)
+    except InvalidRequest:
+        raise _damaged(path) from None
+
+
+def _object(layout: Layout, digest: Digest) -> bytes | None:
+    """The bytes of a stored message; None when it is not here."""
+    if digest == EMPTY:
+        return b""
+    path = layout.object(digest.hash)
+    data = _read(path)
+    if data is not None and len(data) != digest.size_bytes:
+        raise _other_size(path, digest)
+    return data
+
+
+def _is_stored(layout: Layout, digest: Digest) -> bool:
+    if digest == EMPTY:
+        return True
+    path = layout.object(digest.hash)
+    there = _status(path)
+    if there is not None and there.st_size != digest.size_bytes:
+        raise _other_size(path, digest)
+    return there is not None
+
+
+def _other_size(path: str, digest: Digest) -> DigestMismatch:
+    return DigestMismatch(f"the object has not the {digest.size_bytes} bytes of its digest", path)
 
 
 def _fields(message: bytes, path: str) -> Iterator[tuple[int, int | bytes]]:

@@ -93,7 +93,7 @@ class Settings:
     """
 
     cachedir: str
-    redis: str | None = None
+    redis: str | None = field(default=None, repr=False)  # it may hold a password
     roots: tuple[str, ...] = ()
     cache: CacheSettings = CacheSettings()
     leases: LeaseSettings = LeaseSettings()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from caskeeper.errors import ArtifactNotFound
 from tasks.cli import wording
 from tasks.cli.lazy import command
 
@@ -23,12 +24,19 @@ NOT_HERE = 11
 @click.pass_obj
 def contains(invocation: Invocation, *, refs: tuple[str, ...], subdir: str | None) -> int:
     """Exit 0 when every REF is here, 11 when one is not. A promise is what `hold` gives."""
-    here = {ref: invocation.client.contains(ref, subdir=subdir) for ref in refs}
+    here = {ref: _is_here(invocation, ref, subdir) for ref in refs}
     invocation.tell(
         {"results": [{"ref": ref, "here": found} for ref, found in here.items()]},
         "\n".join(f"{ref}: {'here' if found else 'not here'}" for ref, found in here.items()),
     )
     return 0 if all(here.values()) else NOT_HERE
+
+
+def _is_here(invocation: Invocation, ref: str, subdir: str | None) -> bool:
+    try:
+        return invocation.client.contains(ref, subdir=subdir)
+    except ArtifactNotFound:  # asked for a folder of what is not here: an answer like the others
+        return False
 
 
 @command("list")

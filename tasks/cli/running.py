@@ -50,6 +50,12 @@ def worker(invocation: Invocation, *, lanes: tuple[str, ...], concurrency: int) 
 @command("server")
 @click.option("--listen", metavar="HOST:PORT", help="Port 0 takes any free one. Default: `server: listen`.")
 @click.option("--read-only", is_flag=True, help="Refuse every write.")
+@click.option(
+    "--index",
+    "indexes",
+    metavar="LIST",
+    help="Offer only these of reference-storage, remote-asset and action-cache, with commas between them.",
+)
 @click.option("--tls-key", metavar="FILE", help="The server's private key; `server: tls-key`.")
 @click.option("--tls-cert", metavar="FILE", help="Its certificate, and those above it; `server: tls-cert`.")
 @click.option(
@@ -59,7 +65,15 @@ def worker(invocation: Invocation, *, lanes: tuple[str, ...], concurrency: int) 
     "--token-file", metavar="FILE", help="Only clients with a token, one a line, in it; `server: token-file`."
 )
 @click.pass_obj
-def server(invocation: Invocation, /, *, listen: str | None, read_only: bool, **files: str | None) -> None:
+def server(
+    invocation: Invocation,
+    /,
+    *,
+    listen: str | None,
+    read_only: bool,
+    indexes: str | None,
+    **files: str | None,
+) -> None:
     """Serve the volume over gRPC until SIGTERM or Ctrl-C; running calls get time to end.
 
     Certificates and tokens are read again when their files change.
@@ -70,6 +84,7 @@ def server(invocation: Invocation, /, *, listen: str | None, read_only: bool, **
     listen = listen or settings.listen
     if listen is None:
         raise click.UsageError("give --listen HOST:PORT, or `server: listen` in the configuration")
+    offered = parse_indexes(indexes)
     stop = stop_by_signal()
     from tasks.process import tune_memory
     from worker.server.app import serve
@@ -79,14 +94,18 @@ def server(invocation: Invocation, /, *, listen: str | None, read_only: bool, **
     configure(invocation.settings.log.level, invocation.settings.log.format)
     tune_memory()
     security = Security(_with_files(settings, files))
-    running = serve(invocation.services, listen=listen, read_only=read_only, security=security)
+    running = serve(
+        invocation.services, listen=listen, read_only=read_only, security=security, indexes=offered
+    )
     try:
-        mode = ", ".join(["read-only" if read_only else "read-write", *security.words])
+        shown = [f"index {' and '.join(offered)}"] if indexes else []
+        mode = ", ".join(["read-only" if read_only else "read-write", *shown, *security.words])
         invocation.tell(
             {
                 "event": "listening",
                 "address": running.address,
                 "read_only": read_only,
+                "indexes": list(offered),
                 "security": list(security.words),
             },
             f"listening on {running.address} ({mode})",
@@ -146,6 +165,17 @@ def parse_listen(text: str) -> tuple[str, int]:
     if not (host and colon and port.isascii() and port.isdigit() and int(port) <= 65535):
         raise click.BadParameter(f"{text!r} is no HOST:PORT", param_hint="--listen")
     return host, int(port)
+
+
+def parse_indexes(text: str | None) -> tuple[str, ...]:
+    """The ref indexes in a list with commas; None = all. Raises click's usage error."""
+    from worker.server.indexes import INDEXES
+
+    named = INDEXES if text is None else [name.strip() for name in text.split(",")]
+    for name in named:
+        if name not in INDEXES:
+            raise click.BadParameter(f"{name!r} is none of {', '.join(INDEXES)}", param_hint="--index")
+    return tuple(name for name in INDEXES if name in named)
 
 
 def stop_by_signal() -> threading.Event:

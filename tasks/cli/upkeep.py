@@ -90,10 +90,14 @@ def _target(invocation: Invocation, text: str) -> int:
 
 
 def _print_plan(invocation: Invocation, result: CleanupResult) -> None:
+    from worker.services.fullness import sentence
+
     for group in result.groups:
         size = wording.size(group.frees_bytes) if group.action == "evict" else "-"
         reason = f"  ({group.reason})" if group.reason else ""
         invocation.data(f"{group.action:<9}  {size:>7}  {' '.join(group.refs) or group.root}{reason}")
+    for holder in result.holders:
+        invocation.data(f"held       {wording.size(holder.size_bytes):>7}  {sentence(holder)}")
 
 
 def _summary(result: CleanupResult) -> str:

@@ -122,7 +122,7 @@ def upload_all(peer, lair):
         if Digest.of(data) == digest:
             peer.write(request)
         else:
-            assert refusal(peer.write, request) is CODE.INVALID_ARGUMENT
+            assert refusal(peer.write, request) is CODE.FAILED_PRECONDITION
 
 
 @pytest.mark.parametrize("case", REFUSED)

@@ -10,8 +10,11 @@ from harness.certificates import EARLY, EXPIRED, Authority, read
 from harness.lying_server import LyingServer
 from harness.remotes import ABSENT, HURRY, SMALL, remotes
 
+from caskeeper.config import RemoteSpec
 from caskeeper.digest import Digest
 from caskeeper.errors import ConfigInvalid, PermissionDenied, RemoteUnavailable
+from worker.remote.address import parse_url
+from worker.remote.handshake import explain
 
 WHERE = "c.yaml [line 3 column 4]"
 
@@ -145,6 +148,37 @@ def test_http_and_https_are_not_to_be_mixed_up(ours, opened):
         assert "does not speak TLS at this port" in refused(opened, server, server_cert=ours.file).what
 
 
+def test_what_grpc_says_of_another_address_does_not_hide_it(ours, theirs, client):
+    """Of a host with several addresses it tells the last one's trouble alone."""
+    said = "failed to connect to all addresses; last error: ipv6:%5B::1%5D:1: Connection refused"
+
+    def reason(server, **fields):
+        with server:
+            address = parse_url(server.url)
+            found = explain(RemoteSpec(server.url, where=WHERE, **fields), address, said)
+        return found and found.what
+
+    trusted = {"server_cert": ours.file}
+    strange_key, strange = theirs.issue("strange", "worker@example.org")
+    assert "not vouched for" in reason(secured(ours.leaf()), server_cert=theirs.file)
+    assert "another host" in reason(secured(ours.leaf("cache.example.org")), **trusted)
+    assert "has expired" in reason(secured(ours.leaf(**EXPIRED)), **trusted)
+    assert "not yet valid" in reason(secured(ours.leaf(**EARLY)), **trusted)
+    assert "wants a client certificate" in reason(secured(ours.leaf(), clients=ours), **trusted)
+    assert "does not accept the client-cert" in reason(
+        secured(ours.leaf(), clients=ours), **trusted, client_key=strange_key, client_cert=strange
+    )
+    # Nothing is wrong by now, or nobody is there, or the trouble is another: then it stays what gRPC said.
+    own = ours.leaf()
+    assert reason(secured(own), server_cert=ours.write("own", own)[1]) is None
+    assert reason(secured(ours.leaf())) is None
+    assert reason(secured(ours.leaf(), clients=ours), **trusted, **client) is None
+    assert reason(LyingServer()) is None
+    gone = RemoteSpec("https://localhost:1", server_cert=f"{ours.folder}/none")
+    assert explain(gone, parse_url(gone.url), said) is None
+    assert explain(gone, parse_url(gone.url), "Deadline Exceeded") is None
+
+
 def test_a_server_that_merely_dies_is_no_matter_of_certificates(ours, opened):
     with secured(ours.leaf()) as server:
         remote = opened(server.url, server_cert=ours.file)
@@ -162,6 +196,26 @@ def test_what_was_mended_counts_without_a_new_process(ours, theirs, opened, tmp_
         with pytest.raises(ConfigInvalid, match="not vouched for"):
             ask(remote)
         trusted.write_bytes(read(ours.file))
+        assert ask(remote) == {ABSENT}
+
+
+def test_renewed_certificates_of_a_client_cost_no_failure(ours, theirs, client, opened, tmp_path):
+    """The server comes back with another authority; the files say so by then. One call, one answer."""
+    trusted = tmp_path / "ca.pem"
+    trusted.write_bytes(read(ours.file))
+    mine = Authority(tmp_path, "mine")
+    mine.write("client", ours.leaf("worker@example.org"))
+    fields = {"server_cert": str(trusted), "client_key": f"{tmp_path}/client.key"}
+    with secured(ours.leaf(), clients=ours) as server:
+        remote = opened(server.url, client_cert=f"{tmp_path}/client.crt", **fields)
+        assert ask(remote) == {ABSENT}
+        port = server.url.rpartition(":")[2]
+    trusted.write_bytes(read(theirs.file))
+    mine.write("client", theirs.leaf("worker@example.org"))
+    again = secured(theirs.leaf(), clients=theirs)
+    again.port = port
+    with again:
+        assert again.url == server.url
         assert ask(remote) == {ABSENT}
 
 

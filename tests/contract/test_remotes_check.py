@@ -208,3 +208,41 @@ def test_first_contact_with_several_is_made_at_once_and_each_of_them_once(pool):
         patient.close()
         asked = [sum(method == "Status" for method, _request in server.calls) for server in servers]
     assert asked == [1, 1, 1]
+
+
+def test_an_index_and_a_storage_are_checked_each_by_itself(pool):
+    """Both halves are needed to fetch, and to push (wire-protocols section 9)."""
+    named = LyingServer(indexes=("remote-asset",), holds=False)
+    with named, LyingServer(indexes=()) as held, nobody_listening() as dead:
+        index = RemoteSpec(named.url, push=True, type="index")
+        storage = RemoteSpec(held.url, push=True, type="storage")
+        service = checker(
+            pool,
+            projects={"both": (storage, index), "half": (index, RemoteSpec(dead, type="storage"))},
+            precedence=Precedence(replacing=frozenset({"both", "half"})),
+        )
+        found = {one.type: one for one in service(RemotesCheckRequest(), quiet()).remotes if one.usable}
+    assert (found["storage"].protocol, found["storage"].push) == ("storage", True)
+    assert (found["index"].protocol, found["index"].reason) == ("remote-asset", "it has no Remote Asset Push")
+    assert [service.has_fetch_remotes(name) for name in ("both", "half", None)] == [True, False, True]
+    assert not service.has_push_remotes("both")
+
+
+def test_first_contact_with_an_index_is_made_with_its_storages_at_once():
+    """D-22: a silent index and a silent storage cost one deadline."""
+    everyone = threading.Barrier(3)
+
+    class Waiting(LyingServer):
+        def called(self, method, request, context):
+            if method == "GetCapabilities":
+                everyone.wait(timeout=20)
+            super().called(method, request, context)
+
+    with contextlib.ExitStack() as stack:
+        index, *storages = (stack.enter_context(Waiting()) for _ in range(3))
+        held = tuple(RemoteSpec(server.url, push=True, type="storage") for server in storages)
+        spec = RemoteSpec(index.url, push=True, type="index", storages=held)
+        patient = RemotePool(HURRY._replace(probe_s=20.0))
+        patient.meet([spec])
+        assert patient.get(spec).writable
+        patient.close()

@@ -11,6 +11,7 @@ import tempfile
 import time
 
 import pytest
+from harness.bindings import bind_artifact, bind_result, upload_artifact, upload_result
 from harness.fleet import Oracle, write_tree
 from harness.mortal import NEVER, expire_leases, mortal_services
 from harness.services import MemoryRemote, picture
@@ -33,6 +34,11 @@ from caskeeper.contract import (
 from caskeeper.coordination import Coordination
 from caskeeper.digest import Digest
 from worker.protocols import quiet
+from worker.server.rolling import Rolling
+from worker.store.blobs import StoreBlobs
+from worker.store.objects import Objects
+from worker.store.promises import PREFIX as PROMISE
+from worker.store.promises import Promises
 
 LEASES = LeaseSettings(clock_margin_s=0.0)
 K1, K2, OTHER = "demo/hello/k1", "demo/hello/k2", "demo/other/k3"
@@ -62,7 +68,10 @@ class Site:
         self.empty()
 
     def run(self, *requests, at=NEVER):
-        """The number of steps that a process needs for these; it dies before its step ``at``."""
+        """The number of steps that a process needs for these; it dies before its step ``at``.
+
+        A request is a verb's, or what a server does with the services.
+        """
         life, services = mortal_services(
             self.layout,
             self.valkey.url,
@@ -73,7 +82,10 @@ class Site:
             at=at,
         )
         try:
-            self.results = [services.run(request, quiet()) for request in requests]
+            self.results = [
+                request(services) if callable(request) else services.run(request, quiet())
+                for request in requests
+            ]
             return life.steps
         finally:
             services.desk.close()
@@ -109,6 +121,12 @@ class Site:
         assert self.usage().used_bytes == 0
         shutil.rmtree(self.folder / "made")
         (self.folder / "made").mkdir()
+
+    def forget_promises(self):
+        """As if the grace of every server that was killed had passed."""
+        for name in os.listdir(self.layout.staging):
+            if name.startswith(PROMISE):
+                os.utime(f"{self.layout.staging}/{name}", (0, 0))
 
     def tick(self):
         """The volume's clock moves on: what was made before is older than the horizon of what follows."""
@@ -165,6 +183,11 @@ VERBS = {
         lambda _: [PullRequest(ref=K1)],
         lambda site: PushDirectoryRequest(project="demo", digest=str(site.root)),
     ),
+    "server's push of an artifact": (
+        lambda site: [upload_artifact(without={"buildtree"}), commit(site)],
+        lambda _: bind_artifact,
+    ),
+    "server's update of an action": (lambda _: [upload_result], lambda _: bind_result),
     "cleanup": (two_artifacts, lambda _: CleanupRequest(target_bytes=0)),
     "remove": (two_artifacts, lambda _: RemoveRequest(refs=(K1, K2))),
     "remove of one of two names": (two_artifacts, lambda _: RemoveRequest(refs=(K2,))),
@@ -230,3 +253,78 @@ def state_of(site):
         if os.path.isdir(top):
             trees |= {(top, path): seen for path, seen in picture(top).items() if seen != ("folder",)}
     return refs, trees
+
+
+BLOBS = [b"one", b"hello\n", b"three" * 1000]
+
+
+def upload(services):
+    """A server that takes in some blobs, one of them in pieces, and is stopped."""
+    promises = Promises(services.volume)
+    rolling = Rolling(services.desk, promises, subject="here", grace_s=LEASES.upload_grace_s)
+    try:
+        with rolling.lent(lambda: None) as operation:
+            blobs = StoreBlobs(operation.staging, Objects(services.volume))
+            blobs.write_batch([(Digest.of(data), data) for data in BLOBS])
+            arriving = blobs.receive(Digest.of(b"in pieces"))
+            arriving.write(b"in ")
+            arriving.pause()
+            arriving.resume()
+            arriving.write(b"pieces")
+            blobs.complete(arriving)
+    finally:
+        rolling.close()
+
+
+def unlisted(*_arguments, **_options):
+    raise AssertionError("the folder of all objects was listed")
+
+
+def assert_uploads_go_unlisted(site):
+    """Whatever is there that no ref names is taken by a cleanup that reads nothing but journals."""
+    site.expire()
+    site.forget_promises()
+    site.tick()
+    site.run(ComputeSizeRequest())
+    site.assert_exact()
+    site.run(CleanupRequest(target_bytes=2**40))
+    site.assert_exact()
+    assert os.listdir(site.layout.staging) == []
+
+
+@pytest.mark.parametrize("named", [False, True], ids=["nothing named", "something named"])
+def test_a_server_may_die_at_any_step_and_what_it_took_in_is_found_by_its_journal(site, monkeypatch, named):
+    monkeypatch.setattr("worker.services.cleanup.sweep", unlisted)
+    if named:
+        site.run(upload, commit(site))  # of which one file was uploaded
+        assert_uploads_go_unlisted(site)
+    kept = sorted(site.oracle.names())
+    steps = site.run(upload)
+    assert steps > 20
+    for at in range(1, steps + 1):
+        assert_uploads_go_unlisted(site)
+        assert sorted(site.oracle.names()) == kept
+        with pytest.raises(Dead):
+            site.run(upload, at=at)
+        site.assert_sound()
+    assert_uploads_go_unlisted(site)
+    assert sorted(site.oracle.names()) == kept
+
+
+def test_a_cleanup_of_uploads_may_die_at_any_step(site, monkeypatch):
+    def prepare():
+        site.run(upload, commit(site))
+        site.forget_promises()
+        site.tick()
+
+    prepare()
+    steps = site.run(CleanupRequest(target_bytes=2**40))
+    kept = sorted(site.oracle.names())
+    monkeypatch.setattr("worker.services.cleanup.sweep", unlisted)
+    for at in range(1, steps + 1):
+        prepare()
+        with pytest.raises(Dead):
+            site.run(CleanupRequest(target_bytes=2**40), at=at)
+        site.assert_sound()
+        assert_uploads_go_unlisted(site)
+        assert sorted(site.oracle.names()) == kept, f"dead before step {at} of {steps}"

@@ -78,13 +78,17 @@ class LyingServer:
         self.allow_updates = True
         self.commits_early = False
         self.commits_bytes: int | None = None
+        #: how much of an upload that broke off it says to have; it has nothing
+        self.keeps_bytes: int | None = None
         #: what it states, and what it holds batches to
         self.batch_limit = 0
         self.enforced_limit = 0
         self.digest_functions = [reapi.DigestFunction.SHA256]
+        self.compressors: list[int] = []
         self.message_limit = 4 * 1024 * 1024
         #: with them it speaks TLS
         self.credentials: grpc.ServerCredentials | None = None
+        self.port: int | str = 0
         #: hashes whose Write was finished, right or wrong; and whether a Write call has ended at all
         self.finished: list[str] = []
         self.write_ended = threading.Event()
@@ -112,7 +116,7 @@ class LyingServer:
         if self.credentials is None:
             self.url = f"http://127.0.0.1:{self.server.add_insecure_port('127.0.0.1:0')}"
         else:
-            port = self.server.add_secure_port("127.0.0.1:0", self.credentials)
+            port = self.server.add_secure_port(f"127.0.0.1:{self.port}", self.credentials)
             self.url = f"https://localhost:{port}"
         self.server.start()
         return self
@@ -181,6 +185,7 @@ class _Capabilities(reapi_services.CapabilitiesServicer):
             cache_capabilities=reapi.CacheCapabilities(
                 digest_functions=self.world.digest_functions,
                 max_batch_total_size_bytes=self.world.batch_limit,
+                supported_compressors=self.world.compressors,
                 action_cache_update_capabilities=reapi.ActionCacheUpdateCapabilities(
                     update_enabled="action-cache" in self.world.indexes and self.world.allow_updates
                 ),
@@ -256,6 +261,12 @@ class _ByteStream(bytestream_services.ByteStreamServicer):
             time.sleep(world.pause_s)
             yield bytestream.ReadResponse(data=piece)
             sent += len(piece)
+
+    def QueryWriteStatus(self, request, context):
+        self.world.called("QueryWriteStatus", request, context)
+        if self.world.keeps_bytes is None:
+            context.abort(grpc.StatusCode.UNIMPLEMENTED, "nothing is kept")
+        return bytestream.QueryWriteStatusResponse(committed_size=self.world.keeps_bytes)
 
     def Write(self, requests, context):
         world = self.world

@@ -188,4 +188,41 @@ def scene_in(folder, *, database=0, valkey=None, **configuration):
             scene.end()
 
 
-__all__ = ["KEPT", "Scene", "assert_failure", "done", "finish", "lies", "scene_in", "start_impatient"]
+def can_mount():
+    """Whether the kernel lets this user mount a disk of their own."""
+    return subprocess.run(["unshare", "-rm", "true"], capture_output=True, check=False).returncode == 0
+
+
+def tmpfs(options):
+    """Words before a command: it sees such a disk at the path that stands first among its words."""
+    return ["unshare", "-rm", "sh", "-c", f'mount -t tmpfs -o {options} none "$0" && exec "$@"']
+
+
+@contextmanager
+def disk(scene, name, *, within=(), **configuration):
+    """A worker on another volume; ``within`` puts it into a namespace where the volume is a small disk."""
+    folder = f"{scene.folder}/{name}"
+    os.makedirs(f"{folder}/cache")
+    other = Scene(folder, scene.valkey, roots=[scene.folder], **configuration)
+    process = other.worker(within=[*within, other.cachedir] if within else ())
+    if within:
+        other.seen = f"/proc/{process.pid}/root{other.cachedir}"
+    try:
+        yield other
+    finally:
+        other.end()
+
+
+__all__ = [
+    "KEPT",
+    "Scene",
+    "assert_failure",
+    "can_mount",
+    "disk",
+    "done",
+    "finish",
+    "lies",
+    "scene_in",
+    "start_impatient",
+    "tmpfs",
+]

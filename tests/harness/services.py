@@ -42,17 +42,22 @@ class MemoryPool:
         pass
 
 
-def fake_services(tmp_path, *, urls=(), cache=SMALL_CACHE, volume=None, coordination=None):
-    """Services whose remotes are ``urls``, all of them with push; ``.remotes.remotes[url]`` is each one."""
+def fake_services(
+    tmp_path, *, urls=(), cache=SMALL_CACHE, volume=None, coordination=None, specs=(), pool=None
+):
+    """Services whose remotes are ``urls``, all of them with push; ``.remotes.remotes[url]`` is each one.
+
+    Or those of ``specs``, over a ``pool`` of real ones.
+    """
     volume = volume or new_volume(tmp_path)
-    pool = MemoryPool()
+    pool = pool or MemoryPool()
     for url in urls:
         pool.remotes[url] = MemoryRemote(url)
     settings = Settings(
         cachedir=volume.layout.root,
         roots=(volume.layout.root, str(tmp_path)),
         cache=cache,
-        artifacts=tuple(RemoteSpec(url, push=True) for url in urls),
+        artifacts=(*specs, *(RemoteSpec(url, push=True) for url in urls)),
         source="test.yaml",
     )
     return wire(settings, volume, coordination or fake_coordination(), pool)

@@ -120,6 +120,7 @@ def test_files_named_like_our_packages_in_the_current_folder_disturb_nothing(tmp
         ["worker", "--concurrency", "0"],
         ["server"],
         ["server", "--listen", "nowhere"],
+        ["server", "--listen", "127.0.0.1:0", "--index", "remote-asset,auto"],
         ["flower", "--listen", "nowhere"],
     ],
 )

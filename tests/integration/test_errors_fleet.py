@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import subprocess
 import sys
 from contextlib import contextmanager
 
@@ -12,7 +11,18 @@ from celery import Celery
 from harness.commands import until
 from harness.fleet import Oracle
 from harness.lying_server import LyingServer
-from harness.scene import KEPT, Scene, assert_failure, done, finish, lies, scene_in, start_impatient
+from harness.scene import (
+    KEPT,
+    assert_failure,
+    can_mount,
+    disk,
+    done,
+    finish,
+    lies,
+    scene_in,
+    start_impatient,
+    tmpfs,
+)
 from harness.valkey import ValkeyServer
 
 from caskeeper.broker import broker_settings
@@ -120,31 +130,15 @@ def test_a_full_disk_is_22_and_leaves_nothing(scene):
     reserve = {"quota": "infinity", "reserved-disk-space": str(above), "headroom": "0"}
     with disk(scene, "reserve", database=7, cache=reserve) as full:
         fails_for_want_of_disk(full, tree)
-    if subprocess.run(["unshare", "-rm", "true"], capture_output=True, check=False).returncode == 0:
+    if can_mount():
         plenty = {"quota": "infinity", "reserved-disk-space": "0", "headroom": "0"}
-        mount = ["unshare", "-rm", "sh", "-c", 'mount -t tmpfs -o size=48m none "$0" && exec "$@"']
-        with disk(scene, "mounted", database=8, cache=plenty, within=mount) as full:
+        with disk(scene, "mounted", database=8, cache=plenty, within=tmpfs("size=48m")) as full:
             with open(f"{full.seen}/somebody-elses", "wb") as file:
                 file.write(os.urandom(36 * MIB))
             fails_for_want_of_disk(full, tree)
             os.unlink(f"{full.seen}/somebody-elses")
             done(full.start("commit", tree, "demo/much/1"))
             full.assert_sound()
-
-
-@contextmanager
-def disk(scene, name, *, within=(), **configuration):
-    """A worker on another volume; ``within`` puts it into a namespace where the volume is a small disk."""
-    folder = f"{scene.folder}/{name}"
-    os.makedirs(f"{folder}/cache")
-    other = Scene(folder, scene.valkey, roots=[scene.folder], **configuration)
-    process = other.worker(within=[*within, other.cachedir] if within else ())
-    if within:
-        other.seen = f"/proc/{process.pid}/root{other.cachedir}"
-    try:
-        yield other
-    finally:
-        other.end()
 
 
 def fails_for_want_of_disk(full, tree):

@@ -32,7 +32,7 @@ def scene(tmp_path_factory):
             {"url": dead},
             {"url": made.readonly, "push": True},
             {"url": made.good, "push": True, "auth": {"access-token": f"{folder}/token"}},
-            {"url": made.good, "type": "index"},
+            {"url": made.good, "type": "index", "index": "action-cache"},
         ]
         made.config = made.configure(
             "both",
@@ -70,7 +70,7 @@ def test_every_remote_is_shown_with_what_it_can_and_why_not(scene, checked):
         (scene.dead, False, False, False),
         (scene.readonly, True, True, False),
         (scene.good, True, True, True),
-        (scene.good, False, False, False),
+        (scene.good, True, True, False),
         (scene.readonly, True, True, False),
     ]
     by_where = dict(zip(("old", "silent", "dead", "readonly", "good", "index", "new"), remotes, strict=True))
@@ -78,18 +78,17 @@ def test_every_remote_is_shown_with_what_it_can_and_why_not(scene, checked):
     assert "DEADLINE_EXCEEDED" in by_where["silent"]["reason"]
     assert "UNAVAILABLE" in by_where["dead"]["reason"]
     assert by_where["readonly"]["reason"] == "the server does not allow push"
-    assert f"{scene.folder}/both.yaml [line 1 " in by_where["index"]["reason"]
-    assert "`type: index`" in by_where["index"]["reason"]
+    assert (by_where["index"]["type"], by_where["index"]["protocol"]) == ("index", "action-cache")
     for name in ("old", "good", "new"):
         assert by_where[name]["reason"] == ""
-        assert by_where[name]["protocol"] == "reference-storage"
+        assert by_where[name]["protocol"] == "remote-asset"
         assert by_where[name]["latency_ms"] > 0
 
 
 def test_the_worker_warns_once_of_each_and_shows_no_secret(scene, checked):
     log = "".join(map(read, glob.glob(f"{scene.cachedir}-worker-*.log")))
     dropped = [line for line in log.splitlines() if "remote dropped" in line]
-    assert len(dropped) == 3
+    assert len(dropped) == 2
     assert sum(scene.dead in line for line in dropped) == 1
     assert sum("remote is used for fetching only" in line for line in log.splitlines()) == 1
     assert SECRET not in log + checked[0].stdout + checked[0].stderr

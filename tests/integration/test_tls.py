@@ -5,12 +5,13 @@ import json
 import os
 import shutil
 import socket
+import subprocess
 import threading
 
 import pytest
 import redis
 from harness.certificates import EXPIRED, Authority, read
-from harness.commands import Place, processes_naming, until
+from harness.commands import Place, processes_naming, start, until
 from harness.valkey import ValkeyServer
 
 from caskeeper.config import load_settings
@@ -165,6 +166,24 @@ def test_a_server_says_what_it_asks_for(place):
         assert f"(read-write, {words})" in read(f"{place.folder}/{name}.log").decode()
 
 
+def test_the_configuration_alone_may_say_all_of_it(place):
+    key, cert = place.one.issue("alone", "localhost")
+    config = place.configure(
+        "alone",
+        database=4,
+        cachedir=f"{place.folder}/alone",
+        server={"listen": "127.0.0.1:0", "tls-key": key, "tls-cert": cert, "client-ca": place.one.file},
+    )
+    process = start("--config", config, "--json", "server", stderr=subprocess.DEVNULL)
+    try:
+        said = json.loads(process.stdout.readline())
+    finally:
+        process.terminate()
+        process.communicate(timeout=60)
+    assert (said["event"], said["security"]) == ("listening", ["TLS", "client certificates"])
+    assert process.returncode == 0
+
+
 def test_a_remote_written_out_names_its_files(place):
     spec = f"url={place.second},push=true,server-cert={place.two.file},access-token={place.folder}/two-token"
     assert place.done("push", REF, "--remote", spec)["remotes"][0]["outcome"] == "already-there"
@@ -231,6 +250,19 @@ def test_what_is_wrong_with_credentials_is_said_with_the_file(place, changes, er
     assert spec["url"] in document["message"]
 
 
+def test_a_remote_with_a_wrong_certificate_stands_in_nobodys_way(place):
+    """It costs no time-out; the next one is asked, and what it did not get is said."""
+    wrong = f"url={place.first},push=true,server-cert={place.two.file}"
+    place.done("remove", REF)
+    (result,) = place.done("pull", REF, "--remote", wrong, "--remote", place.second)["results"]
+    assert (result["pulled"], result["remote"]) == (True, place.second)
+    done = place.run("--json", "push", REF, "--remote", wrong, "--remote", place.second)
+    assert done.returncode == 3, done
+    refused, taken = json.loads(done.stdout)["remotes"]
+    assert (refused["outcome"], refused["retry"], taken["outcome"]) == ("failed", False, "already-there")
+    assert f"not vouched for by server-cert {place.two.file!r}" in refused["reason"]
+
+
 @pytest.mark.parametrize(
     ("words", "exit_code", "says"),
     [
@@ -251,6 +283,8 @@ def test_no_secret_is_anywhere_but_in_its_file(place):
 
     The tests before have pushed, pulled and been refused with every secret there is.
     """
+    for look in ("status", "remotes", "list"):
+        place.run(look)
     settings = load_settings(place.config, {"HOME": place.folder})
     app = make_app(settings, settings.redis)
     asked = {}

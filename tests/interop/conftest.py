@@ -46,7 +46,7 @@ def _serving(folder, *options):
     """`caskeeper server` over a volume and a Redis of its own, until the block ends; its URL."""
     folder = str(folder)
     os.makedirs(folder, exist_ok=True)
-    variables = {"CASKEEPER_CACHEDIR": f"{folder}/cache", "CASKEEPER_CACHE_QUOTA": "1G"}
+    variables = {"CASKEEPER_CACHEDIR": f"{folder}/cache"}
     with ValkeyServer() as valkey, open(f"{folder}/log", "a", encoding="utf-8") as log:
         process = subprocess.Popen(
             [*_COMMAND, "server", "--listen", "127.0.0.1:0", *options],
@@ -57,12 +57,13 @@ def _serving(folder, *options):
         )
         try:
             line = process.stdout.readline()
-            assert line, f"the server did not start; see {folder}/log"
+            assert '"address"' in line, f"the server did not start: {line}; see {folder}/log"
             yield f"http://{json.loads(line)['address']}"
         finally:
             process.terminate()
-            assert process.wait(30) == 0
             process.stdout.close()
+            code = process.wait(30)
+        assert code == 0, f"the server ended with {code}; see {folder}/log"
 
 
 @pytest.fixture(scope="session")
@@ -122,7 +123,7 @@ class Built2:
 
     def push(self, url):
         """Push everything to another server, too."""
-        said = self.user.run("artifact", "push", "--artifact-remote", f"url={url},push=true", *ELEMENTS)
+        said = self.user.run("artifact", "push", "--artifact-remote", url, *ELEMENTS)
         assert self.user.queue("Push", said) == (3, 0, 0)
 
     def check_pulled_by(self, user, folder):

@@ -68,7 +68,7 @@ def test_our_workers_pull_and_extract_what_buildstream_pushed(built, tmp_path, v
 
 def test_the_command_pulls_and_extracts_what_buildstream_pushed(built, tmp_path, caskeeper):
     (tmp_path / "copy").mkdir()
-    own = {"CASKEEPER_CACHEDIR": str(tmp_path / "cache"), "CASKEEPER_CACHE_QUOTA": "1G"}
+    own = {"CASKEEPER_CACHEDIR": str(tmp_path / "cache")}
     try:
         for element, ref in built.refs.items():
             pulled = caskeeper(tmp_path, "pull", ref, "--remote", f"url={built.url}", **own)

@@ -10,7 +10,8 @@ from harness.trees import listing
 
 from caskeeper.config.remotes import RemoteSpec
 from caskeeper.contract import CleanupRequest, ExtractRequest, PullRequest, PushRequest
-from caskeeper.errors import ArtifactNotFound, PartialArtifact
+from caskeeper.digest import Digest
+from caskeeper.errors import PartialArtifact
 from worker.protocols import quiet
 
 
@@ -30,6 +31,31 @@ def test_a_build_is_pushed_pulled_after_a_wipe_and_checked_out_identical(built2,
 def test_a_user_without_the_sources_gets_every_byte_from_the_server(built2, tmp_path):
     user = BuildStream(str(tmp_path / "user"), built2.empty, {"url": built2.url})
     built2.check_pulled_by(user, f"{tmp_path}/out")
+
+
+def test_an_instance_name_changes_nothing(built2, tmp_path, serving):
+    with serving(tmp_path / "server") as url:
+        server = {"url": url, "push": True, "instance-name": "some/instance"}
+        user = BuildStream(str(tmp_path / "user"), built2.project, server)
+        assert user.queue("Push", user.run("build", *ELEMENTS)) == (3, 0, 0)
+        second = BuildStream(str(tmp_path / "second"), built2.empty, server)
+        built2.check_pulled_by(second, f"{tmp_path}/out")
+
+
+def test_an_artifact_of_which_a_blob_is_gone_is_built_and_pushed_anew(built2, tmp_path, serving):
+    with serving(tmp_path / "server") as url:
+        first, second, third = (
+            BuildStream(str(tmp_path / name), built2.project, {"url": url, "push": True})
+            for name in ("first", "second", "third")
+        )
+        assert first.queue("Push", first.run("build", *ELEMENTS)) == (3, 0, 0)
+        gone = Digest.of(b"#pragma once\n").hash
+        os.remove(f"{tmp_path}/server/cache/cas/objects/{gone[:2]}/{gone[2:]}")
+        said = second.run("build", *ELEMENTS)
+        assert second.queue("Pull", said) == (2, 1, 0)
+        assert second.queue("Build", said) == (1, 2, 0)
+        assert second.queue("Push", said) == (1, 2, 0)
+        assert third.queue("Pull", third.run("build", *ELEMENTS)) == (3, 0, 0)
 
 
 def test_an_explicit_push_finds_everything_there(built2):
@@ -62,7 +88,7 @@ def test_our_workers_pull_and_extract_what_buildstream_pushed(built2, tmp_path, 
 
 def test_the_command_pulls_shows_and_extracts_what_buildstream_pushed(built2, tmp_path, caskeeper):
     (tmp_path / "copy").mkdir()
-    own = {"CASKEEPER_CACHEDIR": str(tmp_path / "cache"), "CASKEEPER_CACHE_QUOTA": "1G"}
+    own = {"CASKEEPER_CACHEDIR": str(tmp_path / "cache")}
     try:
         for element, ref in built2.refs.items():
             pulled = caskeeper(tmp_path, "pull", ref, "--remote", f"url={built2.url}", **own)
@@ -110,8 +136,8 @@ def test_an_artifact_goes_with_all_it_references(built2, tmp_path, valkey):
 
 def test_a_key_that_nobody_pushed_is_a_miss(built2, tmp_path, valkey):
     with fleet(tmp_path, valkey.url, artifacts=(RemoteSpec(built2.url),)) as services:
-        with pytest.raises(ArtifactNotFound):
-            services.run(PullRequest(ref="interop/base/unknown"), quiet())
+        missed = services.run(PullRequest(ref="interop/base/unknown"), quiet())
+        assert (missed.pulled, missed.cached, missed.remote) == (False, False, None)
         assert services.listing.list() == []
 
 

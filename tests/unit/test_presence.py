@@ -6,12 +6,13 @@ import pytest
 
 from caskeeper.artifact import Ref
 from caskeeper.digest import EMPTY, Digest
-from caskeeper.errors import ConfigInvalid, InvalidRequest, VolumeFailed
+from caskeeper.errors import ArtifactNotFound, ConfigInvalid, DigestMismatch, InvalidRequest, VolumeFailed
 from caskeeper.layout import Layout
 from caskeeper.presence import check_mounted, has_subdir, is_here
 from worker._protos import ref_record_pb2, remote_execution_pb2
 
 REF = Ref("p", "e", "k")
+STORED, ABSENT = Digest.of(b"stored"), Digest.of(b"not stored")
 
 
 def write(path, data):
@@ -22,9 +23,9 @@ def write(path, data):
 
 def directory(layout, *, children=(), files=()):
     message = remote_execution_pb2.Directory()
-    for name in files:
+    for name, digest in files:
         node = message.files.add(name=name, is_executable=True)
-        node.digest.hash, node.digest.size_bytes = EMPTY
+        node.digest.hash, node.digest.size_bytes = digest
     for name, digest in children:
         node = message.directories.add(name=name)
         node.digest.hash, node.digest.size_bytes = digest
@@ -38,12 +39,28 @@ def directory(layout, *, children=(), files=()):
 @pytest.fixture
 def layout(tmp_path):
     layout = Layout(tmp_path)
-    deep = directory(layout, files=["f"])
+    write(layout.object(STORED.hash), b"stored")
+    deep = directory(layout, files=[("f", EMPTY), ("g", STORED)])
     middle = directory(layout, children=[("deep", deep), ("empty", EMPTY)])
-    root = directory(layout, children=[("gone", Digest.of(b"not stored")), ("middle", middle)], files=["a"])
-    record = ref_record_pb2.RefRecord(hash=root.hash, size_bytes=root.size_bytes, serial=7, origin="commit")
-    write(layout.ref(REF), record.SerializeToString())
+    gap = directory(layout, children=[("deep", directory(layout, files=[("f", ABSENT)])), ("middle", middle)])
+    root = directory(
+        layout,
+        children=[
+            ("gap", gap),
+            ("gone", ABSENT),
+            ("holes", directory(layout, children=[("gone", ABSENT)])),
+            ("middle", middle),
+        ],
+        files=[("a", EMPTY), ("b", ABSENT)],
+    )
+    name(layout, REF, root)
     return layout
+
+
+def name(layout, ref, root, **scope):
+    record = ref_record_pb2.RefRecord(hash=root.hash, size_bytes=root.size_bytes, serial=7, origin="commit")
+    record.scope.MergeFrom(ref_record_pb2.Scope(**scope))
+    write(layout.ref(ref), record.SerializeToString())
 
 
 def test_a_ref_is_here_or_not(layout):
@@ -58,19 +75,61 @@ def test_a_ref_is_here_or_not(layout):
         ("middle", True),
         ("middle/deep", True),
         ("middle/empty", True),
-        ("middle/empty/x", False),
+        ("gap/middle", True),
+        ("gap", False),
+        ("gap/deep", False),
         ("gone", False),
         ("gone/x", False),
-        ("a", False),
-        ("midd", False),
+        ("holes", False),
     ],
 )
-def test_a_folder_of_an_artifact_is_here_when_its_directory_is(layout, subdir, there):
+def test_a_folder_of_an_artifact_is_here_when_all_of_it_is(layout, subdir, there):
+    """AC-48, D-20."""
     assert has_subdir(layout, REF, subdir) is there
 
 
-def test_a_missing_ref_has_no_folders(layout):
-    assert not has_subdir(layout, Ref("p", "e", "other"), "middle")
+@pytest.mark.parametrize(
+    ("subdir", "part"), [("a", "a"), ("midd", "midd"), ("middle/empty/x", "x"), ("gap/f", "f")]
+)
+def test_a_path_that_is_no_folder_of_it_is_an_error_that_names_the_part(layout, subdir, part):
+    with pytest.raises(InvalidRequest, match=f"'{part}'"):
+        has_subdir(layout, REF, subdir)
+
+
+def test_a_folder_of_what_is_not_here_is_an_error(layout):
+    with pytest.raises(ArtifactNotFound, match="p/e/other"):
+        has_subdir(layout, Ref("p", "e", "other"), "middle")
+
+
+def test_what_was_left_out_is_not_here_although_its_content_lies_here_by_chance(layout):
+    """Nobody keeps it: another artifact brought it."""
+    inner = directory(layout, children=[("empty", EMPTY), ("x", directory(layout, files=[("g", STORED)]))])
+    root = directory(layout, children=[("build", inner), ("files", inner), ("nothing", EMPTY)])
+    name(layout, REF, root, excluded=["build", "nothing"], included=["build/x"])
+    found = {
+        path: has_subdir(layout, REF, path)
+        for path in ("build", "build/x", "build/empty", "files", "nothing")
+    }
+    assert found == {"build": False, "build/x": True, "build/empty": True, "files": True, "nothing": True}
+
+
+@pytest.mark.parametrize("stored", ["message", "file"])
+def test_an_object_of_another_size_is_damage_and_no_miss(layout, stored):
+    folder = directory(layout, files=[("g", STORED)])
+    name(layout, REF, directory(layout, children=[("folder", folder)]))
+    write(layout.object(folder.hash if stored == "message" else STORED.hash), b"sto")
+    with pytest.raises(DigestMismatch, match="bytes of its digest"):
+        has_subdir(layout, REF, "folder")
+
+
+def test_few_messages_that_unfold_into_very_many_are_looked_at_once(layout):
+    at = directory(layout, files=[("g", STORED)])
+    for _level in range(200):
+        at = directory(layout, children=[("a", at), ("b", at)])
+    name(layout, REF, directory(layout, children=[("top", at)]))
+    assert has_subdir(layout, REF, "top")
+    os.unlink(layout.object(STORED.hash))
+    assert not has_subdir(layout, REF, "top")
 
 
 @pytest.mark.parametrize("subdir", ["../x", "/x", "a//b"])

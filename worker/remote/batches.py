@@ -8,8 +8,9 @@ import grpc
 
 from caskeeper.digest import Digest, Hasher
 from caskeeper.errors import DigestMismatch
-from worker import status
+from worker import status, zstd
 from worker._protos import remote_execution_pb2 as reapi
+from worker.remote import compression
 from worker.remote.failure import CallFailed
 from worker.remote.methods import BATCH_READ, BATCH_UPDATE
 
@@ -62,6 +63,7 @@ def read_group(session: Session, digests: Sequence[Digest]) -> dict[Digest, byte
     request = reapi.BatchReadBlobsRequest(
         instance_name=session.instance_name,
         digests=[reapi.Digest(hash=digest.hash, size_bytes=digest.size_bytes) for digest in digests],
+        acceptable_compressors=[reapi.Compressor.ZSTD] if compression.of_streams(session) else [],
     )
     found: dict[Digest, bytes] = {}
 
@@ -74,7 +76,7 @@ def read_group(session: Session, digests: Sequence[Digest]) -> dict[Digest, byte
         entries = _by_digest(response.responses, digests, what=BATCH_READ.name)
         for digest, entry in entries.items():
             _require_ok(entry.status, digest)
-            found[digest] = verified(digest, entry.data, url=session.url)
+            found[digest] = verified(digest, _plain(entry, digest, url=session.url), url=session.url)
 
     session.attempt(BATCH_READ, once, budget_s=session.patience.call_s, where=_shown(digests), oversize=True)
     return found
@@ -86,16 +88,12 @@ def update_group(session: Session, blobs: Sequence[tuple[Digest, bytes]]) -> Non
     Raises CallFailed when the message was too large for one side.
     """
     left = dict(blobs)
+    packing = compression.of_updates(session)
 
     def once(left_s: float) -> None:
         request = reapi.BatchUpdateBlobsRequest(
             instance_name=session.instance_name,
-            requests=[
-                reapi.BatchUpdateBlobsRequest.Request(
-                    digest=reapi.Digest(hash=digest.hash, size_bytes=digest.size_bytes), data=data
-                )
-                for digest, data in left.items()
-            ],
+            requests=[_entry(digest, data, packing=packing) for digest, data in left.items()],
         )
         try:
             response = session.connection.unary(BATCH_UPDATE)(request, timeout=left_s)
@@ -116,6 +114,29 @@ def update_group(session: Session, blobs: Sequence[tuple[Digest, bytes]]) -> Non
     session.attempt(
         BATCH_UPDATE, once, budget_s=session.patience.call_s, where=_shown(tuple(left)), oversize=True
     )
+
+
+def _entry(digest: Digest, data: bytes, *, packing: bool) -> reapi.BatchUpdateBlobsRequest.Request:
+    """One blob to be sent, as zstd where it is shorter so."""
+    packed = zstd.pack(data) if packing else data
+    shorter = len(packed) < len(data)
+    return reapi.BatchUpdateBlobsRequest.Request(
+        digest=reapi.Digest(hash=digest.hash, size_bytes=digest.size_bytes),
+        data=packed if shorter else data,
+        compressor=reapi.Compressor.ZSTD if shorter else reapi.Compressor.IDENTITY,
+    )
+
+
+def _plain(entry: Any, digest: Digest, *, url: str) -> bytes:
+    """The bytes of an entry that came. DigestMismatch for what is no zstd, or too much of it."""
+    if entry.compressor == reapi.Compressor.IDENTITY:
+        return bytes(entry.data)
+    if entry.compressor != reapi.Compressor.ZSTD:
+        raise DigestMismatch(f"{digest} came in a form that was not asked for", url)
+    try:
+        return zstd.unpack(entry.data, size_bytes=digest.size_bytes)
+    except DigestMismatch as wrong:
+        raise DigestMismatch(f"{digest} came as something else: {wrong.what}", url) from None
 
 
 def _shown(digests: Sequence[Digest]) -> str:

@@ -42,6 +42,9 @@ class Capabilities(NamedTuple):
     message_bytes: int
     batch_read: bool
     batch_update: bool
+    #: whether streams, and entries of batches that are sent, may be zstd
+    zstd: bool = False
+    zstd_updates: bool = False
     #: why it holds no content
     storage_refusal: str = ""
     #: why it takes no content
@@ -81,6 +84,7 @@ def negotiate(connection: Connection, timeout_s: float, *, role: str, index: str
         batch_update=bool(content) and answers[methods.BATCH_UPDATE.path].code in _PRESENT,
     )
     if content:
+        found = _with_compressors(found, answers[methods.GET_CAPABILITIES.path])
         update = answers[methods.BATCH_UPDATE.path]
         found = found._replace(upload_refusal=update.refusal if update.code in REFUSED else "")
         if {answers[method.path].code for method in content} == {status.UNIMPLEMENTED}:
@@ -144,6 +148,16 @@ def _storage_refusal(connection: Connection, left_s: float) -> str:
     answers = _ask(connection, [(methods.FIND_MISSING, request)], max(0.001, left_s))
     absent = answers[methods.FIND_MISSING.path].code == status.UNIMPLEMENTED
     return "it has no ContentAddressableStorage" if absent else ""
+
+
+def _with_compressors(found: Capabilities, answer: Answer) -> Capabilities:
+    if answer.response is None:
+        return found
+    cache = answer.response.cache_capabilities
+    return found._replace(
+        zstd=reapi.Compressor.ZSTD in cache.supported_compressors,
+        zstd_updates=reapi.Compressor.ZSTD in cache.supported_batch_update_compressors,
+    )
 
 
 def _message_bytes(answer: Answer, url: str) -> int:

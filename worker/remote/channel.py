@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -10,9 +11,10 @@ import grpc
 from google.protobuf.message import Message
 
 from caskeeper.errors import ConfigInvalid, RemoteUnavailable
+from worker import status
 from worker.protocols import CHUNK_BYTES
 from worker.remote.address import checked_instance_name, parse_url, place_of
-from worker.remote.credentials import client_credentials
+from worker.remote.credentials import Credentials
 from worker.remote.handshake import explain
 from worker.remote.token import BearerToken
 
@@ -64,6 +66,9 @@ class Connection:
         self._pid = 0
         self._closed = False
         self._channel: grpc.Channel | None = None
+        self._retired: grpc.Channel | None = None
+        #: what the channel was made with; None without TLS or a channel
+        self._credentials: Credentials | None = None
         self._calls: dict[str, Any] = {}
 
     def unary(self, method: Method[Asked, Answered]) -> grpc.UnaryUnaryMultiCallable[Asked, Answered]:
@@ -108,19 +113,36 @@ class Connection:
         trouble = explain(self._spec, self.address, message)
         if trouble is not None:
             with self._lock:
-                channel, self._channel, self._calls = self._channel, None, {}
-            if channel is not None:
-                channel.close()
+                self._retire()
         return trouble
 
-    def renew_token(self) -> bool:
-        """After a token was refused: whether the file holds another one by now."""
-        return self._token is not None and self._token.renewed()
+    def renewed(self, code: int) -> bool:
+        """Whether files were renewed, and a call that ended with ``code`` would now show something else."""
+        if code == status.UNAUTHENTICATED:
+            return self._token is not None and self._token.renewed()
+        if code != status.UNAVAILABLE or self._credentials is None:
+            return False
+        with contextlib.suppress(ConfigInvalid):  # half-way replaced: next time
+            found = Credentials.read(self._spec, url=self.url)
+            with self._lock:
+                if found != self._credentials:
+                    self._retire()
+                    return True
+        return False
+
+    def _retire(self) -> None:
+        """The next call makes a new channel; the old one stays for calls that run, until the next goes."""
+        retired, self._retired = self._retired, self._channel
+        self._channel, self._calls, self._credentials = None, {}, None
+        if retired is not None:
+            retired.close()
 
     def _open(self) -> grpc.Channel:
         if self.address.secure:
-            credentials = client_credentials(self._spec, url=self.url)
-            return grpc.secure_channel(self.address.target, credentials, options=self._options())
+            self._credentials = Credentials.read(self._spec, url=self.url)
+            return grpc.secure_channel(
+                self.address.target, self._credentials.of_channel(), options=self._options()
+            )
         return grpc.insecure_channel(self.address.target, options=self._options())
 
     def _options(self) -> tuple[tuple[str, int], ...]:
@@ -140,8 +162,9 @@ class Connection:
             return
         with self._lock:
             self._closed = True
-            if self._channel is not None:
-                self._channel.close()
+            for channel in (self._channel, self._retired):
+                if channel is not None:
+                    channel.close()
 
 
 class _Authorised:

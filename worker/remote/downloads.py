@@ -1,4 +1,7 @@
-"""One blob read in pieces: verified before its last piece is handed on, resumed where it broke off."""
+"""One blob read in pieces: verified before its last piece is handed on, resumed where it broke off.
+
+As zstd where that is worth it (``worker.remote.compression``); offsets and digests are of the plain bytes.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,9 @@ import grpc
 
 from caskeeper.digest import Hasher
 from caskeeper.errors import DigestMismatch
-from worker import status
+from worker import status, zstd
 from worker._protos import bytestream_pb2 as bytestream
+from worker.remote import compression
 from worker.remote.failure import CallFailed
 from worker.remote.methods import READ
 
@@ -30,8 +34,9 @@ def download(session: Session, digest: Digest) -> Iterator[bytes]:
     received = 0
     held = b""
     failures = 0
+    as_zstd = compression.of_streams(session)
     while True:
-        pieces = _read_from(session, digest, received)
+        pieces = _plain_from(session, digest, received) if as_zstd else _read_from(session, digest, received)
         try:
             for piece in pieces:
                 received += len(piece)
@@ -43,6 +48,9 @@ def download(session: Session, digest: Digest) -> Iterator[bytes]:
                 held = piece
             break
         except CallFailed as failure:
+            if as_zstd and failure.code in compression.NOT_SPOKEN:
+                as_zstd = False  # whatever it announced
+                continue
             failures += 1
             session.pause(READ, failure, failures, where=str(digest))
         finally:
@@ -55,9 +63,21 @@ def download(session: Session, digest: Digest) -> Iterator[bytes]:
         yield held
 
 
-def _read_from(session: Session, digest: Digest, offset: int) -> Any:
+def _plain_from(session: Session, digest: Digest, offset: int) -> Any:
+    """As ``_read_from``, travelling as zstd. DigestMismatch for what is none."""
+    pieces = _read_from(session, digest, offset, as_zstd=True)
+    try:
+        yield from zstd.decompressed(pieces)
+    except DigestMismatch as wrong:
+        raise DigestMismatch(f"{digest} came as something else: {wrong.what}", session.url) from None
+    finally:
+        pieces.close()
+
+
+def _read_from(session: Session, digest: Digest, offset: int, *, as_zstd: bool = False) -> Any:
     """One Read call from ``offset`` on, under watch. Raises CallFailed; closing it ends the call."""
-    request = bytestream.ReadRequest(resource_name=_resource(session, digest), read_offset=offset)
+    name = compression.resource(session, digest, as_zstd=as_zstd)
+    request = bytestream.ReadRequest(resource_name=name, read_offset=offset)
     timeout_s = session.patience.stream_s(digest.size_bytes - offset)
     call = session.connection.reader(READ)(request, timeout=timeout_s)
     watch = session.watchdog.watch(call.cancel)
@@ -80,8 +100,3 @@ def _read_from(session: Session, digest: Digest, offset: int) -> Any:
     finally:
         session.watchdog.leave(watch)
         call.cancel()
-
-
-def _resource(session: Session, digest: Digest) -> str:
-    prefix = f"{session.instance_name}/" if session.instance_name else ""
-    return f"{prefix}blobs/{digest}"

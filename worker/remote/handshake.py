@@ -126,10 +126,10 @@ def _shake(
         if not address.secure:
             return None
         return _without_tls() if error.reason == _NO_TLS else _unwanted(spec, error.reason or "")
-    if not address.secure:
-        return _Finding("the server speaks TLS at this port", "write https://, or another port")
     try:
         with secured:
+            if not address.secure:
+                return _Finding("the server speaks TLS at this port", "write https://, or another port")
             return None if secured.recv(1) else _unwanted(spec, "ALERT")
     except ssl.SSLError as error:
         return _unwanted(spec, error.reason or "")

@@ -85,6 +85,12 @@ WRITE = Method(
     bytestream.WriteResponse,
     _WRITING,
 )
+QUERY_WRITE_STATUS = Method(
+    f"{_BYTESTREAM}/QueryWriteStatus",
+    bytestream.QueryWriteStatusRequest,
+    bytestream.QueryWriteStatusResponse,
+    _READING,
+)
 STATUS = Method(
     f"{_REFERENCES}/Status",
     references.StatusRequest,

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import grpc
 from google.protobuf.message import Message
 
-from worker import status
 from worker.remote.capabilities import negotiate
 from worker.remote.channel import Connection
 from worker.remote.failure import CallFailed
@@ -126,8 +125,8 @@ class Session:
         where: str = "",
     ) -> None:
         """Wait before the next attempt, or raise the error when there is none."""
-        if failure.code == status.UNAUTHENTICATED and failures == 1 and self.connection.renew_token():
-            return  # at once, with the new one
+        if failures == 1 and not failure.final and self.connection.renewed(failure.code):
+            return  # at once
         delay_s = self.patience.delay_s(failures, asked_s=failure.retry_after_s)
         used_up = failures >= (attempts or self.patience.attempts)
         if used_up or not failure.transient or (end is not None and time.monotonic() + delay_s >= end):

@@ -107,6 +107,8 @@ def _binding_refusal(index: str, answers: Mapping[str, Answer]) -> str:
         push = answers[methods.PUSH_BLOB.path]
         if push.code == status.UNIMPLEMENTED:
             return "it has no Remote Asset Push"
+        if push.code == status.PERMISSION_DENIED:
+            return _NO_UPDATES
         return "" if push.code in _PRESENT else push.refusal
     if index == "reference-storage":
         state = answers[methods.STATUS.path]

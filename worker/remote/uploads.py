@@ -1,4 +1,8 @@
-"""One blob written in pieces: checked before its last piece is sent, so that nothing false is finished."""
+"""One blob written in pieces: checked before its last piece is sent, so that nothing false is finished.
+
+As zstd where that is worth it, and from where it broke off if the remote keeps what it got (wire-protocols
+section 4).
+"""
 
 from __future__ import annotations
 
@@ -10,11 +14,12 @@ import grpc
 
 from caskeeper.digest import Hasher
 from caskeeper.errors import DigestMismatch
-from worker import status
+from worker import status, zstd
 from worker._protos import bytestream_pb2 as bytestream
 from worker.protocols import CHUNK_BYTES
+from worker.remote import compression
 from worker.remote.failure import CallFailed
-from worker.remote.methods import WRITE
+from worker.remote.methods import QUERY_WRITE_STATUS, WRITE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -23,75 +28,148 @@ if TYPE_CHECKING:
     from worker.remote.session import Session
 
 
+#: A shorter upload is sent again sooner than asked about.
+RESUMED_BYTES = 4 * CHUNK_BYTES
+#: What a server says whose kept part is gone, or is not what we think: the upload starts over.
+_STALE = frozenset(
+    {status.NOT_FOUND, status.INVALID_ARGUMENT, status.FAILED_PRECONDITION, status.OUT_OF_RANGE}
+)
+#: How a server that has the blob ends a compressed upload early.
+_ALREADY_HERE = -1
+
+
 def upload(session: Session, digest: Digest, chunks: Iterable[bytes]) -> None:
     """Send ``chunks`` as ``digest``. Raises DigestMismatch before the end when they are something else.
 
-    An iterable that can be iterated again (no iterator) is sent again after a transient failure; an
-    iterator is used up then, and the failure is the caller's to repeat.
+    An iterable that can be iterated again (no iterator) is sent again after a transient failure, from where
+    the remote has it if it keeps such things; an iterator is used up then, and the failure is the caller's
+    to repeat.
     """
     repeatable = iter(chunks) is not chunks
     failures = 0
+    attempt = _Attempt(session, digest, as_zstd=compression.of_streams(session))
     while True:
         try:
-            return _write(session, digest, chunks)
+            return attempt.write(chunks)
         except CallFailed as failure:
+            if repeatable and attempt.offset and failure.code in _STALE:
+                attempt = attempt.anew()
+                continue
+            if repeatable and attempt.as_zstd and failure.code in compression.NOT_SPOKEN:
+                attempt = _Attempt(session, digest, as_zstd=False)  # whatever it announced
+                continue
             failures += 1
             attempts = 0 if repeatable else 1
             session.pause(WRITE, failure, failures, attempts=attempts, where=str(digest))
+            attempt = attempt.next()
 
 
-def _write(session: Session, digest: Digest, chunks: Iterable[bytes]) -> None:
-    patience = session.patience
-    handover = _Handover()
-    writer = session.connection.writer(WRITE)
-    call = writer.future(handover, timeout=patience.stream_s(digest.size_bytes))
-    call.add_done_callback(lambda _call: handover.close())
-    try:
-        for request in _requests(_resource(session, digest), digest, chunks):
-            # False: the call is over before its end, and its result says whether that is success.
-            if not handover.put(request, patience.silence_s):
-                break
-        handover.finish()
-        committed = call.result(timeout=patience.call_s).committed_size
-    except grpc.RpcError as error:
-        raise CallFailed.of(error) from None
-    except grpc.FutureTimeoutError:
-        late = f"no answer for {patience.call_s:g} s after the last byte"
-        raise CallFailed(status.DEADLINE_EXCEEDED, late, final=True) from None
-    except grpc.FutureCancelledError:
-        raise CallFailed(status.CANCELLED, "the connection was closed here") from None
-    finally:
-        # First the call, so that a stream given up halfway does not look finished to the server.
-        call.cancel()
-        handover.close()
-    if committed != digest.size_bytes:
-        raise CallFailed(status.DATA_LOSS, f"took {committed} of {digest.size_bytes} bytes")
+class _Attempt:
+    """One Write call under its own name, from the plain ``offset`` on that the remote has already."""
+
+    def __init__(self, session: Session, digest: Digest, *, as_zstd: bool) -> None:
+        self.session = session
+        self.digest = digest
+        self.as_zstd = as_zstd
+        # D-35: two uploads of one blob must not meet under one name.
+        self.name = compression.resource(session, digest, as_zstd=as_zstd, upload=str(uuid.uuid4()))
+        self.offset = 0
+
+    def anew(self) -> _Attempt:
+        """From the first byte on, under another name."""
+        return _Attempt(self.session, self.digest, as_zstd=self.as_zstd)
+
+    def next(self) -> _Attempt:
+        """After this one failed for a moment: go on with it where the remote says, else anew."""
+        if self.digest.size_bytes < RESUMED_BYTES:
+            return self.anew()
+        request = bytestream.QueryWriteStatusRequest(resource_name=self.name)
+        try:
+            asked = self.session.connection.unary(QUERY_WRITE_STATUS)
+            kept = asked(request, timeout=self.session.patience.probe_s).committed_size
+        except grpc.RpcError:
+            return self.anew()  # it keeps nothing, or does not answer: sending says what is the matter
+        # All of it: it is complete there, and what is sent is answered early.
+        if not 0 < kept < self.digest.size_bytes:
+            return self.anew()
+        self.offset = kept
+        return self
+
+    def write(self, chunks: Iterable[bytes]) -> None:
+        """Send the rest. Raises CallFailed, DigestMismatch."""
+        patience = self.session.patience
+        handover = _Handover()
+        writer = self.session.connection.writer(WRITE)
+        call = writer.future(handover, timeout=patience.stream_s(self.digest.size_bytes))
+        call.add_done_callback(lambda _call: handover.close())
+        end = self.offset
+        try:
+            for request in self._requests(chunks):
+                # False: the call is over before its end, and its result says whether that is success.
+                if not handover.put(request, patience.silence_s):
+                    break
+                end = request.write_offset + len(request.data)
+            handover.finish()
+            committed = call.result(timeout=patience.call_s).committed_size
+        except grpc.RpcError as error:
+            raise CallFailed.of(error) from None
+        except grpc.FutureTimeoutError:
+            late = f"no answer for {patience.call_s:g} s after the last byte"
+            raise CallFailed(status.DEADLINE_EXCEEDED, late, final=True) from None
+        except grpc.FutureCancelledError:
+            raise CallFailed(status.CANCELLED, "the connection was closed here") from None
+        finally:
+            # First the call, so that a stream given up halfway does not look finished to the server.
+            call.cancel()
+            handover.close()
+        taken = {self.digest.size_bytes, end, _ALREADY_HERE} if self.as_zstd else {self.digest.size_bytes}
+        if committed not in taken:
+            raise CallFailed(status.DATA_LOSS, f"took {committed} of {self.digest.size_bytes} bytes")
+
+    def _requests(self, chunks: Iterable[bytes]) -> Iterator[bytestream.WriteRequest]:
+        """The requests of the call; the last one comes only when the whole matched the digest."""
+        rest = _behind(_verified(self.digest, chunks), self.offset)
+        offset = self.offset
+        held = b""
+        for piece in zstd.compressed(rest) if self.as_zstd else rest:
+            if held:
+                yield bytestream.WriteRequest(resource_name=self.name, write_offset=offset, data=held)
+                offset += len(held)
+            held = piece
+        yield bytestream.WriteRequest(
+            resource_name=self.name, write_offset=offset, finish_write=True, data=held
+        )
 
 
-def _resource(session: Session, digest: Digest) -> str:
-    prefix = f"{session.instance_name}/" if session.instance_name else ""
-    # D-35: two uploads of one blob must not meet under one name.
-    return f"{prefix}uploads/{uuid.uuid4()}/blobs/{digest}"
-
-
-def _requests(resource: str, digest: Digest, chunks: Iterable[bytes]) -> Iterator[bytestream.WriteRequest]:
-    """The requests of one Write; the last one comes only when the whole matched ``digest``."""
+def _verified(digest: Digest, chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """The pieces of ``chunks``, the last one only when the whole matched ``digest``."""
     hasher = Hasher()
-    offset = 0
+    size_bytes = 0
     held = b""
     for piece in _pieces(chunks):
         if held:
-            yield bytestream.WriteRequest(resource_name=resource, write_offset=offset, data=held)
-            offset += len(held)
-        if offset + len(piece) > digest.size_bytes:
+            yield held
+        size_bytes += len(piece)
+        if size_bytes > digest.size_bytes:
             raise DigestMismatch(f"{digest} is to be sent and there are more bytes", "upload")
         hasher.update(piece)
         held = piece
-    if offset + len(held) != digest.size_bytes:
-        raise DigestMismatch(f"{digest} is to be sent and there are {offset + len(held)} bytes", "upload")
+    if size_bytes != digest.size_bytes:
+        raise DigestMismatch(f"{digest} is to be sent and there are {size_bytes} bytes", "upload")
     if hasher.hexdigest() != digest.hash:
         raise DigestMismatch(f"{digest} is to be sent and the bytes are others", "upload")
-    yield bytestream.WriteRequest(resource_name=resource, write_offset=offset, finish_write=True, data=held)
+    if held:
+        yield held
+
+
+def _behind(pieces: Iterable[bytes], offset: int) -> Iterator[bytes]:
+    """``pieces`` without the first ``offset`` bytes, which the remote has."""
+    for piece in pieces:
+        if offset >= len(piece):
+            offset -= len(piece)
+        else:
+            yield piece[offset:] if offset else piece
+            offset = 0
 
 
 def _pieces(chunks: Iterable[bytes]) -> Iterator[bytes]:

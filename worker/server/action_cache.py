@@ -20,7 +20,7 @@ from worker.directory import MAX_TREE_BYTES
 from worker.protocols import ACTION_RESULT, DIRECTORY
 from worker.server.action_names import ActionNames
 from worker.server.answers import answering, checked_digest, invalid, refuse_when_read_only
-from worker.server.published import Content
+from worker.server.published import ACTIONS, Content
 from worker.store.blobs import StoreBlobs
 from worker.tree import Tree, parse_tree
 from worker.views import action_view, message_of
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from worker.server.published import PublishedRefs
 
 SERVICE = "build.bazel.remote.execution.v2.ActionCache"
-#: Of these are the refs of actions that stand for none: PROJECT/ELEMENT/hash-size.
-PROJECT, ELEMENT = "action-cache", "result"
 #: So many roots are remembered with the digest of their Tree.
 _TREES = 4096
 
@@ -178,21 +176,15 @@ class ActionCache:
 
 def _is_ref(result: reapi.ActionResult) -> bool:
     """Whether the result has the shape that stands for a ref: one output directory, and nothing else."""
-    if len(result.output_directories) != 1:
+    outputs = result.output_directories
+    if result.exit_code or len(outputs) != 1 or outputs[0].path:
         return False
-    output = result.output_directories[0]
-    bare = reapi.ActionResult(
-        output_directories=[
-            reapi.OutputDirectory(
-                tree_digest=output.tree_digest, root_directory_digest=output.root_directory_digest
-            )
-        ]
-    )
-    return result == bare
+    both = outputs[0].HasField("tree_digest") and outputs[0].HasField("root_directory_digest")
+    return both and {field.name for field, _ in result.ListFields()} == {"output_directories"}
 
 
 def _ref_of(action: Digest) -> Ref:
-    return Ref(PROJECT, ELEMENT, f"{action.hash}-{action.size_bytes}")
+    return Ref(ACTIONS, action.hash[:2], f"{action.hash}-{action.size_bytes}")
 
 
 def _sent(digest: Digest) -> reapi.Digest:

@@ -16,6 +16,7 @@ from caskeeper.artifact import Ref
 from caskeeper.digest import Digest, Hasher
 from caskeeper.errors import BlobMissing, DigestMismatch, InvalidRequest
 from worker.names import ACTION_KEY, action_key
+from worker.server.published import OWN_PROJECTS
 from worker.store.failures import failure
 
 if TYPE_CHECKING:
@@ -63,7 +64,9 @@ class ActionNames:
             ref = Ref.parse(text)
         except InvalidRequest:
             return None
-        return ref if Digest.of(action_key(ref)) == action else None  # written exactly so
+        if ref.project in OWN_PROJECTS or Digest.of(action_key(ref)) != action:
+            return None  # not written exactly so
+        return ref
 
     def search(self, action: Digest) -> Ref | None:
         """As ``known``, and if need be by the names of all refs there are now."""
@@ -115,6 +118,8 @@ class ActionNames:
             raise failure(error, error.filename) from error
         seen: dict[str, _Folder] = {}
         for project in self._names(refs, moment_ns, seen):
+            if project in OWN_PROJECTS:
+                continue
             for element in self._names(f"{refs}/{project}", moment_ns, seen):
                 path = f"{refs}/{project}/{element}"
                 before = self._folders.get(path)

@@ -19,7 +19,7 @@ from worker.server.bytestream import ByteStream
 from worker.server.cas import ContentAddressableStorage
 from worker.server.health import SERVICE as HEALTH
 from worker.server.health import Health, is_serving, reflection_handlers
-from worker.server.indexes import INDEXES
+from worker.server.indexes import ACTION_CACHE, INDEXES
 from worker.server.indexes import handlers as index_handlers
 from worker.server.published import PublishedRefs
 from worker.server.rolling import Rolling
@@ -114,7 +114,7 @@ def serve(
     )
     streams = Streams()
     offered: list[Any] = [  # the stubs do not know `service_name`
-        capabilities.handlers(read_only=read_only),
+        capabilities.handlers(action_cache=ACTION_CACHE in indexes and not read_only),
         ContentAddressableStorage(objects, rolling, read_only=read_only).handlers(),
         ByteStream(objects, rolling, uploads, read_only=read_only).handlers(),
         *index_handlers(indexes, PublishedRefs(services, objects, rolling), read_only=read_only),

@@ -21,6 +21,7 @@ from caskeeper.errors import (
     NoSpace,
     Transient,
 )
+from worker import zstd
 from worker._protos import remote_execution_pb2 as reapi
 from worker.server.answers import (
     answering,
@@ -77,6 +78,21 @@ class _Entry(NamedTuple):
     data: bytes
 
 
+def _weight(asked: reapi.BatchUpdateBlobsRequest.Request) -> int:
+    """What an entry counts in a batch: what it is once it is plain."""
+    sent = len(asked.data)
+    return max(sent, asked.digest.size_bytes) if asked.compressor else sent
+
+
+def _plain(asked: reapi.BatchUpdateBlobsRequest.Request, digest: Digest) -> bytes:
+    """The bytes of an entry as they are to be stored. InvalidRequest, DigestMismatch."""
+    if asked.compressor == reapi.Compressor.ZSTD:
+        return zstd.unpack(asked.data, size_bytes=digest.size_bytes)
+    if asked.compressor != reapi.Compressor.IDENTITY:
+        raise invalid(f"compressor {asked.compressor} is not served", way_out="send it as zstd, or plain")
+    return asked.data
+
+
 class ContentAddressableStorage:
     """The four calls. Made once for a server."""
 
@@ -107,14 +123,13 @@ class ContentAddressableStorage:
     ) -> reapi.BatchUpdateBlobsResponse:
         """Store small blobs; the answer has one status for each, in the order of the request."""
         refuse_when_read_only(context, read_only=self._read_only)
-        _check_batch(sum(len(entry.data) for entry in request.requests))
+        _check_batch(sum(map(_weight, request.requests)))
         statuses: list[status_pb2.Status] = [_OK] * len(request.requests)
         entries: dict[int, _Entry] = {}
         for place, asked in enumerate(request.requests):
             try:
-                if asked.compressor:
-                    raise invalid("compressed data is not served", way_out="send it as it is (IDENTITY)")
-                entries[place] = _Entry(checked_digest(asked.digest), asked.data)
+                digest = checked_digest(asked.digest)
+                entries[place] = _Entry(digest, _plain(asked, digest))
             except CaskeeperError as error:
                 statuses[place] = _status(error)
         if entries:
@@ -155,7 +170,11 @@ class ContentAddressableStorage:
     def batch_read(
         self, request: reapi.BatchReadBlobsRequest, context: grpc.ServicerContext
     ) -> reapi.BatchReadBlobsResponse:
-        """Small blobs with a status each; missing or of another size is NOT_FOUND."""
+        """Small blobs with a status each; missing or of another size is NOT_FOUND.
+
+        As zstd where the client takes that and it is shorter so.
+        """
+        packing = reapi.Compressor.ZSTD in request.acceptable_compressors
         asked: list[Digest | CaskeeperError] = []
         for message in request.digests:
             try:
@@ -168,7 +187,14 @@ class ContentAddressableStorage:
             try:
                 if isinstance(digest, CaskeeperError):
                     raise digest
-                response.responses.add(digest=message, data=self._read(digest), status=_OK)
+                data = self._read(digest)
+                packed = zstd.pack(data) if packing else data
+                if len(packed) < len(data):
+                    response.responses.add(
+                        digest=message, data=packed, status=_OK, compressor=reapi.Compressor.ZSTD
+                    )
+                else:
+                    response.responses.add(digest=message, data=data, status=_OK)
             except CaskeeperError as error:
                 response.responses.add(digest=message, status=_status(error))
         if response.ByteSize() > MESSAGE_LIMIT_BYTES:

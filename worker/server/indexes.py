@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from caskeeper.errors import ConfigInvalid
+from worker.server.action_cache import ActionCache
 from worker.server.reference_storage import ReferenceStorage
 from worker.server.remote_asset import RemoteAsset
 
@@ -19,19 +19,6 @@ REFERENCE_STORAGE, REMOTE_ASSET, ACTION_CACHE = "reference-storage", "remote-ass
 INDEXES = (REFERENCE_STORAGE, REMOTE_ASSET, ACTION_CACHE)
 
 
-def parse_indexes(text: str) -> tuple[str, ...]:
-    """The names in a list with commas. Raises ConfigInvalid for any other name, and for none."""
-    named = {name.strip() for name in text.split(",")}
-    strangers = sorted(named.difference(INDEXES))
-    if strangers:
-        raise ConfigInvalid(
-            f"{strangers[0][:100]!r} is no ref index",
-            "--index",
-            f"name some of {', '.join(INDEXES)}, with commas between them",
-        )
-    return tuple(name for name in INDEXES if name in named)
-
-
 def handlers(
     indexes: Collection[str], refs: PublishedRefs, *, read_only: bool
 ) -> list[grpc.GenericRpcHandler]:
@@ -41,4 +28,6 @@ def handlers(
         found.append(ReferenceStorage(refs, read_only=read_only).handlers())
     if REMOTE_ASSET in indexes:
         found.extend(RemoteAsset(refs, read_only=read_only).handlers())
+    if ACTION_CACHE in indexes:
+        found.append(ActionCache(refs, read_only=read_only).handlers())
     return found

@@ -45,6 +45,10 @@ log = logging.getLogger(__name__)
 
 #: So many digests are looked at between two looks at whether the client still waits.
 GROUP = 4096
+#: The projects of the refs that servers make for what has no name of its own: actions and URIs. There may be
+#: millions, so their elements are there to keep folders small; they stand for no action.
+ACTIONS, ASSETS = "action-cache", "remote-asset"
+OWN_PROJECTS = frozenset({ACTIONS, ASSETS})
 #: The label of a record that is not found any more from that time on, in milliseconds.
 EXPIRES_MS = "expires-ms"
 

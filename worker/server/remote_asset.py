@@ -23,7 +23,7 @@ from worker._protos import remote_execution_pb2 as reapi
 from worker.names import ARTIFACT_URN, DIRECTORY_URN
 from worker.protocols import ARTIFACT, BLOB, DIRECTORY
 from worker.server.answers import answering, checked_digest, invalid, refuse_when_read_only
-from worker.server.published import EXPIRES_MS, Content
+from worker.server.published import ASSETS, EXPIRES_MS, Content
 from worker.status import OK
 from worker.views import MAX_MESSAGE_BYTES, artifact_view, asset_view, directory_of, message_of
 
@@ -39,8 +39,6 @@ if TYPE_CHECKING:
 
 FETCH = "build.bazel.remote.asset.v1.Fetch"
 PUSH = "build.bazel.remote.asset.v1.Push"
-#: Of these are the refs of what is no artifact: PROJECT/blob/… and PROJECT/directory/….
-PROJECT = "remote-asset"
 #: The label that says what such a ref stands for.
 URI, QUALIFIERS = "uri", "qualifiers"
 #: A URI with its qualifiers; they are kept in the ref's record.
@@ -267,7 +265,8 @@ def _name(uri: str, qualifiers: list[tuple[str, str]], way: _Way) -> _Name:
     canonical = _canonical([("uri", uri), *qualifiers])
     if not uri or not uri.isprintable() or len(canonical) > MAX_NAME_BYTES:
         raise invalid("it is no URI, or too long", where=f"uri {uri[:200]!r}")
-    return _Name(uri, Ref(PROJECT, way.element, hashlib.sha256(canonical.encode()).hexdigest()), own=False)
+    key = hashlib.sha256(canonical.encode()).hexdigest()
+    return _Name(uri, Ref(ASSETS, f"{way.element}-{key[:2]}", key), own=False)
 
 
 def _canonical(pairs: list[tuple[str, str]]) -> str:

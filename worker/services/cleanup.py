@@ -82,10 +82,15 @@ class Cleanup:
                 return self._used() <= target and not self._space.inodes_lacking(inodes)
 
             freed, gone = 0, 0
+            maintenance = self._maintenance.coordination.maintenance
             evictor = Evictor(run.trash, self._maintenance.refs, horizon_ns=run.horizon_ns)
             if not dry_run:
-                freed = evict_uploaded(evictor, uploaded, check=run.check)
-                self._maintenance.coordination.maintenance.give_back(run.holder, run.epoch, freed)
+                freed = evict_uploaded(
+                    evictor,
+                    uploaded,
+                    give_back=lambda freed_bytes: maintenance.give_back(run.holder, run.epoch, freed_bytes),
+                    check=run.check,
+                )
                 group_freed, gone = self._execute(run, evictor, inventory, reached=reached, context=context)
                 freed += group_freed
                 if not reached():
@@ -118,10 +123,11 @@ class Cleanup:
     ) -> CacheTooFull | NoSpace:
         """What to raise with the numbers, when a cleanup ended with ``result``; None: none could run.
 
-        ``size_bytes`` were to be written on top. CacheTooFull when waiting cannot help.
+        ``size_bytes`` were to be written on top. CacheTooFull when waiting cannot help; ``for_good`` says so
+        where that is known.
         """
         now = self._space.now()
-        what, way_out = explain(
+        what, ways = explain(
             now,
             result,
             operations=self._maintenance.coordination.operations.list(),
@@ -129,11 +135,14 @@ class Cleanup:
             capacity_bytes=self._space.capacity_bytes(),
             size_bytes=size_bytes,
         )
-        if for_good is None:
-            for_good = result is not None and is_for_good(result, quota_bytes=now.limits.quota_bytes)
         if size_bytes:
             what = f"{pretty_size(size_bytes)} more do not fit: {what}"
-        return (CacheTooFull if for_good else NoSpace)(what, self._space.place, way_out)
+        if for_good is None:
+            for_good = result is not None and is_for_good(result, quota_bytes=now.limits.quota_bytes)
+        if for_good:
+            return CacheTooFull(what, self._space.place, ", or ".join(ways))
+        ways.append("try again when those who work on the cache are done")
+        return NoSpace(what, self._space.place, ", or ".join(ways))
 
     def _used(self) -> int:
         return self._maintenance.coordination.usage.snapshot().used_bytes

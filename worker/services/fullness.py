@@ -130,16 +130,18 @@ def explain(
     config_file: str,
     capacity_bytes: int,
     size_bytes: int = 0,
-) -> tuple[str, str]:
-    """The numbers and who is behind them, and the way out. ``size_bytes`` more were to be written.
+) -> tuple[str, list[str]]:
+    """The numbers with who is behind them, and what would help.
 
-    ``capacity_bytes`` is what the quota would be on a disk that nobody else used.
+    ``size_bytes`` more were to be written. ``capacity_bytes`` is what the quota would be on a disk that
+    nobody else used.
     """
     limits, usage, disk = now
     quota, used, reserved = map(pretty_size, (limits.quota_bytes, usage.used_bytes, usage.reserved_bytes))
-    parts = [f"quota {quota}, used {used}, reserved {reserved}{_reservers(operations)}"]
-    ways = []
     short = usage.used_bytes + usage.reserved_bytes + size_bytes - limits.quota_bytes
+    too_much = f": {pretty_size(short)} too much" if short > 0 else ""
+    parts = [f"quota {quota}, used {used}, reserved {reserved}{_reservers(operations)}{too_much}"]
+    ways = []
     if now.inodes_below(INODES_LEAST if size_bytes else INODES_HIGH):
         parts.append(f"only {now.inodes}")
         ways.append("delete small files on that file system, or give the cache one with more inodes")
@@ -150,13 +152,18 @@ def explain(
         )
         ways.append("free space on the disk")
     else:
-        by = f" by {pretty_size(short)}" if short > 0 else ""
-        ways.append(f"raise `cache: quota` in {config_file}{by}")
+        ways.append(f"raise `cache: quota` in {config_file}")
     holders = () if result is None else result.holders
-    parts += [_sentence(one) for one in holders[:_NAMED]]
+    parts += [sentence(one) for one in holders[:_NAMED]]
     if len(holders) > _NAMED:
         parts.append(f"{len(holders) - _NAMED} more hold something")
-    return "; ".join(parts), ", or ".join(ways + _ways(holders[:_NAMED]))
+    sessions = [one.name for one in holders[:_NAMED] if one.kind == SESSION]
+    pins = [shlex.quote(one.name) for one in holders[:_NAMED] if one.kind == PIN]
+    if sessions:
+        ways.append(f"end session {', '.join(sessions)} when its artifacts are no longer needed")
+    if pins:
+        ways.append(f"`caskeeper unpin {' '.join(pins)}`")
+    return "; ".join(parts), ways
 
 
 def _reservers(operations: Sequence[OperationRecord]) -> str:
@@ -165,7 +172,8 @@ def _reservers(operations: Sequence[OperationRecord]) -> str:
     return f" ({', '.join(named)})" if named else ""
 
 
-def _sentence(one: CleanupHolder) -> str:
+def sentence(one: CleanupHolder) -> str:
+    """Who it is, and what they hold."""
     count = f"{one.artifacts} artifact{'' if one.artifacts == 1 else 's'}"
     what = f"{count} of {pretty_size(one.size_bytes)}"
     if one.kind == SESSION:
@@ -180,21 +188,3 @@ def _sentence(one: CleanupHolder) -> str:
     if one.kind in {RUNNING, SERVER}:
         return f"{young}: used since the start of {one.detail}"
     return f"{young}: {one.detail}"
-
-
-def _ways(holders: Sequence[CleanupHolder]) -> list[str]:
-    sessions = [one.name for one in holders if one.kind == SESSION]
-    pins = [shlex.quote(one.name) for one in holders if one.kind == PIN]
-    at_work = [one.detail for one in holders if one.kind in {OPERATION, RUNNING}]
-    ways = []
-    if sessions:
-        ways.append(f"end session {', '.join(sessions)} when its artifacts are no longer needed")
-    if pins:
-        ways.append(f"`caskeeper unpin {' '.join(pins)}`")
-    if at_work:
-        ways.append(f"wait for the end of {', '.join(at_work)}")
-    if any(one.kind in {SERVER, UPLOADS} for one in holders):
-        ways.append("wait until the server's clients had their time")
-    if any(one.kind == MARGIN for one in holders):
-        ways.append("try again in a moment")
-    return ways

@@ -10,19 +10,16 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from caskeeper.contract import Message
-from caskeeper.digest import EMPTY
 from caskeeper.errors import (
     ArtifactNotFound,
     BlobMissing,
     Busy,
     CoordinatorUnavailable,
     InvalidRequest,
-    PartialArtifact,
     VolumeFailed,
 )
-from caskeeper.layout import relative_subdir
+from caskeeper.presence import has_subdir, is_here
 from worker._protos import ref_record_pb2
-from worker.closure import WHOLE, descend, part_of, walk
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -136,27 +133,9 @@ class Listing:
         )
 
     def contains(self, ref: Ref, subdir: str | None = None) -> bool:
-        """Whether the ref exists (AC-47); with ``subdir`` whether all of that folder is here too (AC-48).
-
-        With ``subdir`` raises ArtifactNotFound without the ref, and InvalidRequest naming the part of
-        the path that is no folder of the artifact. An empty folder is present (D-20).
-        """
-        if subdir is None:
-            return self._refs.read(ref) is not None
-        path = relative_subdir(subdir)
-        record = self._find(ref)
-        read = self._presence.objects.directory
-        try:
-            part = part_of(record.scope, path)
-            folder = descend(record.root, path, read)
-            if folder == EMPTY:
-                return True
-            if not part.whole:
-                return False
-            self._presence.require(list(walk(folder, WHOLE, read).digests))
-        except (BlobMissing, PartialArtifact):
-            return False
-        return True
+        """As the client looks (``caskeeper.presence``): the ref (AC-47), or all of a folder of it (AC-48)."""
+        layout = self._refs.volume.layout
+        return is_here(layout, ref) if subdir is None else has_subdir(layout, ref, subdir)
 
     def _find(self, ref: Ref) -> RefRecord:
         record = self._refs.read(ref)

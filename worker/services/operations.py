@@ -213,7 +213,8 @@ class Operation:
     def _obtain(self, size_bytes: int, *, ahead: int = 0) -> int:
         """So many more bytes reserved for whoever asked, or some ahead; answers how many."""
         for wanted in dict.fromkeys((max(size_bytes, ahead), size_bytes)):
-            if self._ask(wanted):
+            # What is ahead may become as many files as it has blocks.
+            if self._ask(wanted, files=1 + (wanted - size_bytes) // self._desk.volume.block_bytes):
                 return wanted
         # What is published already stands on the disk *and* in the reservation: where the disk is the
         # limit it would count twice.
@@ -230,11 +231,11 @@ class Operation:
         )
         return size_bytes
 
-    def _ask(self, size_bytes: int) -> bool:
+    def _ask(self, size_bytes: int, *, files: int = 1) -> bool:
         self.check()
 
         def ask() -> bool:
-            limit_bytes = self._desk.space.limit_for(size_bytes)
+            limit_bytes = self._desk.space.limit_for(size_bytes, files=files)
             return limit_bytes is not None and self._desk.coordination.operations.reserve(
                 self.id, self.epoch, size_bytes, limit_bytes=limit_bytes
             )

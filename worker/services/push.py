@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from caskeeper.artifact import Ref
 from caskeeper.contract import PushResult
 from caskeeper.errors import InvalidRequest, PartialArtifact
+from worker.protocols import ARTIFACT
 from worker.services import tree_copy
 from worker.services.kinds import outgoing, tree_message
 from worker.services.meter import Meter
@@ -127,7 +128,7 @@ class Push:
         meter: Meter,
         context: Context,
     ) -> bool:
-        """One tree under all its names. False: every name is bound to it there already."""
+        """One tree under all its names. False: every name is bound to it there already, and it is whole."""
         closure, wanted = tree
         with watched.watching():
             if wanted.kind not in remote.index.kinds:
@@ -142,10 +143,15 @@ class Push:
             for ref, found in there.items()
             if found is None or (found.roots, found.kind) != (wanted.roots, wanted.kind)
         ]
-        if not lacking:
+        if not lacking and wanted.kind != ARTIFACT:
             return False
         presence = self._presence
-        tree_copy.send(operation, closure, watched, presence=presence, meter=meter, context=context)
+        sent = tree_copy.send(operation, closure, watched, presence=presence, meter=meter, context=context)
+        if not (lacking or sent):
+            return False
+        # An Artifact may be named there and lack parts (views.OPTIONAL_PARTS): then it is named once more.
+        lacking = lacking or list(refs)
         with watched.watching():  # AC-64: only now
-            remote.index.publish(lacking, wanted, tree=lambda: tree_message(closure, presence.objects))
+            tree_of = watched.foreign(lambda: tree_message(closure, presence.objects))
+            remote.index.publish(lacking, wanted, tree=tree_of)
         return True

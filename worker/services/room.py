@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from caskeeper.config.sizes import pretty_size
@@ -49,6 +50,7 @@ class Room:
         """
         self._refuse_hopeless(size_bytes, written_bytes=written_bytes)
         began = time.monotonic()
+        too_full = partial(self._cleanup.too_full, size_bytes=size_bytes)
         while True:
             if ask():
                 return
@@ -63,14 +65,14 @@ class Room:
             # What others have reserved may come free again: with it in the way nothing is said for good.
             others = self._space.reserved_bytes() - reserved_bytes
             if result is not None and others <= 0:
-                full = self._cleanup.too_full(result, size_bytes=size_bytes)
+                full = too_full(result)
                 if isinstance(full, CacheTooFull):
                     raise full
             if time.monotonic() - began >= min(wait_s, self._patience_s(result, others_bytes=others)):
                 whole_bytes = written_bytes + reserved_bytes + size_bytes
                 if whole_bytes > self._space.capacity_bytes():
                     raise self._too_large(whole_bytes)
-                raise self._cleanup.too_full(result, size_bytes=size_bytes, for_good=False)
+                raise too_full(result, for_good=False)
             time.sleep(0.25)
 
     def _refuse_hopeless(self, size_bytes: int, *, written_bytes: int) -> None:

@@ -33,9 +33,10 @@ class Now(NamedTuple):
     usage: Usage
     disk: DiskSpace
 
-    def inodes_below(self, share: float) -> bool:
-        """Fewer are free. A file system that does not count them never lacks any."""
-        return bool(self.disk.inodes_total) and self.disk.inodes_free < self.disk.inodes_total * share
+    def inodes_below(self, share: float, *, less: int = 0) -> bool:
+        """Fewer are free, ``less`` many taken off. A file system that does not count them never lacks any."""
+        _total_bytes, _available_bytes, total, free = self.disk
+        return bool(total) and free - less < total * share
 
     @property
     def inodes(self) -> str:
@@ -95,10 +96,10 @@ class Space:
             self._settings.cache, total_bytes=total_bytes, available_bytes=total_bytes, used_bytes=0
         ).quota_bytes
 
-    def limit_for(self, size_bytes: int) -> int | None:
-        """The most that used + reserved may be; None: the disk has no room for ``size_bytes`` more."""
+    def limit_for(self, size_bytes: int, *, files: int = 1) -> int | None:
+        """The most that used + reserved may be; None: the disk has no room for so much or so many more."""
         now = self.now()
-        if now.inodes_below(INODES_LEAST):
+        if now.inodes_below(INODES_LEAST, less=files):
             return None
         if now.disk.available_bytes - size_bytes < now.limits.reserved_disk_bytes:
             return None

@@ -89,16 +89,18 @@ def find_uploaded(volume: Volume, inventory: Inventory, *, horizon_ns: int) -> U
     return plan
 
 
-def evict_uploaded(evictor: Evictor, plan: Uploaded, *, check: Callable[[], None]) -> int:
+def evict_uploaded(
+    evictor: Evictor, plan: Uploaded, *, give_back: Callable[[int], None], check: Callable[[], None]
+) -> int:
     """Take what is to go, and the journals of which nothing is left. Answers the freed bytes.
 
-    ``check`` raises LeaseLost when the cleanup's lease is no longer ours. The journal goes last: a crash
-    before leaves it, and what it says is looked at again.
+    They are given back journal by journal. ``check`` raises LeaseLost when the cleanup's lease is no longer
+    ours. A journal goes after its objects: a crash leaves it, and what it says is looked at again.
     """
-    freed_bytes = 0
+    plan.frees_bytes = 0
     for judged in plan.judged:
         check()
-        kept = judged.young
+        freed_bytes, kept = 0, judged.young
         for number, raw in enumerate(judged.going, start=1):
             if number % 256 == 0:
                 check()
@@ -109,8 +111,9 @@ def evict_uploaded(evictor: Evictor, plan: Uploaded, *, check: Callable[[], None
             taken = evictor.trash.fresh()
             if evictor.volume.take(judged.file.path, taken):
                 freed_bytes += unlink(evictor.volume, taken)
-    plan.frees_bytes = freed_bytes
-    return freed_bytes
+        give_back(freed_bytes)
+        plan.frees_bytes += freed_bytes
+    return plan.frees_bytes
 
 
 def _age_ns(path: str) -> int | None:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from caskeeper.errors import CaskeeperError
 from worker.services.known import Known
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from caskeeper.digest import Digest
     from worker.protocols import BlobAccess
+
+Made = TypeVar("Made")
 
 
 class Watched:
@@ -25,6 +27,7 @@ class Watched:
     def __init__(self, blobs: BlobAccess) -> None:
         self._blobs = blobs
         self._failures: list[CaskeeperError] = []
+        self._foreign: list[CaskeeperError] = []
 
     def caused(self, failure: CaskeeperError) -> bool:
         """Whether ``failure`` came out of the watched side."""
@@ -33,8 +36,20 @@ class Watched:
     def knowing(self, at_hand: Mapping[Digest, bytes]) -> Watched:
         """The same side, whose failures are this one's too, with some blobs at hand."""
         other = Watched(Known(self._blobs, at_hand))
-        other._failures = self._failures
+        other._failures, other._foreign = self._failures, self._foreign
         return other
+
+    def foreign(self, make: Callable[[], Made]) -> Callable[[], Made]:
+        """``make``, for the watched side to call: what fails in there is the other side's."""
+
+        def made() -> Made:
+            try:
+                return make()
+            except CaskeeperError as failure:
+                self._foreign.append(failure)
+                raise
+
+        return made
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -42,7 +57,8 @@ class Watched:
         try:
             yield
         except CaskeeperError as failure:
-            self._failures.append(failure)
+            if not any(other is failure for other in self._foreign):
+                self._failures.append(failure)
             raise
 
     @property

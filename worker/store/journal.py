@@ -33,7 +33,7 @@ _RECORD = struct.Struct(">32sQ")
 _NOTHING = bytes(_RECORD.size)
 #: The first file of a journal takes this much, each further one twice as much up to the last figure.
 _FIRST_BYTES, _MOST_BYTES = 4096, 256 * 1024
-_NAME = re.compile(r"uploads-([A-Za-z0-9][A-Za-z0-9._-]*)\.([0-9]+)\Z")
+_NAME = re.compile(r"uploads-([a-z-]+-[0-9a-f]{32})\.[0-9]+\Z")
 
 
 class Journal:

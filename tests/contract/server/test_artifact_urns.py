@@ -5,13 +5,15 @@ import os
 import grpc
 import pytest
 from harness.assets import ARTIFACT_URN, DIRECTORY_URN, Assets, small_artifact
-from harness.serving import make_old, refusal, small_tree
+from harness.serving import make_old, refusal, serving, small_tree
 
 from caskeeper.artifact import Ref
 from caskeeper.digest import EMPTY, Digest
 from worker._protos import ref_record_pb2
 from worker.closure import WHOLE
+from worker.protocols import quiet
 from worker.store.closures import Closures
+from worker.store.measure import used_bytes
 from worker.store.refs import Refs
 
 CODE = grpc.StatusCode
@@ -116,6 +118,48 @@ def test_a_hit_makes_the_ref_and_all_of_the_artifact_young(assets, services, art
         make_old(path)
     assets.blob(ARTIFACT)
     assert [os.stat(path).st_atime_ns for path in paths].count(0) == 0
+
+
+def test_what_is_composed_for_an_artifact_comes_after_its_content_and_before_its_ref(
+    assets, services, artifact, monkeypatch
+):
+    digest, parts = artifact
+    changes = []
+    monkeypatch.setattr(services.volume, "_change", lambda verb, *paths: changes.append((verb, paths[-1])))
+    assets.push_blob(digest, ARTIFACT)
+    path = services.layout.object
+    root = Refs(services.volume).read(REF).root
+    composed = [
+        where for verb, where in changes if verb == "publish" and where.startswith(services.layout.objects)
+    ]
+    assert composed[-1] == path(root.hash)
+    touched = [
+        changes.index(("touch", path(Digest.of(blob).hash))) for blobs in parts.values() for blob in blobs
+    ]
+    order = [
+        max(touched),
+        *(changes.index(("publish", where)) for where in composed),
+        changes.index(("publish", services.layout.closure(root.hash, "whole"))),
+        changes.index(("sync", services.layout.root)),
+        changes.index(("replace", services.layout.ref(REF))),
+    ]
+    assert order == sorted(order)
+
+
+def test_what_an_artifact_brought_is_accounted_and_goes_with_it(services):
+    digest, parts = small_artifact()
+    with serving(services) as peer:
+        uploaded(peer, parts, without={"buildtree"})
+        Assets(peer).push_blob(digest, ARTIFACT)
+    usage = services.coordination.usage.snapshot()
+    assert (usage.used_bytes, usage.reserved_bytes) == (used_bytes(services.volume), 0)
+    for folder, _, names in os.walk(services.layout.root):
+        for name in names:
+            if folder == services.layout.staging or "/cas/" in folder:
+                os.utime(f"{folder}/{name}", (0, 0))
+    services.cleanup.clean(target_bytes=0, dry_run=False, context=quiet())
+    assert os.listdir(services.layout.refs) == []
+    assert (used_bytes(services.volume), services.coordination.usage.snapshot().used_bytes) == (0, 0)
 
 
 def test_the_first_urn_that_is_known_answers(assets, artifact):

@@ -67,7 +67,7 @@ def test_each_entry_of_a_batch_update_has_its_own_status(peer):
             reapi.BatchUpdateBlobsRequest.Request(
                 digest=reapi.Digest(hash="no hash", size_bytes=1), data=b"x"
             ),
-            entry(Digest.of(b"zipped"), b"zipped", compressor=1),
+            entry(Digest.of(b"zipped"), b"zipped", compressor=2),
             entry(other, b"another good one"),
         ]
     )

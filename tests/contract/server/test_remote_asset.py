@@ -40,7 +40,7 @@ def test_a_blob_is_found_by_each_of_its_uris(peer, assets, services):
     found = records(services)
     assert sorted(record.labels["uri"] for record in found.values()) == [URI, "urn:other"]
     assert {record.kind for record in found.values()} == {ref_record_pb2.BLOB}
-    assert all(ref.startswith("remote-asset/blob/") for ref in found)
+    assert all(ref.startswith("remote-asset/blob-") for ref in found)
 
 
 def test_a_directory_is_found_by_its_uri_and_is_no_blob(peer, assets):
@@ -120,6 +120,13 @@ def test_a_qualifier_that_is_named_twice_is_refused(peer, assets):
     twice = qualifiers(vcs="git") + qualifiers(vcs="svn")
     assert refusal(assets.push_blob, blob, URI, qualifiers=twice) is CODE.INVALID_ARGUMENT
     assert refusal(assets.blob, URI, qualifiers=twice) is CODE.INVALID_ARGUMENT
+
+
+def test_one_push_may_name_a_ref_and_another_uri(peer, assets):
+    root, blobs = small_tree()
+    peer.upload(*blobs)
+    assets.push_directory(root, f"{DIRECTORY_URN}demo/el/aaaa", URI)
+    assert peer.resolve("demo/el/aaaa") == assets.directory(URI) == root
 
 
 def test_an_urn_of_an_artifact_with_qualifiers_is_not_the_ref(peer, assets, services):

@@ -38,7 +38,9 @@ def test_what_a_fleet_does_differently_changes_it(tmp_path, before, after):
 
 def test_the_log_the_place_and_what_the_supervisor_gives_change_nothing(tmp_path):
     plain = loaded(tmp_path, TEXT)
-    moved = loaded(tmp_path, f"# a comment\nlog: {{level: debug}}\nserver: {{tls-key: k}}\nroots: [/x]\n{TEXT}")
+    moved = loaded(
+        tmp_path, f"# a comment\nlog: {{level: debug}}\nserver: {{tls-key: k}}\nroots: [/x]\n{TEXT}"
+    )
     assert moved != plain
     assert fingerprint(moved) == fingerprint(plain)
     assert fingerprint(replace(plain, redis="unix:///x", source="", config_file="")) == fingerprint(plain)

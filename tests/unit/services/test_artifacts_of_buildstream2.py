@@ -6,6 +6,7 @@ import os
 
 import pytest
 from harness.artifacts import Artifact
+from harness.loose_trees import age_everything
 from harness.memory_blobs import MemoryRemote
 from harness.services import fake_services, make_tree, picture
 
@@ -122,6 +123,7 @@ def test_it_counts_as_one_artifact_with_all_it_references(services, a, artifact)
     assert services.listing.show(REF).objects >= len(sizes)
     assert line.physical_bytes == line.unique_bytes
     assert line.logical_bytes is not None
+    age_everything(services)
     services.run(RemoveRequest(refs=(KEY,)), quiet())
     assert stored(services) == set()
 
@@ -139,6 +141,7 @@ def test_two_are_compared_and_one_is_linked(services, a, artifact):
 
 def test_a_cleanup_takes_it_whole(services, artifact):
     pull(services)
+    age_everything(services)
     services.run(CleanupRequest(target_bytes=0), quiet())
     assert services.listing.list() == []
     assert stored(services) == set()
@@ -238,6 +241,7 @@ def test_a_partial_one_is_cleaned_whole(services, a, artifact):
     pull(services, excluded_subdirs=OPTIONAL)
     assert services.listing.list()[0].excluded == OPTIONAL
     assert_account_is_exact(services)
+    age_everything(services)
     services.run(CleanupRequest(target_bytes=0), quiet())
     assert stored(services) == set()
 
@@ -268,6 +272,15 @@ def test_a_second_push_finds_it_there(services, artifact):
     push(services, remotes=(B,))
     outcome = push(services, remotes=(B,)).remotes[0]
     assert (outcome.outcome, outcome.blobs) == ("already-there", 0)
+
+
+def test_a_remote_that_has_it_in_part_is_completed(services, a, artifact):
+    pull(services)
+    lose(a, artifact.parts["buildtree"])
+    outcome = push(services, remotes=(A,)).remotes[0]
+    assert (outcome.outcome, outcome.blobs) == ("pushed", 1)
+    assert artifact.parts["buildtree"].hash in a.blobs.data
+    assert set(a.index.refs[REF].directories) == set(artifact.parts.values())
 
 
 def test_a_remote_that_cannot_name_it_is_told_before_anything_is_sent(services, artifact):

@@ -8,6 +8,7 @@ import pytest
 from harness.services import fake_services, make_tree
 
 from caskeeper.artifact import Element, Ref
+from caskeeper.config import RemoteSpec, Settings
 from caskeeper.contract import (
     CommitRequest,
     DiffRequest,
@@ -19,6 +20,7 @@ from caskeeper.contract import (
 )
 from caskeeper.session import Session
 from worker.protocols import quiet
+from worker.services.outcomes import fetch_specs, push_specs
 
 A, B = "http://a", "http://b"
 ODD = "demo/app+dev.bst/k1"
@@ -151,3 +153,11 @@ def test_a_pull_says_whom_it_asks_and_who_had_it(services, tmp_path, caplog):
     assert told(caplog) == [("remote does not have it", REF, A), ("pulled", REF, B)]
     result = services.run(PushRequest(refs=(REF,)), quiet())
     assert [(one.url, one.outcome) for one in result.remotes] == [(A, "pushed"), (B, "already-there")]
+
+
+def test_one_url_in_two_specs_is_pushed_to_once():
+    """D-12: by the first of them that takes pushes."""
+    first, second = RemoteSpec(A, push=True), RemoteSpec(A, push=True, instance_name="main")
+    settings = Settings(cachedir="/c", artifacts=(RemoteSpec(A), first, second, RemoteSpec(B, push=True)))
+    assert push_specs(settings, "demo") == (first, RemoteSpec(B, push=True))
+    assert fetch_specs(settings, "demo") == settings.artifacts

@@ -20,6 +20,7 @@ from caskeeper.errors import (
     RemoteUnavailable,
 )
 from worker.protocols import quiet
+from worker.tree import parse_tree
 
 K1, K2 = "demo/hello/k1", "demo/hello/k2"
 A, B = "http://a", "http://b"
@@ -215,3 +216,25 @@ def test_the_root_is_claimed_while_it_is_sent(services, a):
     root = Digest.parse(services.listing.show(Ref.parse(K1)).roots[0])
     assert claims == [f"root:{root.hash}"]
     assert services.coordination.operations.list() == []
+
+
+def test_a_tree_that_cannot_be_built_for_an_index_is_no_trouble_of_the_remotes(services, a):
+    """D-18: the store's own trouble ends the push."""
+
+    def naming(_refs, _published, *, tree):
+        for folder, _folders, names in os.walk(services.layout.objects):
+            for name in names:
+                os.unlink(f"{folder}/{name}")
+        tree()
+
+    a.index.publish = naming
+    with pytest.raises(BlobMissing):
+        push(services, K1)
+
+
+def test_the_tree_for_an_index_is_that_of_the_root(services, a):
+    given = []
+    a.index.publish = lambda _refs, published, *, tree: given.append((published, tree()))
+    push(services, K1, remotes=(A,))
+    ((published, tree),) = given
+    assert parse_tree(tree, Digest.of(tree)).root == published.root

@@ -1,4 +1,4 @@
-"""The limits of a volume and its watermarks; what the file system says is given at the one place that reads it."""
+"""The limits of a volume and its watermarks; what the file system says is given where it is read."""
 
 import pytest
 from harness.coordination import fake_coordination
@@ -62,7 +62,13 @@ def test_d34_less_free_disk_than_its_reserve_wants_a_cleanup_whatever_the_quota(
 
 @pytest.mark.parametrize(
     ("free", "may_write", "wanted", "goal"),
-    [(900, True, False, 0), (20, True, False, 0), (19, True, True, 40), (10, True, True, 40), (9, False, True, 40)],
+    [
+        (900, True, False, 0),
+        (20, True, False, 0),
+        (19, True, True, 40),
+        (11, True, True, 40),
+        (10, False, True, 40),
+    ],
 )
 def test_few_free_inodes_want_a_cleanup_and_fewer_stop_writing(make, free, may_write, wanted, goal):
     space = make(PLENTY._replace(inodes_free=free))
@@ -71,6 +77,8 @@ def test_few_free_inodes_want_a_cleanup_and_fewer_stop_writing(make, free, may_w
     assert (f"only {free} of 1000 inodes" in space.why_cleanup()) == wanted
     assert space.inodes_goal() == goal
     assert space.inodes_lacking(goal) == max(0, goal - free)
+    assert space.limit_for(1, files=free - 9) is None
+    assert space.limit_for(1, files=free - 10) is not None
 
 
 def test_a_file_system_that_does_not_count_inodes_never_lacks_any(make):

@@ -1,0 +1,332 @@
+"""Results of actions, and refs under the actions that stand for them (wire-protocols sections 3 and 6)."""
+
+import os
+import threading
+
+import grpc
+import pytest
+from harness.actions import Actions, action_of, key_of, shaped
+from harness.assets import Assets, plain, small_artifact
+from harness.serving import make_old, message, refusal, settled, small_tree
+
+from caskeeper.artifact import Ref
+from caskeeper.digest import EMPTY, Digest
+from caskeeper.errors import VolumeFailed
+from worker._protos import ref_record_pb2
+from worker._protos import remote_execution_pb2 as reapi
+from worker.names import ARTIFACT_URN
+from worker.server.action_names import ActionNames
+from worker.store.closures import Closures
+from worker.store.objects import Objects
+from worker.store.refs import Refs
+from worker.tree import parse_tree
+
+CODE = grpc.StatusCode
+KEY = "demo/el/aaaa"
+REF = Ref("demo", "el", "aaaa")
+ACTION = action_of(KEY)
+OTHER = Digest.of(b"an Action message, for all we know, of some length")
+
+
+@pytest.fixture
+def actions(peer):
+    return Actions(peer)
+
+
+def tree_of(blobs):
+    """The Tree message of a small tree, whose last two blobs are its folder's message and its root's."""
+    *_, folder, root = blobs
+    return reapi.EncodedTree(root=root, children=[folder]).SerializeToString()
+
+
+@pytest.fixture
+def ready(peer):
+    """A small tree, all uploaded but for its Directory messages, which are in its Tree: root and Tree."""
+    root, blobs = small_tree()
+    peer.upload(*blobs[:2])
+    (tree,) = peer.upload(tree_of(blobs))
+    return root, tree
+
+
+def records(services):
+    return {str(entry.ref): entry.record for entry in Refs(services.volume).listing()}
+
+
+# -- the actions that stand for refs -----------------------------------------------------------------------
+
+
+def test_the_action_of_a_ref_binds_the_ref_itself(peer, actions, services, ready):
+    root, tree = ready
+    assert peer.upload(key_of(KEY)) == [ACTION]
+    actions.update(ACTION, shaped(tree, root))
+    assert records(services).keys() == {KEY}
+    assert peer.resolve(KEY) == actions.root(ACTION) == root
+    peer.update(EMPTY, KEY)
+    assert actions.root(ACTION) == EMPTY
+
+
+def test_a_ref_that_came_another_way_is_found_by_its_action_with_tree_and_root(peer, actions):
+    root, blobs = small_tree()
+    peer.upload(*blobs)
+    assert refusal(actions.get, ACTION) is CODE.NOT_FOUND
+    peer.update(root, KEY)
+    for _ in range(2):
+        result = actions.get(ACTION)
+        (output,) = result.output_directories
+        assert (result.exit_code, output.path, plain(output.root_directory_digest)) == (0, "", root)
+        tree = plain(output.tree_digest)
+        found = parse_tree(peer.read(f"blobs/{tree}"), tree)
+        assert (found.root, set(found.messages) - {EMPTY}) == (root, set(map(Digest.of, blobs[2:])))
+
+
+def test_the_tree_of_a_ref_is_made_again_when_it_is_gone(peer, actions, services, ready):
+    root, tree = ready
+    peer.upload(key_of(KEY))
+    actions.update(ACTION, shaped(tree, root))
+    made = plain(actions.get(ACTION).output_directories[0].tree_digest)
+    assert made == tree
+    os.unlink(services.layout.object(made.hash))
+    # The server's operation relied on it a moment ago, and nothing but a test takes it away meanwhile.
+    assert peer.missing(made) == [made]
+    assert plain(actions.get(ACTION).output_directories[0].tree_digest) == made
+    assert peer.missing(made) == []
+
+
+def test_the_empty_tree_has_a_tree_message_too(peer, actions):
+    peer.update(EMPTY, KEY)
+    tree = plain(actions.get(ACTION).output_directories[0].tree_digest)
+    assert parse_tree(peer.read(f"blobs/{tree}"), tree).root == EMPTY
+
+
+@pytest.mark.parametrize("left_out", range(3))
+def test_a_ref_is_not_bound_while_content_is_missing(peer, actions, services, left_out):
+    root, blobs = small_tree()
+    contents = [*blobs[:2], tree_of(blobs)]
+    peer.upload(*contents[:left_out], *contents[left_out + 1 :], key_of(KEY))
+    with pytest.raises(grpc.RpcError) as refused:
+        actions.update(ACTION, shaped(Digest.of(contents[2]), root))
+    assert refused.value.code() is CODE.FAILED_PRECONDITION
+    assert str(Digest.of(contents[left_out])) in refused.value.details()
+    assert records(services) == {}
+
+
+def test_a_tree_with_another_root_is_refused(peer, actions, ready):
+    _root, tree = ready
+    peer.upload(key_of(KEY))
+    assert refusal(actions.update, ACTION, shaped(tree, EMPTY)) is CODE.INVALID_ARGUMENT
+
+
+def test_the_action_of_a_ref_takes_no_result_of_another_shape(peer, actions):
+    peer.upload(key_of(KEY))
+    assert refusal(actions.update, ACTION, reapi.ActionResult(exit_code=1)) is CODE.INVALID_ARGUMENT
+    assert refusal(actions.get, ACTION) is CODE.NOT_FOUND
+
+
+def test_an_artifact_of_buildstream_2_is_no_result_of_an_action(peer, actions):
+    digest, parts = small_artifact()
+    for blobs in parts.values():
+        peer.upload(*blobs)
+    Assets(peer).push_blob(digest, f"{ARTIFACT_URN}{KEY}")
+    assert refusal(actions.get, ACTION) is CODE.NOT_FOUND
+
+
+def test_a_ref_that_is_gone_is_not_found_by_its_action(peer, actions, services):
+    peer.update(EMPTY, KEY)
+    assert actions.root(ACTION) == EMPTY
+    os.unlink(services.layout.ref(REF))
+    assert refusal(actions.get, ACTION) is CODE.NOT_FOUND
+
+
+def test_a_ref_bound_without_the_bytes_of_its_action_is_found_where_the_ref_came_later(
+    peer, actions, services, ready
+):
+    root, tree = ready
+    actions.update(ACTION, shaped(tree, root))
+    (name,) = records(services)
+    assert name == f"action-cache/{ACTION.hash[:2]}/{ACTION.hash}-{ACTION.size_bytes}"
+    assert actions.root(ACTION) == root
+    peer.update(EMPTY, KEY)
+    assert actions.root(ACTION) == EMPTY
+
+
+# -- any other action --------------------------------------------------------------------------------------
+
+
+def big_result(peer, *, without=()):
+    """A result that names everything a result can, all but ``without`` uploaded; and its blobs by name."""
+    root, blobs = small_tree()
+    contents = dict(zip(("run", "readme"), blobs, strict=False))
+    contents |= {"tree": tree_of(blobs), "file": b"object code", "stdout": b"hello", "stderr": b"oh"}
+    peer.upload(*(blob for name, blob in contents.items() if name not in without))
+    digests = {name: message(Digest.of(blob)) for name, blob in contents.items()}
+    result = reapi.ActionResult(
+        exit_code=3,
+        output_files=[reapi.OutputFile(path="a/b.o", digest=digests["file"], is_executable=True)],
+        output_directories=[
+            reapi.OutputDirectory(
+                path="out", tree_digest=digests["tree"], root_directory_digest=message(root)
+            )
+        ],
+        output_symlinks=[reapi.OutputSymlink(path="link", target="../out")],
+        stdout_digest=digests["stdout"],
+        stderr_digest=digests["stderr"],
+    )
+    return result, {name: Digest.of(blob) for name, blob in contents.items()}
+
+
+NAMED = ["run", "readme", "tree", "file", "stdout", "stderr"]
+
+
+def test_a_result_comes_back_as_it_was_sent_and_keeps_all_it_names(peer, actions, services):
+    result, named = big_result(peer)
+    assert refusal(actions.get, OTHER) is CODE.NOT_FOUND
+    assert actions.update(OTHER, result) == result
+    assert actions.get(OTHER) == result
+    (record,) = records(services).values()
+    assert record.kind == ref_record_pb2.ACTION_RESULT
+    assert set(Closures(services.volume).read(record.root.hash, "whole").digests()) > set(named.values())
+
+
+def test_a_result_without_any_output_is_kept(actions):
+    result = reapi.ActionResult(exit_code=1, stderr_raw=b"no such file")
+    actions.update(OTHER, result)
+    assert actions.get(OTHER) == result
+    actions.update(OTHER, reapi.ActionResult())
+    assert actions.get(OTHER) == reapi.ActionResult()
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_a_result_of_which_anything_is_missing_is_refused(peer, actions, services, name):
+    result, named = big_result(peer, without={name})
+    with pytest.raises(grpc.RpcError) as refused:
+        actions.update(OTHER, result)
+    assert refused.value.code() is CODE.FAILED_PRECONDITION
+    assert str(named[name]) in refused.value.details()
+    assert records(services) == {}
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_a_result_that_is_no_longer_complete_is_not_found(peer, actions, services, name):
+    result, named = big_result(peer)
+    actions.update(OTHER, result)
+    os.unlink(services.layout.object(named[name].hash))
+    assert refusal(actions.get, OTHER) is CODE.NOT_FOUND
+
+
+def test_a_hit_makes_all_that_a_result_names_young(peer, actions, services):
+    result, named = big_result(peer)
+    actions.update(OTHER, result)
+    paths = [services.layout.object(digest.hash) for digest in named.values()]
+    for path in paths:
+        make_old(path)
+    actions.get(OTHER)
+    assert [os.stat(path).st_atime_ns for path in paths].count(0) == 0
+
+
+def test_a_read_only_server_answers_gets_and_refuses_updates(peer, reader, actions):
+    result, _named = big_result(peer)
+    actions.update(OTHER, result)
+    peer.update(EMPTY, KEY)
+    assert Actions(reader).get(OTHER) == result
+    assert Actions(reader).root(ACTION) == EMPTY
+    assert refusal(Actions(reader).update, OTHER, result) is CODE.PERMISSION_DENIED
+
+
+def test_a_malformed_digest_is_refused(actions):
+    assert refusal(actions.get, Digest("", 0)) is CODE.INVALID_ARGUMENT
+    assert refusal(actions.update, Digest("A" * 64, 1), reapi.ActionResult()) is CODE.INVALID_ARGUMENT
+
+
+# -- the names of actions ----------------------------------------------------------------------------------
+
+
+def bind(services, *keys):
+    for key in keys:
+        path = services.layout.ref(Ref("demo", "el", key))
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "xb"):
+            pass
+
+
+def test_a_name_is_found_and_forgotten_as_it_comes_and_goes(services):
+    names = ActionNames(services.layout, Objects(services.volume))
+    assert names.search(action_of("demo/el/aaaa")) is None
+    bind(services, "aaaa", "bbbb")
+    assert names.known(action_of("demo/el/aaaa")) is None
+    assert names.search(action_of("demo/el/aaaa")) == Ref("demo", "el", "aaaa")
+    assert names.known(action_of("demo/el/bbbb")) == Ref("demo", "el", "bbbb")
+    os.unlink(services.layout.ref(Ref("demo", "el", "bbbb")))
+    assert names.search(action_of("demo/el/cccc")) is None
+    assert names.known(action_of("demo/el/bbbb")) is None
+
+
+def test_folders_that_did_not_change_are_not_listed_again(services, monkeypatch):
+    names = ActionNames(services.layout, Objects(services.volume))
+    bind(services, "aaaa")
+    element = os.path.dirname(services.layout.ref(REF))
+    for folder in (services.layout.refs, os.path.dirname(element), element):
+        make_long_ago(folder)
+    assert names.search(action_of("demo/el/none")) is None
+    listed = []
+    listdir = os.listdir
+    monkeypatch.setattr(os, "listdir", lambda path: listed.append(path) or listdir(path))
+    assert names.search(action_of("demo/el/bbbb")) is None
+    assert listed == []
+    bind(services, "bbbb")
+    assert names.search(action_of("demo/el/bbbb")) == Ref("demo", "el", "bbbb")
+    assert listed == [element]
+
+
+def make_long_ago(folder):
+    os.utime(folder, ns=(1, 1))
+
+
+class Turn(threading.Condition):
+    """Counts who waits for a listing."""
+
+    waits = 0
+
+    def wait(self, timeout=None):
+        self.waits += 1
+        return super().wait(timeout)
+
+
+def test_many_that_miss_share_a_listing_that_began_after_each_of_them(services, monkeypatch):
+    names = ActionNames(services.layout, Objects(services.volume))
+    listings, held, go_on = [], threading.Event(), threading.Event()
+    listing = names._list
+
+    def slow():
+        listings.append(None)
+        listing()
+        held.set()
+        go_on.wait()
+
+    monkeypatch.setattr(names, "_list", slow)
+    monkeypatch.setattr(names, "_turn", Turn())
+    found = []
+    first = threading.Thread(target=lambda: found.append(names.search(action_of("demo/el/none"))))
+    first.start()
+    held.wait()
+    bind(services, "aaaa")  # too late for the first listing
+    later = [
+        threading.Thread(target=lambda: found.append(names.search(action_of("demo/el/aaaa"))))
+        for _ in range(5)
+    ]
+    for thread in later:
+        thread.start()
+    settled(lambda: names._turn.waits == len(later))
+    go_on.set()
+    for thread in (first, *later):
+        thread.join()
+    assert found.count(Ref("demo", "el", "aaaa")) == 5
+    assert len(listings) == 2
+
+
+def test_a_listing_that_fails_is_no_miss(services):
+    names = ActionNames(services.layout, Objects(services.volume))
+    os.rename(services.layout.refs, f"{services.layout.refs}.away")
+    with pytest.raises(VolumeFailed):
+        names.search(action_of("demo/el/aaaa"))
+    os.rename(f"{services.layout.refs}.away", services.layout.refs)
+    assert names.search(action_of("demo/el/aaaa")) is None

@@ -1,0 +1,115 @@
+"""Uploads that nothing refers to after the grace go first, found by journals, not by listing `objects/`."""
+
+import os
+
+import pytest
+from harness.serving import make_old, open_services, serving, settled, small_tree
+
+from caskeeper.digest import Digest
+from worker.protocols import quiet
+from worker.store.journal import PREFIX as JOURNAL
+from worker.store.measure import used_bytes
+from worker.store.promises import PREFIX as PROMISE
+
+KEY = "demo/el/aaaa"
+
+
+@pytest.fixture
+def services(tmp_path, valkey, monkeypatch):
+    monkeypatch.setattr("worker.services.cleanup.sweep", unlisted)
+    made = open_services(tmp_path, valkey.url)
+    yield made
+    made.close()
+
+
+def unlisted(*_arguments, **_options):
+    raise AssertionError("the folder of all objects was listed")
+
+
+def files(services, prefix):
+    folder = services.layout.staging
+    return [f"{folder}/{name}" for name in sorted(os.listdir(folder)) if name.startswith(prefix)]
+
+
+def pass_a_grace(services, tmp_path):
+    """As if the server had ended a whole grace ago, and then some."""
+    for path in files(services, PROMISE):
+        os.utime(path, (0, 0))
+    probe, latest_ns = tmp_path / "probe", os.stat(services.layout.staging).st_mtime_ns
+    settled(lambda: probe.write_bytes(b"now") and probe.stat().st_mtime_ns > latest_ns)
+
+
+def clean(services, *, target=2**50, dry_run=False):
+    """A cleanup that no artifact has to go for."""
+    return services.cleanup.clean(target_bytes=target, dry_run=dry_run, context=quiet())
+
+
+def uploads(result):
+    return [(group.action, group.frees_bytes) for group in result.groups if group.root == "uploads"]
+
+
+def test_after_the_grace_what_nobody_named_goes_first_and_what_is_named_stays(services, tmp_path):
+    unnamed = [os.urandom(5000), b"small"]
+    with serving(services) as peer:
+        root, blobs = small_tree()
+        peer.upload(*blobs, *unnamed)
+        peer.update(root, KEY)
+    pass_a_grace(services, tmp_path)
+    block = services.volume.block_bytes
+    plan = clean(services, dry_run=True)
+    frees = services.volume.charge(5000) + block
+    assert uploads(plan) == [("evict", frees)]
+    assert "no ref names it (2 objects)" in plan.groups[0].reason
+    assert files(services, JOURNAL) != []
+    done = clean(services)
+    assert uploads(done) == [("evict", frees + block)]  # and the journal's own block
+    assert (done.freed_bytes, done.evicted_refs) == (frees + block, 0)
+    for data in unnamed:
+        assert not os.path.exists(services.layout.object(Digest.of(data).hash))
+    assert os.listdir(services.layout.staging) == []
+    assert services.coordination.usage.snapshot().used_bytes == used_bytes(services.volume)
+    with serving(services) as peer:
+        assert peer.resolve(KEY) == root
+        assert peer.missing(*map(Digest.of, blobs)) == []
+    assert uploads(clean(services)) == []
+
+
+def test_within_the_grace_nothing_goes_also_after_the_server_was_killed(services, tmp_path):
+    with serving(services) as peer:
+        (digest,) = peer.upload(b"not named yet")
+        assert uploads(clean(services)) == []
+    assert uploads(clean(services)) == [("young", 0)]
+    assert os.path.exists(services.layout.object(digest.hash))
+    pass_a_grace(services, tmp_path)
+    assert uploads(clean(services))[0][0] == "evict"
+    assert not os.path.exists(services.layout.object(digest.hash))
+
+
+def test_what_somebody_still_asks_for_stays_and_its_journal_with_it(services, tmp_path):
+    with serving(services) as peer:
+        wanted, other = peer.upload(b"wanted", b"other")
+    pass_a_grace(services, tmp_path)
+    with serving(services) as peer:
+        assert peer.missing(wanted) == []
+        result = clean(services)
+        assert [action for action, _ in uploads(result)] == ["evict", "young"]
+        assert peer.missing(other, wanted) == [other]
+        assert len(files(services, JOURNAL)) == 1
+    pass_a_grace(services, tmp_path)
+    clean(services)
+    assert not os.path.exists(services.layout.object(wanted.hash))
+    assert os.listdir(services.layout.staging) == []
+
+
+def test_what_was_named_and_removed_later_goes_as_any_artifact(services, tmp_path):
+    root, blobs = small_tree()
+    with serving(services) as peer:
+        peer.upload(*blobs)
+        peer.update(root, KEY)
+    pass_a_grace(services, tmp_path)
+    clean(services)
+    assert files(services, JOURNAL) == []
+    for data in blobs:
+        make_old(services.layout.object(Digest.of(data).hash))
+    assert clean(services, target=0).evicted_refs == 1
+    assert services.coordination.usage.snapshot().used_bytes == used_bytes(services.volume) == 0
