@@ -56,12 +56,12 @@ class CuttingProxy:
             while data := source.recv(65536):
                 if cut is not None and carried + len(data) > cut:
                     break
-                sink.sendall(data)
                 carried += len(data)
                 if up:
                     self.sent += len(data)
                 else:
                     self.came += len(data)
+                sink.sendall(data)
         _break(source)
         _break(sink)
 

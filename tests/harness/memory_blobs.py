@@ -110,6 +110,6 @@ class MemoryRemote:
 
     def __init__(self, url: str, *, writable: bool = True) -> None:
         self.url = url
-        self.blobs = MemoryBlobs()
+        self.blobs = self.uploads = MemoryBlobs()
         self.index = MemoryIndex()
         self.writable = writable

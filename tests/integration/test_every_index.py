@@ -362,9 +362,11 @@ def test_an_artifact_goes_through_our_server_in_part_and_whole(tmp_path, stack, 
 
 
 def test_the_same_through_an_index_and_a_storage(tmp_path, stack, cache):
-    named, (held,), specs = halves(stack, "remote-asset")
+    named, (held, other), specs = halves(stack, "remote-asset", storages=2)
     artifact = Artifact(held.add)
     named.assets["Blob", f"{ARTIFACT_URN}{REF}"] = artifact.message
+    # What one of them has is there, though the other one is pushed to as well.
+    other.blobs[artifact.parts["buildroot"].hash] = held.blobs.pop(artifact.parts["buildroot"].hash)
     del held.blobs[artifact.parts["sources"].hash]
     receiver = cache(*specs)
     assert pull(receiver).remote == named.url

@@ -5,15 +5,19 @@ from harness.memory_blobs import MemoryBlobs
 
 from caskeeper.digest import Digest
 from caskeeper.errors import BlobMissing, NoSpace, PermissionDenied, RemoteUnavailable
-from worker.remote.shared_blobs import SharedBlobs
+from worker.remote.shared_blobs import SharedBlobs, SharedUploads
 
 A, B, C = b"a blob", b"another blob", b"a third"
 NOWHERE = Digest.of(b"nowhere")
 URL = "http://index"
 
 
-def shared(*readers, writers=()):
-    return SharedBlobs(readers, lambda: writers, url=URL)
+def shared(*readers):
+    return SharedBlobs(readers, url=URL)
+
+
+def uploads(*writers):
+    return SharedUploads(writers, lambda: writers, url=URL)
 
 
 def verbs(blobs):
@@ -83,20 +87,20 @@ def test_batches_are_as_large_as_all_take_that_answer():
         shared(Dead(), Dead()).batch_limit_bytes  # noqa: B018 -- the property asks
 
 
-def test_missing_is_what_any_writer_lacks():
+def test_missing_for_an_upload_is_what_anybody_lacks():
     first, second = MemoryBlobs(A), MemoryBlobs(A, B)
     wanted = [Digest.of(content) for content in (A, B, C)]
-    assert shared(first, second, writers=(first, second)).find_missing(wanted) == set(map(Digest.of, (B, C)))
+    assert uploads(first, second).find_missing(wanted) == set(map(Digest.of, (B, C)))
 
 
-def test_missing_without_a_writer_is_what_no_reader_has():
+def test_missing_for_a_reader_is_what_nobody_has():
     wanted = [Digest.of(content) for content in (A, B, C)]
     assert shared(MemoryBlobs(A), MemoryBlobs(B)).find_missing(wanted) == {Digest.of(C)}
 
 
 def test_every_writer_gets_what_it_lacks_and_no_more():
     first, second = MemoryBlobs(A), MemoryBlobs()
-    blobs = shared(first, second, writers=(first, second))
+    blobs = uploads(first, second)
     blobs.write_batch([(Digest.of(A), A), (Digest.of(B), B)])
     blobs.write_stream(Digest.of(C), iter([C]))
     assert first.arrived == [Digest.of(B), Digest.of(C)]
@@ -109,9 +113,11 @@ def test_a_writer_that_fails_fails_the_whole():
     first, second = MemoryBlobs(), MemoryBlobs()
     second.fail["write_batch"] = NoSpace("full", "x")
     with pytest.raises(NoSpace):
-        shared(first, second, writers=(first, second)).write_batch([(Digest.of(A), A)])
+        uploads(first, second).write_batch([(Digest.of(A), A)])
 
 
-def test_nothing_is_written_without_a_writer():
-    with pytest.raises(PermissionDenied, match="none of its storage servers"):
-        shared(MemoryBlobs()).write_batch([(Digest.of(A), A)])
+@pytest.mark.parametrize("nowhere", [shared(MemoryBlobs()), uploads()])
+def test_nothing_is_written_without_a_writer(nowhere):
+    for write in (lambda: nowhere.write_batch([(Digest.of(A), A)]), lambda: nowhere.write_stream(A, [A])):
+        with pytest.raises(PermissionDenied, match="none of its storage servers"):
+            write()

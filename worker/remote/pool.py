@@ -14,7 +14,7 @@ from worker.remote.blobs import RemoteBlobs
 from worker.remote.indexes import NegotiatedIndex
 from worker.remote.patience import Patience
 from worker.remote.session import Session
-from worker.remote.shared_blobs import SharedBlobs
+from worker.remote.shared_blobs import SharedBlobs, SharedUploads
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +28,7 @@ class Remote:
 
     A remote that did not answer is not asked again for a few seconds: every use of it meanwhile raises
     what was remembered at once (lessons B.17). A server that only names what others hold stands for all of
-    them: ``blobs`` is theirs.
+    them: ``blobs`` and ``uploads`` are theirs.
     """
 
     def __init__(self, spec: RemoteSpec, session: Session, storages: Sequence[Session] = ()) -> None:
@@ -38,19 +38,22 @@ class Remote:
         self._storages = tuple(zip(spec.storages, storages, strict=True))
         self._meeting = threading.Lock()
         self.url = session.url
-        self.blobs: BlobAccess = self._blobs()
-        self._index = NegotiatedIndex(spec, session, self.blobs)
+        #: what is read there, and where a push writes
+        self.blobs, self.uploads = self._faces()
+        self._index = NegotiatedIndex(spec, session, self.uploads)
         self.index: RefIndex = self._index
 
-    def _blobs(self) -> BlobAccess:
+    def _faces(self) -> tuple[BlobAccess, BlobAccess]:
         if not self._storages:
-            return RemoteBlobs(self._session)
+            both = RemoteBlobs(self._session)
+            return both, both
         held = {session: RemoteBlobs(session) for _spec, session in self._storages}
+        readers = tuple(held.values())
 
         def writers() -> list[BlobAccess]:
             return [held[session] for session in self._writable_storages()]
 
-        return SharedBlobs(tuple(held.values()), writers, url=self.url)
+        return SharedBlobs(readers, url=self.url), SharedUploads(readers, writers, url=self.url)
 
     def _writable_storages(self) -> list[Session]:
         """Those that are meant to be pushed to and allow it. Raises when one of them does not answer."""

@@ -16,17 +16,14 @@ Got = TypeVar("Got")
 
 
 class SharedBlobs:
-    """``readers`` in order of priority; ``writers()`` are those of them that take pushes now.
+    """The readers' face: ``readers`` in order of priority. Nothing is written through it.
 
     A reader that fails is passed over; when nobody else has the blob its failure is raised, for that is no
-    miss (I10). A writer that fails fails the whole.
+    miss (I10).
     """
 
-    def __init__(
-        self, readers: Sequence[BlobAccess], writers: Callable[[], Sequence[BlobAccess]], *, url: str
-    ) -> None:
+    def __init__(self, readers: Sequence[BlobAccess], *, url: str) -> None:
         self._readers = readers
-        self._writers = writers
         self._url = url
 
     @property
@@ -44,10 +41,7 @@ class SharedBlobs:
         return min(limits)
 
     def find_missing(self, digests: Collection[Digest]) -> set[Digest]:
-        """What any writer lacks; without a writer, what no reader has."""
-        writers = self._writers()
-        if writers:
-            return set().union(*(writer.find_missing(digests) for writer in writers))
+        """What no reader has."""
         missing = set(digests)
         failures: list[CaskeeperError] = []
         for reader in self._readers:
@@ -94,6 +88,31 @@ class SharedBlobs:
             return
         raise _telling(failures, digest, self._url)
 
+    def write_batch(self, blobs: Sequence[tuple[Digest, bytes]]) -> None:  # noqa: ARG002 -- BlobAccess's
+        raise self._unwritable()
+
+    def write_stream(self, digest: Digest, chunks: Iterable[bytes]) -> None:  # noqa: ARG002 -- as above
+        raise self._unwritable()
+
+    def _unwritable(self) -> PermissionDenied:
+        return PermissionDenied("none of its storage servers takes pushes", self._url)
+
+
+class SharedUploads(SharedBlobs):
+    """The writers' face: what any of them lacks is missing. One that fails fails the whole.
+
+    ``writers()`` are those that take pushes now.
+    """
+
+    def __init__(
+        self, readers: Sequence[BlobAccess], writers: Callable[[], Sequence[BlobAccess]], *, url: str
+    ) -> None:
+        super().__init__(readers, url=url)
+        self._writers = writers
+
+    def find_missing(self, digests: Collection[Digest]) -> set[Digest]:
+        return set().union(*(writer.find_missing(digests) for writer in self._required()))
+
     def write_batch(self, blobs: Sequence[tuple[Digest, bytes]]) -> None:
         """To every writer what it lacks."""
         for writer in self._required():
@@ -113,7 +132,7 @@ class SharedBlobs:
     def _required(self) -> Sequence[BlobAccess]:
         writers = self._writers()
         if not writers:
-            raise PermissionDenied("none of its storage servers takes pushes", self._url)
+            raise self._unwritable()
         return writers
 
 

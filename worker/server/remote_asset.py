@@ -8,22 +8,28 @@ and does not keep it until then; a ``timeout`` is not needed.
 
 from __future__ import annotations
 
-import hashlib
-import json
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple
 
 import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import status_pb2
 
-from caskeeper.artifact import Ref
 from caskeeper.errors import ArtifactNotFound, InvalidRequest
 from worker._protos import remote_asset_pb2 as wire
 from worker._protos import remote_execution_pb2 as reapi
-from worker.names import ARTIFACT_URN, DIRECTORY_URN
 from worker.protocols import ARTIFACT, BLOB, DIRECTORY
 from worker.server.answers import answering, checked_digest, invalid, refuse_when_read_only
-from worker.server.published import ASSETS, EXPIRES_MS, Content
+from worker.server.asset_names import (
+    BLOBS,
+    DIRECTORIES,
+    QUALIFIERS,
+    URI,
+    canonical,
+    checked_qualifiers,
+    name_of,
+    names_of,
+)
+from worker.server.published import EXPIRES_MS, Content
 from worker.status import OK
 from worker.views import MAX_MESSAGE_BYTES, artifact_view, asset_view, directory_of, message_of
 
@@ -31,38 +37,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from caskeeper.digest import Digest
+    from worker.server.asset_names import FetchRequest, Half, Name, PushRequest
     from worker.server.published import PublishedRefs
     from worker.store.refs import RefRecord
 
-    FetchRequest: TypeAlias = wire.FetchBlobRequest | wire.FetchDirectoryRequest
-    PushRequest: TypeAlias = wire.PushBlobRequest | wire.PushDirectoryRequest
 
 FETCH = "build.bazel.remote.asset.v1.Fetch"
 PUSH = "build.bazel.remote.asset.v1.Push"
-#: The label that says what such a ref stands for.
-URI, QUALIFIERS = "uri", "qualifiers"
-#: A URI with its qualifiers; they are kept in the ref's record.
-MAX_NAME_BYTES = 64 * 1024
-
-
-class _Way(NamedTuple):
-    """How one half of the API, blobs or directories, names things."""
-
-    urn: str
-    kind: int
-    element: str
-
-
-_BLOBS = _Way(ARTIFACT_URN, ARTIFACT, "blob")
-_DIRECTORIES = _Way(DIRECTORY_URN, DIRECTORY, "directory")
-
-
-class _Name(NamedTuple):
-    """One URI of a request as a ref. ``own``: the ref is an artifact's."""
-
-    uri: str
-    ref: Ref
-    own: bool
 
 
 class _Found(NamedTuple):
@@ -84,7 +65,7 @@ class RemoteAsset:
         self, request: wire.FetchBlobRequest, context: grpc.ServicerContext
     ) -> wire.FetchBlobResponse:
         """The blob that the first known URI names; all that belongs to it was made young."""
-        found = self._find(request, _BLOBS, context)
+        found = self._find(request, BLOBS, context)
         blob = message_of(self._refs.objects.directory(found.record.root))
         if blob is None:
             raise ArtifactNotFound("it stands for no blob", f"uri {found.uri[:200]!r}")
@@ -101,7 +82,7 @@ class RemoteAsset:
         self, request: wire.FetchDirectoryRequest, context: grpc.ServicerContext
     ) -> wire.FetchDirectoryResponse:
         """The root that the first known URI names, likewise."""
-        found = self._find(request, _DIRECTORIES, context)
+        found = self._find(request, DIRECTORIES, context)
         root: Digest | None = found.record.root
         if not found.own:
             root = directory_of(self._refs.objects.directory(found.record.root))
@@ -116,20 +97,20 @@ class RemoteAsset:
             digest_function=request.digest_function,
         )
 
-    def _find(self, request: FetchRequest, way: _Way, context: grpc.ServicerContext) -> _Found:
+    def _find(self, request: FetchRequest, half: Half, context: grpc.ServicerContext) -> _Found:
         """The first URI of the request that is here. Raises ArtifactNotFound with the reason of the last."""
-        qualifiers = _checked(request)
+        qualifiers = checked_qualifiers(request)
         oldest_ms = 0
         if request.HasField("oldest_content_accepted"):
             oldest_ms = _milliseconds(request.oldest_content_accepted)
         miss: Exception = ArtifactNotFound("no such asset")
         for uri in request.uris:
             try:
-                name = _name(uri, qualifiers, way)
+                name = name_of(uri, qualifiers, half)
             except InvalidRequest as fault:
                 miss = ArtifactNotFound(fault.what, fault.where)  # nothing is bound to such a name
                 continue
-            kind = way.kind if name.own else BLOB
+            kind = half.kind if name.own else BLOB
             try:
                 record = self._refs.find(name.ref, context, kinds={kind}, not_before_ms=oldest_ms)
             except ArtifactNotFound as reason:
@@ -145,7 +126,7 @@ class RemoteAsset:
     ) -> wire.PushBlobResponse:
         """Bind every URI to a blob; an Artifact message brings along what it names."""
         refuse_when_read_only(context, read_only=self._read_only)
-        names = _names(request, _BLOBS)
+        names = names_of(request, BLOBS)
         blob = checked_digest(request.blob_digest)
         blobs, directories = _references(request)
 
@@ -167,7 +148,7 @@ class RemoteAsset:
     ) -> wire.PushDirectoryResponse:
         """Bind every URI to a directory tree."""
         refuse_when_read_only(context, read_only=self._read_only)
-        names = _names(request, _DIRECTORIES)
+        names = names_of(request, DIRECTORIES)
         root = checked_digest(request.root_directory_digest)
         blobs, directories = _references(request)
 
@@ -188,7 +169,7 @@ class RemoteAsset:
     def _publish(
         self,
         request: PushRequest,
-        names: Sequence[_Name],
+        names: Sequence[Name],
         *,
         own: Callable[[], Content],
         other: Callable[[], Content],
@@ -201,7 +182,7 @@ class RemoteAsset:
         if refs:
             self._refs.publish("push-asset", refs, own, context)
         if request.qualifiers:
-            labels = {**labels, QUALIFIERS: _canonical(_checked(request))}
+            labels = {**labels, QUALIFIERS: canonical(checked_qualifiers(request))}
         refs = {name.ref: {**labels, URI: name.uri} for name in names if not name.own}
         if refs:
             self._refs.publish("push-asset", refs, other, context)
@@ -239,38 +220,6 @@ class RemoteAsset:
             },
         )
         return [fetch, push]
-
-
-def _checked(request: FetchRequest | PushRequest) -> list[tuple[str, str]]:
-    """The qualifiers, sorted. Raises InvalidRequest for what no request may be."""
-    if not request.uris:
-        raise invalid("a request without a URI")
-    if request.digest_function not in {reapi.DigestFunction.UNKNOWN, reapi.DigestFunction.SHA256}:
-        raise invalid("digests are by SHA-256 only", way_out="leave `digest_function` unset")
-    qualifiers = sorted((one.name, one.value) for one in request.qualifiers)
-    if len({name for name, _ in qualifiers}) < len(qualifiers):
-        raise invalid("a qualifier is named twice")
-    return qualifiers
-
-
-def _names(request: PushRequest, way: _Way) -> list[_Name]:
-    """All URIs as refs. Raises InvalidRequest when one cannot be one."""
-    qualifiers = _checked(request)
-    return [_name(uri, qualifiers, way) for uri in request.uris]
-
-
-def _name(uri: str, qualifiers: list[tuple[str, str]], way: _Way) -> _Name:
-    if uri.startswith(way.urn) and not qualifiers:
-        return _Name(uri, Ref.parse(uri.removeprefix(way.urn), where="uri"), own=True)
-    canonical = _canonical([("uri", uri), *qualifiers])
-    if not uri or not uri.isprintable() or len(canonical) > MAX_NAME_BYTES:
-        raise invalid("it is no URI, or too long", where=f"uri {uri[:200]!r}")
-    key = hashlib.sha256(canonical.encode()).hexdigest()
-    return _Name(uri, Ref(ASSETS, f"{way.element}-{key[:2]}", key), own=False)
-
-
-def _canonical(pairs: list[tuple[str, str]]) -> str:
-    return json.dumps(pairs, separators=(",", ":"))  # ASCII whatever is in it
 
 
 def _references(request: PushRequest) -> tuple[list[Digest], list[Digest]]:

@@ -125,7 +125,7 @@ def offer(
     watched: Watched | None = None
     try:
         remote = remotes.get(spec)
-        watched = Watched(remote.blobs)
+        watched = Watched(remote.uploads)
         with watched.watching():
             if not remote.writable:
                 raise PermissionDenied("the server does not allow push", f"remote {spec.url}")
