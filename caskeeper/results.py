@@ -113,9 +113,16 @@ class PushMessageResult(Message):
     remotes: tuple[PushOutcome, ...] = ()
 
 
+#: Stands for a root in a plan: all that was uploaded to a server and has no name.
+UPLOADS = "uploads"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CleanupGroup(Message):
-    """All refs of one tree: what happens to them and why. ``action``: evict, protected, young, kept."""
+    """All refs of one tree: what happens to them and why. ``action``: evict, protected, young, kept.
+
+    Without refs, and with UPLOADS as its ``root``: what clients of a server uploaded and never named.
+    """
 
     root: str
     refs: tuple[str, ...]

@@ -11,6 +11,7 @@ import tempfile
 import time
 
 import pytest
+from harness.assets import small_artifact
 from harness.bindings import bind_artifact, bind_result, upload_artifact, upload_result
 from harness.fleet import Oracle, write_tree
 from harness.mortal import NEVER, expire_leases, mortal_services
@@ -18,6 +19,7 @@ from harness.services import MemoryRemote, picture
 from harness.tree_messages import tree_message
 from harness.volumes import Dead, new_volume
 
+from caskeeper.artifact import Ref
 from caskeeper.config.settings import LeaseSettings
 from caskeeper.contract import (
     CleanupRequest,
@@ -33,7 +35,7 @@ from caskeeper.contract import (
 )
 from caskeeper.coordination import Coordination
 from caskeeper.digest import Digest
-from worker.protocols import quiet
+from worker.protocols import ARTIFACT, Published, quiet
 from worker.server.rolling import Rolling
 from worker.store.blobs import StoreBlobs
 from worker.store.objects import Objects
@@ -42,6 +44,7 @@ from worker.store.promises import Promises
 
 LEASES = LeaseSettings(clock_margin_s=0.0)
 K1, K2, OTHER = "demo/hello/k1", "demo/hello/k2", "demo/other/k3"
+ARTIFACT_KEY = "demo/artifact/k1"
 WITHOUT = {"excluded_subdirs": ("buildtree",)}
 
 
@@ -64,6 +67,10 @@ class Site:
         self.remote = MemoryRemote("http://memory")
         self.run(CommitRequest(path=self.source, refs=(K1,)), PushRequest(refs=(K1,)))
         self.root = Digest.parse(self.results[0].root)
+        message, parts = small_artifact()
+        for blob in [blob for blobs in parts.values() for blob in blobs]:
+            self.remote.blobs.add(blob)
+        self.remote.index.refs[Ref.parse(ARTIFACT_KEY)] = Published((message,), ARTIFACT)
         self.tree = self.remote.blobs.add(tree_message(self.remote.blobs.data, self.root))
         self.empty()
 
@@ -171,6 +178,7 @@ VERBS = {
         lambda _: [PullRequest(ref=K1, **WITHOUT), ExtractRequest(ref=K1)],
         lambda _: PullRequest(ref=K1, subdir="buildtree/obj"),
     ),
+    "pull of an artifact": (lambda _: [], lambda _: PullRequest(ref=ARTIFACT_KEY)),
     "extract": (lambda _: [PullRequest(ref=K1)], lambda _: ExtractRequest(ref=K1)),
     "extract of a copy": (
         lambda _: [PullRequest(ref=K1)],

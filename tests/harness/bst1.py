@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -17,11 +18,6 @@ builddir: {home}/build
 artifactdir: {home}/artifacts
 logdir: {home}/logs
 scheduler: {{on-error: quit}}
-"""
-_REMOTE = """\
-artifacts:
-  url: {url}
-  push: {push}
 """
 
 
@@ -51,11 +47,16 @@ def write_project(folder: str) -> str:
 class BuildStream(User):
     """One user of a project: own caches below ``home``, and perhaps an artifact server."""
 
-    def __init__(self, home: str, project: str, *, url: str | None = None, push: bool = True) -> None:
+    def __init__(
+        self, home: str, project: str, *, url: str | None = None, push: bool = True, **credentials: str
+    ) -> None:
         #: the artifact cache, in the layout of BuildStream 1.x
         self.cache = f"{home}/artifacts"
-        remote = "" if url is None else _REMOTE.format(url=url, push=push)
-        super().__init__(home, project, bst="bst", configuration=_USER.format(home=home) + remote)
+        configuration = _USER.format(home=home)
+        if url is not None:
+            files = {key.replace("_", "-"): path for key, path in credentials.items()}
+            configuration += f"artifacts: {json.dumps({'url': url, 'push': push, **files})}\n"
+        super().__init__(home, project, bst="bst", configuration=configuration)
 
     def checkout(self, element: str, folder: str) -> str:
         """The files of one element alone, in a new folder."""

@@ -12,7 +12,7 @@ from caskeeper import Client
 from caskeeper.config import CacheSettings, QuotaExpression, load_settings
 from caskeeper.contract import CleanupRequest, CommitRequest, ComputeSizeRequest, RemoveRequest
 from caskeeper.digest import Digest
-from caskeeper.errors import CacheTooFull, ConfigInvalid, InvalidRequest, NoSpace, TooLarge
+from caskeeper.errors import CacheTooFull, Cancelled, ConfigInvalid, NoSpace, TooLarge
 from tasks.app import _rehearsal
 from worker.protocols import quiet
 from worker.wiring import build
@@ -82,17 +82,26 @@ def test_ac43_ac45_above_the_high_watermark_a_cleanup_goes_down_to_the_low_one_a
         assert_exact(services)
 
 
-def test_d6_what_a_build_that_failed_has_written_counts_until_it_is_swept(tmp_path, valkey):
+def test_d6_what_a_task_that_failed_has_written_counts_until_it_is_swept(tmp_path, valkey):
     with fleet(tmp_path, valkey.url) as services:
-        source = write_tree(f"{tmp_path}/bad", {f"a{n}": os.urandom(9000) for n in range(5)})
-        os.mkfifo(f"{source}/z")
-        with pytest.raises(InvalidRequest):
-            services.run(CommitRequest(path=source, refs=("p/e/k",)), quiet())
-        assert services.space.used_bytes() >= 5 * 9000
+        source = write_tree(f"{tmp_path}/src", {f"f{n}": os.urandom(9000) for n in range(40)})
+        oracle = Oracle(services.layout.root)
+
+        def stop_when_something_is_stored():
+            if any(files for _folder, _folders, files in os.walk(services.layout.objects)):
+                raise Cancelled("the test's stop")
+
+        with pytest.raises(Cancelled):
+            services.run(
+                CommitRequest(path=source, refs=("p/e/k",)),
+                quiet()._replace(check=stop_when_something_is_stored),
+            )
+        assert services.space.used_bytes() == oracle.used_bytes() >= 9000
+        assert refs_of(services) == []
         assert_exact(services)
         time.sleep(0.02)
         clean(services, target_bytes=0)
-        assert services.space.used_bytes() == 0
+        assert services.space.used_bytes() == oracle.used_bytes() == 0
 
 
 def test_ac31_a_recount_answers_and_sets_the_size_and_finds_the_estimate_exact(tmp_path, valkey):

@@ -1,11 +1,14 @@
 """Uploads that nothing refers to after the grace go first, found by journals, not by listing `objects/`."""
 
 import os
+import threading
 
 import pytest
-from harness.serving import make_old, open_services, serving, settled, small_tree
+from harness.serving import make_old, open_services, serving, settled, small_tree, upload_name
 
 from caskeeper.digest import Digest
+from caskeeper.results import UPLOADS
+from worker._protos.bytestream_pb2 import WriteRequest
 from worker.protocols import quiet
 from worker.store.journal import PREFIX as JOURNAL
 from worker.store.measure import used_bytes
@@ -45,7 +48,7 @@ def clean(services, *, target=2**50, dry_run=False):
 
 
 def uploads(result):
-    return [(group.action, group.frees_bytes) for group in result.groups if group.root == "uploads"]
+    return [(group.action, group.frees_bytes) for group in result.groups if group.root == UPLOADS]
 
 
 def test_after_the_grace_what_nobody_named_goes_first_and_what_is_named_stays(services, tmp_path):
@@ -113,3 +116,54 @@ def test_what_was_named_and_removed_later_goes_as_any_artifact(services, tmp_pat
         make_old(services.layout.object(Digest.of(data).hash))
     assert clean(services, target=0).evicted_refs == 1
     assert services.coordination.usage.snapshot().used_bytes == used_bytes(services.volume) == 0
+
+
+@pytest.mark.parametrize("ask", ["find", "upload", "stream"])
+def test_whoever_asks_while_a_cleanup_takes_uploads_is_told_the_truth(services, tmp_path, monkeypatch, ask):
+    """At every step of the cleanup in turn: what a client was told is here stays, for a grace."""
+    data = b"wanted after all"
+    digest = Digest.of(data)
+    name = upload_name(digest)
+    questions = {
+        "find": lambda peer: peer.missing(digest) == [],
+        "upload": lambda peer: peer.upload(data) == [digest],
+        "stream": lambda peer: peer.write(WriteRequest(resource_name=name, data=data, finish_write=True)) > 0,
+    }
+    cleaner, change = threading.get_ident(), services.volume._change
+    at, steps, told = 0, 1, []
+    while at < steps:
+        at, steps = at + 1, 0
+        with serving(services) as peer:
+            peer.upload(data, b"another")
+        pass_a_grace(services, tmp_path)
+        with serving(services) as peer:
+
+            def watched(verb, *paths):
+                nonlocal steps
+                if threading.get_ident() == cleaner:
+                    steps += 1
+                    if steps == at:
+                        told.append(questions[ask](peer))
+                change(verb, *paths)
+
+            monkeypatch.setattr(services.volume, "_change", watched)
+            clean(services)
+            monkeypatch.setattr(services.volume, "_change", change)
+            if told[-1]:
+                clean(services)
+                assert peer.read(f"blobs/{digest}") == data, f"at step {at} of {steps}"
+        assert services.coordination.usage.snapshot().used_bytes >= used_bytes(services.volume)
+    assert at > 8
+    assert True in told
+
+
+def test_the_plan_is_printed(services, tmp_path):
+    with serving(services) as peer:
+        peer.upload(b"small")
+    pass_a_grace(services, tmp_path)
+    (group,) = clean(services, dry_run=True).groups
+    assert (group.root, group.refs, group.reason) == (
+        UPLOADS,
+        (),
+        "uploaded, and no ref names it (1 objects)",
+    )

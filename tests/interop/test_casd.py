@@ -14,6 +14,7 @@ from caskeeper.contract import (
     PushRequest,
     RemotesCheckRequest,
 )
+from caskeeper.errors import PermissionDenied, RemoteUnavailable
 from worker.protocols import quiet
 
 REF = "demo/tree/1"
@@ -148,7 +149,17 @@ def test_our_server_takes_no_name_for_content_that_only_another_server_has(tmp_p
         remotes = (RemoteSpec(index, push=True, type="index"), RemoteSpec(storage, push=True, type="storage"))
         with fleet(tmp_path, valkey.url, artifacts=remotes) as services:
             commit(services, tree)
-            push(services)
+            with pytest.raises(RemoteUnavailable, match="FAILED_PRECONDITION: content is missing"):
+                push(services)
+
+
+def test_an_action_cache_takes_no_artifact_of_buildstream(built2, server, tmp_path, valkey):
+    ref = built2.refs["base.bst"]
+    remotes = (RemoteSpec(built2.url), RemoteSpec(server, push=True, index="action-cache"))
+    with fleet(tmp_path, valkey.url, artifacts=remotes) as services:
+        services.run(PullRequest(ref=ref), quiet())
+        with pytest.raises(PermissionDenied, match="cannot name an artifact of BuildStream 2"):
+            push(services, ref)
 
 
 def test_casd_that_is_full_does_not_hinder_the_other_remote(server, tmp_path, valkey, tree):

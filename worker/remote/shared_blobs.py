@@ -88,10 +88,10 @@ class SharedBlobs:
             return
         raise _telling(failures, digest, self._url)
 
-    def write_batch(self, blobs: Sequence[tuple[Digest, bytes]]) -> None:  # noqa: ARG002 -- BlobAccess's
+    def write_batch(self, blobs: Sequence[tuple[Digest, bytes]]) -> None:
         raise self._unwritable()
 
-    def write_stream(self, digest: Digest, chunks: Iterable[bytes]) -> None:  # noqa: ARG002 -- as above
+    def write_stream(self, digest: Digest, chunks: Iterable[bytes]) -> None:
         raise self._unwritable()
 
     def _unwritable(self) -> PermissionDenied:

@@ -62,8 +62,9 @@ class Standing(NamedTuple):
 def choose(answers: Mapping[str, Answer], wanted: str, *, url: str) -> Standing:
     """The index ``wanted``, or with ``auto`` the first that can be read and written, or else read.
 
-    Raises as ``Answer.trouble`` for one that is in trouble before a better one is found, when no index is
-    left: trouble is no answer (I10).
+    One that refuses us or is out of order is passed over, and its error raised when no other is left. A
+    failure that may be over in a moment is raised at once: what was bound there is not looked for
+    elsewhere (I10). See ``Answer.trouble``.
     """
     standings = []
     troubled: Answer | None = None

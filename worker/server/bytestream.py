@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import grpc
 
-from caskeeper.errors import BlobMissing, Cancelled, DigestMismatch, InvalidRequest, LeaseLost
+from caskeeper.errors import BlobMissing, Cancelled, DigestMismatch, InvalidRequest
 from worker import zstd
 from worker._protos import bytestream_pb2 as wire
 from worker.protocols import CHUNK_BYTES
@@ -135,12 +135,21 @@ class ByteStream:
             if there is not None:
                 where = f"{there} bytes of it are kept, not {first.write_offset}"
             refuse(context, grpc.StatusCode.FAILED_PRECONDITION, invalid(where, where=str(resource.digest)))
+        with self._going_on(upload, context):
+            yield upload
+
+    @contextmanager
+    def _going_on(self, upload: Upload, context: grpc.ServicerContext) -> Iterator[None]:
+        """A kept upload runs again under its own operation; where that cannot be, it is dropped."""
+        begun = False
         try:
             with self._rolling.lent(context.cancel, under=upload.operation):
                 upload.arriving.resume()
-                yield upload
-        except LeaseLost:
-            self._uploads.drop(upload)
+                begun = True
+                yield
+        except BaseException:
+            if not begun:  # what happens later is `_receive`'s
+                self._uploads.drop(upload)
             raise
 
     def _receive(self, upload: Upload, pieces: Iterable[bytes]) -> None:

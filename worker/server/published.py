@@ -150,8 +150,11 @@ class PublishedRefs:
                 operation.hold(refs, content.roots)
                 for ref, path in staged:
                     self._refs.publish(operation.staging, path, ref)
-        except (BlobMissing, DigestMismatch) as gap:
-            refuse(context, grpc.StatusCode.FAILED_PRECONDITION, gap)
+        except BlobMissing as gap:
+            what = BlobMissing(gap.what, way_out="upload it, then send the reference again")
+            refuse(context, grpc.StatusCode.FAILED_PRECONDITION, what)
+        except DigestMismatch as trouble:
+            refuse(context, grpc.StatusCode.FAILED_PRECONDITION, trouble)
         self._used(refs)
 
     def _complete(self, content: Content, operation: Operation, context: grpc.ServicerContext) -> RefRecord:
@@ -167,7 +170,7 @@ class PublishedRefs:
             others = (digest for digest in closure.digests if digest not in content.messages)
             gap = _missing(blobs, others, context)
             if gap is not None:
-                raise BlobMissing(str(gap), way_out="upload it, then send the reference again")
+                raise BlobMissing(str(gap))
             return closure
 
         scope = WHOLE

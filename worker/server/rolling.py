@@ -132,13 +132,13 @@ class Rolling:
             ended = [tenure for tenure in self._tenures if self._served(tenure)]
             self._tenures = [tenure for tenure in self._tenures if tenure not in ended]
             kept = list(self._tenures)
-        for follower in self._followers:
-            follower.turn()
         for tenure in ended:
             self._end(tenure)
         for tenure in kept:
             if not tenure.lost:
                 tenure.operation.settle_part()
+        for follower in self._followers:
+            follower.turn()
 
     def close(self) -> None:
         """End all operations; calls that still run lose theirs. What was told is kept by the files."""
@@ -208,6 +208,9 @@ class Rolling:
         try:
             for follower in self._followers:
                 follower.ended(tenure.operation)
+        except CaskeeperError as trouble:
+            log.warning("what was kept was not removed", extra={"error": str(trouble)})  # its folder goes
+        try:
             tenure.ending.close()
         except CaskeeperError as trouble:
             # Its record expires and its whole reservation is converted: never understated (I5).

@@ -10,7 +10,17 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from worker.services.trash import CLOSURE, EXECUTABLE, OBJECT, REF, Trash, delete_tree, ref_name, unlink
+from worker.services.trash import (
+    CLOSURE,
+    EXECUTABLE,
+    OBJECT,
+    REF,
+    Trash,
+    delete_tree,
+    open_up,
+    ref_name,
+    unlink,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -69,7 +79,10 @@ class Evictor:
         freed = 0
         for path in dict.fromkeys(paths):
             taken = self.trash.fresh()
-            if not self._is_named(path) and self.volume.take(path, taken):
+            if self._is_named(path):
+                continue
+            open_up(self.volume, path)
+            if self.volume.take(path, taken):
                 freed += delete_tree(self.volume, taken)
                 self._prune(path, stop=self.layout.extracts)
         return freed

@@ -19,6 +19,7 @@ from caskeeper.errors import Busy, LeaseLost, NoSpace
 from worker.services.one_coordinator import take_up
 from worker.services.recovery import recover
 from worker.services.trash import Trash, delete_tree
+from worker.store.failures import failure
 from worker.store.format import BALLAST_BYTES, drop_ballast, make_ballast
 from worker.store.measure import used_bytes
 from worker.store.promises import PREFIX, Promises
@@ -227,8 +228,11 @@ class Maintenance:
         return state.evict_from_ms > state.now_ms
 
     def _folders(self) -> list[str]:
-        with os.scandir(self.volume.layout.staging) as entries:
-            return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+        try:
+            with os.scandir(self.volume.layout.staging) as entries:
+                return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+        except OSError as error:
+            raise failure(error, self.volume.layout.staging) from error
 
     def _is_young(self, run: Run, name: str) -> bool:
         started = self._started_ns(name)

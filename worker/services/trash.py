@@ -90,6 +90,7 @@ def delete_tree(volume: Volume, path: str) -> int:
     """
     if os.path.islink(path):
         return unlink(volume, path)  # what it leads to is not ours
+    open_up(volume, path)
     freed = 0
     while True:
         try:
@@ -105,6 +106,16 @@ def delete_tree(volume: Volume, path: str) -> int:
                 freed += unlink(volume, entry.path)
         if volume.remove_folder(path):
             return freed
+
+
+def open_up(volume: Volume, path: str) -> None:
+    """Make a folder writable that somebody made read-only: else it could not be moved nor emptied (AC-51)."""
+    try:
+        mode = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return
+    if stat.S_ISDIR(mode) and mode & stat.S_IRWXU != stat.S_IRWXU:
+        volume.chmod(path, stat.S_IRWXU)
 
 
 def unlink(volume: Volume, path: str) -> int:

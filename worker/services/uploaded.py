@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from caskeeper.contract import CleanupGroup
+from caskeeper.results import UPLOADS
 from worker.services.plan import EVICT, YOUNG
 from worker.services.trash import unlink
 from worker.store.failures import failure
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from worker.store.journal import JournalFile
     from worker.store.volume import Volume
 
-#: What the plan calls it: it has no root.
-NAME = "uploads"
 _REASON = "uploaded, and no ref names it"
 _YOUNG = "uploaded or used so recently that its client may still bind a ref to it"
 
@@ -58,7 +57,7 @@ class Uploaded:
         if self.young:
             shown.append((YOUNG, _YOUNG, 0))
         return [
-            CleanupGroup(root=NAME, refs=(), action=action, reason=reason, frees_bytes=size_bytes)
+            CleanupGroup(root=UPLOADS, refs=(), action=action, reason=reason, frees_bytes=size_bytes)
             for action, reason, size_bytes in shown
         ]
 

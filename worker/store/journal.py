@@ -1,7 +1,7 @@
 """What a server took in, written down before it is published: files ``tmp/uploads-<operation>.<n>``.
 
 Clients upload first and bind a name later, or never. What never got a name is found by these journals, so
-no cleanup lists ``objects/`` for it (docs/decisions/0008). Promises: every object that was published under
+no cleanup lists ``objects/`` for it (docs/decisions/0010). Promises: every object that was published under
 the operation is in its journal, also after kill -9; no journal grows once its operation was fenced, for each
 file gets its full length in the operation's folder and is renamed out of it (I5). A journal proves nothing
 and protects nothing: it only says where to look, and whoever looks judges by closure lists and ages.

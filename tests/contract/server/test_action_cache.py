@@ -14,6 +14,7 @@ from caskeeper.digest import EMPTY, Digest
 from caskeeper.errors import VolumeFailed
 from worker._protos import ref_record_pb2
 from worker._protos import remote_execution_pb2 as reapi
+from worker.directory import MAX_TREE_BYTES
 from worker.names import ARTIFACT_URN
 from worker.server.action_names import ActionNames
 from worker.store.closures import Closures
@@ -187,6 +188,40 @@ def test_a_result_comes_back_as_it_was_sent_and_keeps_all_it_names(peer, actions
     assert set(Closures(services.volume).read(record.root.hash, "whole").digests()) > set(named.values())
 
 
+def test_what_newer_clients_say_of_an_action_comes_back_too(actions):
+    executed = b"J\x06\n\x04host"  # field 9, of which nothing is known here
+    result = reapi.ActionResult.FromString(reapi.ActionResult(exit_code=1).SerializeToString() + executed)
+    actions.update(OTHER, result)
+    assert executed in actions.get(OTHER).SerializeToString()
+
+
+@pytest.mark.parametrize("ours", [True, False])
+@pytest.mark.parametrize(
+    "tree",
+    [
+        b"no Tree\xff",
+        reapi.EncodedTree(root=b"no Directory\xff").SerializeToString(),
+        reapi.Tree(
+            root=reapi.Directory(symlinks=[reapi.SymlinkNode(name="..", target="x")])
+        ).SerializeToString(),
+    ],
+)
+def test_a_result_with_a_tree_that_is_none_is_refused(peer, actions, services, tree, ours):
+    (digest,) = peer.upload(tree)
+    peer.upload(key_of(KEY))
+    root = reapi.EncodedTree.FromString(tree).root if tree.startswith(b"\n") else b""
+    result = shaped(digest, Digest.of(root))
+    assert refusal(actions.update, ACTION if ours else OTHER, result) is CODE.INVALID_ARGUMENT
+    assert records(services) == {}
+
+
+@pytest.mark.parametrize("action", [ACTION, OTHER])
+def test_a_tree_too_large_for_one_is_not_asked_for(peer, actions, action):
+    peer.upload(key_of(KEY))
+    large = Digest("0" * 64, MAX_TREE_BYTES + 1)
+    assert refusal(actions.update, action, shaped(large, EMPTY)) is CODE.INVALID_ARGUMENT
+
+
 def test_a_result_without_any_output_is_kept(actions):
     result = reapi.ActionResult(exit_code=1, stderr_raw=b"no such file")
     actions.update(OTHER, result)
@@ -275,6 +310,22 @@ def test_folders_that_did_not_change_are_not_listed_again(services, monkeypatch)
     bind(services, "bbbb")
     assert names.search(action_of("demo/el/bbbb")) == Ref("demo", "el", "bbbb")
     assert listed == [element]
+
+
+def test_refs_that_servers_made_for_what_has_no_name_stand_for_no_action(
+    peer, services, actions, monkeypatch
+):
+    names = ActionNames(services.layout, Objects(services.volume))
+    actions.update(OTHER, reapi.ActionResult(exit_code=1))
+    Assets(peer).push_blob(EMPTY, "urn:some")
+    action, asset = sorted(records(services))
+    peer.upload(key_of(asset))
+    listed = []
+    listdir = os.listdir
+    monkeypatch.setattr(os, "listdir", lambda path: listed.append(path) or listdir(path))
+    assert names.search(action_of(action)) is None
+    assert listed == [services.layout.refs]
+    assert names.search(action_of(asset)) is None
 
 
 def make_long_ago(folder):

@@ -10,11 +10,12 @@ from harness.serving import make_old, refusal, serving, small_tree
 from caskeeper.artifact import Ref
 from caskeeper.digest import EMPTY, Digest
 from worker._protos import ref_record_pb2
-from worker.closure import WHOLE
+from worker.closure import WHOLE, Scope
 from worker.protocols import quiet
 from worker.store.closures import Closures
 from worker.store.measure import used_bytes
 from worker.store.refs import Refs
+from worker.views import MAX_MESSAGE_BYTES
 
 CODE = grpc.StatusCode
 KEY = "demo/el/aaaa"
@@ -109,6 +110,22 @@ def test_an_artifact_that_lost_a_blob_is_not_found(assets, services, artifact, p
     assert refusal(assets.blob, ARTIFACT) is CODE.NOT_FOUND
 
 
+@pytest.mark.parametrize(("excluded", "served"), [(["buildtree"], True), (["files"], False)])
+def test_of_what_workers_left_out_only_optional_parts_may_be_missing(
+    assets, services, artifact, excluded, served
+):
+    digest, _parts = artifact
+    assets.push_blob(digest, ARTIFACT)
+    refs = Refs(services.volume)
+    record = refs.read(REF)._replace(scope=Scope.of(excluded))
+    with services.desk.writer("test", "partial", quiet()) as operation:
+        refs.publish(operation.staging, refs.stage(operation.staging, REF, record), REF)
+    if served:
+        assert assets.blob(ARTIFACT) == digest
+    else:
+        assert refusal(assets.blob, ARTIFACT) is CODE.NOT_FOUND
+
+
 def test_a_hit_makes_the_ref_and_all_of_the_artifact_young(assets, services, artifact):
     digest, parts = artifact
     assets.push_blob(digest, ARTIFACT)
@@ -172,6 +189,11 @@ def test_the_first_urn_that_is_known_answers(assets, artifact):
 def test_a_blob_that_is_no_artifact_cannot_be_bound_as_one(peer, assets, data):
     (digest,) = peer.upload(data)
     assert refusal(assets.push_blob, digest, ARTIFACT) is CODE.INVALID_ARGUMENT
+
+
+def test_a_blob_too_large_for_an_artifact_message_is_not_read(assets):
+    large = Digest("0" * 64, MAX_MESSAGE_BYTES + 1)
+    assert refusal(assets.push_blob, large, ARTIFACT) is CODE.INVALID_ARGUMENT
 
 
 @pytest.mark.parametrize("tail", ["", "a/b", "a/b/c/d", "a/b/..", "../b/c", "a/b/c\0"])

@@ -12,6 +12,7 @@ from worker import directory
 from worker._protos.reference_storage_pb2 import UpdateReferenceRequest
 from worker.closure import WHOLE, Scope, walk
 from worker.protocols import quiet
+from worker.services import operations
 from worker.store.closures import Closures
 from worker.store.objects import Objects
 from worker.store.refs import RefRecord, Refs
@@ -54,6 +55,18 @@ def test_content_and_closure_list_are_flushed_before_the_ref_appears(peer, servi
         changes.index(("replace", services.layout.ref(REF))),
     ]
     assert order == sorted(order)
+
+
+def test_a_ref_that_is_being_removed_is_not_bound_meanwhile(peer, services, bound, monkeypatch):
+    monkeypatch.setattr(operations, "HOLD_WAIT_S", 0.0)
+    root, _blobs = bound
+    maintenance = services.coordination.maintenance
+    grant = maintenance.acquire("c1", purpose="cleanup")
+    assert maintenance.condemn("c1", grant.epoch, roots=[root.hash], refs=[KEY], keys=["aaaa"]) == ""
+    assert refusal(peer.update, EMPTY, KEY) is CODE.ABORTED
+    maintenance.uncondemn("c1", grant.epoch, roots=[root.hash], refs=[KEY], keys=["aaaa"])
+    peer.update(EMPTY, KEY)
+    assert peer.resolve(KEY) == EMPTY
 
 
 @pytest.mark.usefixtures("bound")

@@ -86,6 +86,14 @@ def test_an_asset_of_which_anything_is_missing_is_refused(peer, assets, services
     assert records(services) == {}
 
 
+def test_what_is_no_directory_cannot_be_pushed_or_referenced_as_one(peer, assets, services):
+    (blob,) = peer.upload(b"no directory\xff")
+    assert refusal(assets.push_directory, blob, URI) is CODE.INVALID_ARGUMENT
+    references = {"references_directories": [message(blob)]}
+    assert refusal(assets.push_blob, blob, URI, **references) is CODE.INVALID_ARGUMENT
+    assert records(services) == {}
+
+
 def test_a_tree_that_is_a_ref_keeps_what_was_pushed_with_it(peer, assets, services):
     root, blobs = small_tree()
     (further,) = peer.upload(b"further")
@@ -101,6 +109,11 @@ def test_a_tree_that_is_a_ref_keeps_what_was_pushed_with_it(peer, assets, servic
     assert (record.root, len(record.roots), record.scope) == (root, 2, WHOLE)
     os.unlink(services.layout.object(further.hash))
     assert refusal(peer.resolve, "demo/el/aaaa") is CODE.NOT_FOUND
+
+
+def test_a_tree_that_is_its_own_reference_has_one_root(assets, services):
+    assets.push_directory(EMPTY, f"{DIRECTORY_URN}demo/el/aaaa", references_directories=[message(EMPTY)])
+    assert Refs(services.volume).read(Ref("demo", "el", "aaaa")).roots == (EMPTY,)
 
 
 def test_an_asset_is_found_by_exactly_the_qualifiers_it_was_pushed_with(peer, assets):

@@ -201,3 +201,23 @@ def test_an_upload_that_finds_no_room_is_not_kept(tmp_path, valkey, monkeypatch)
             assert peer.write(*whole(upload_name(DIGEST))) == len(DATA)
     finally:
         services.close()
+
+
+def test_an_upload_that_finds_no_room_to_go_on_is_dropped(tmp_path, valkey, monkeypatch):
+    monkeypatch.setattr(rolling, "ROOM_WAIT_S", 0.1)
+    services = open_services(tmp_path, valkey.url, quota="20M")
+    try:
+        with serving(services) as peer:
+            large = Digest(Digest.of(b"large").hash, 12_000_000)
+            name = upload_name(large)
+            offset = broken_off(peer, services, name)
+            others = [os.urandom(3_000_000) for _ in range(4)]
+            for data in others:
+                only = WriteRequest(resource_name=upload_name(Digest.of(data)), data=data, finish_write=True)
+                assert peer.write(only) == len(data)
+            more = WriteRequest(resource_name=name, write_offset=offset, data=b"more")
+            assert refusal(peer.write, more) is CODE.RESOURCE_EXHAUSTED
+            assert refusal(query, peer, name) is CODE.NOT_FOUND
+            assert staged(services)[1] == []
+    finally:
+        services.close()

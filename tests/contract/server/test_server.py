@@ -8,6 +8,7 @@ import grpc
 import pytest
 from harness.serving import (
     Peer,
+    entry,
     make_old,
     message,
     open_services,
@@ -121,6 +122,44 @@ def test_what_does_not_fit_into_the_quota_is_refused_and_what_fits_is_taken(tmp_
             peer.upload(b"small")
     finally:
         services.close()
+
+
+def test_each_entry_of_a_batch_that_does_not_fit_is_told_that_the_server_is_full(
+    tmp_path, valkey, monkeypatch
+):
+    monkeypatch.setattr(rolling, "ROOM_WAIT_S", 0.1)
+    services = open_services(tmp_path, valkey.url, quota="4M")
+    blobs = [os.urandom(300_000) for _ in range(15)]
+    try:
+        with serving(services) as peer:
+            codes = []
+            for start in range(0, len(blobs), 3):
+                batch = [entry(Digest.of(blob), blob) for blob in blobs[start : start + 3]]
+                answer = peer.cas.BatchUpdateBlobs(reapi.BatchUpdateBlobsRequest(requests=batch))
+                codes += [found.status.code for found in answer.responses]
+            stored = codes.count(0)
+            assert codes == [0] * stored + [CODE.RESOURCE_EXHAUSTED.value[0]] * (15 - stored)
+            assert 10 <= stored <= 13
+            assert peer.missing(*map(Digest.of, blobs)) == list(map(Digest.of, blobs[stored:]))
+            again = reapi.BatchUpdateBlobsRequest(requests=[entry(Digest.of(blobs[0]), blobs[0])])
+            assert peer.cas.BatchUpdateBlobs(again).responses[0].status.code == 0
+            assert refusal(peer.update, Digest.of(blobs[0]), KEY) is not CODE.OK
+        usage = services.coordination.usage.snapshot()
+        assert usage.used_bytes == used_bytes(services.volume) <= 4 * 1024 * 1024
+    finally:
+        services.close()
+
+
+@pytest.mark.parametrize("name", ["main", "a/b/c", "ünïcode"])
+def test_an_instance_name_changes_nothing(peer, name):
+    digest = Digest.of(b"content")
+    update = reapi.BatchUpdateBlobsRequest(instance_name=name, requests=[entry(digest, b"content")])
+    assert peer.cas.BatchUpdateBlobs(update).responses[0].status.code == 0
+    find = reapi.FindMissingBlobsRequest(instance_name=name, blob_digests=[message(digest)])
+    assert not peer.cas.FindMissingBlobs(find).missing_blob_digests
+    asked = reapi.BatchReadBlobsRequest(instance_name=name, digests=[message(digest)])
+    assert peer.cas.BatchReadBlobs(asked).responses[0].data == b"content"
+    assert peer.read(f"{name}/blobs/{digest}") == peer.read(f"blobs/{digest}") == b"content"
 
 
 def test_what_was_uploaded_or_found_survives_cleanups_for_a_grace_also_after_the_server(services, tmp_path):
