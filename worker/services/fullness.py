@@ -177,7 +177,7 @@ def sentence(one: CleanupHolder) -> str:
     count = f"{one.artifacts} artifact{'' if one.artifacts == 1 else 's'}"
     what = f"{count} of {pretty_size(one.size_bytes)}"
     if one.kind == SESSION:
-        readable = one.detail if one.detail.isprintable() else ascii(one.detail)
+        readable = one.detail if one.detail.isprintable() else ascii(one.detail)[1:-1]
         label = f" ({readable})" if one.detail else ""
         return f"session {one.name}{label} requires {what}"
     if one.kind == PIN:

@@ -26,3 +26,9 @@ def test_the_wait_after_a_loss_of_redis_is_told_with_what_is_left_of_it():
     told = [line for line in _volume(replace(FOUND, waiting_s=87.2)) if "evicted" in line]
     assert len(told) == 1
     assert "87 s" in told[0]
+
+
+def test_a_passed_watermark_is_told():
+    assert not any("wanted" in line for line in _volume(FOUND))
+    told = _volume(replace(FOUND, cleanup_wanted="only 5 of 1000 inodes of the file system are free"))
+    assert "wanted      a cleanup: only 5 of 1000 inodes of the file system are free" in told
