@@ -18,6 +18,7 @@ _FILES = ("server-cert", "client-key", "client-cert", "access-token")
 _KEYS = ("url", "type", "push", "instance-name", "index", *_FILES)
 _CHOICES = {"type": TYPES, "index": INDEXES, "push": ("true", "false", "True", "False")}
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_SPOKEN = re.compile(r"https?://", re.IGNORECASE)
 _USER_PART = re.compile(r"//[^/?#,]*@")
 
 
@@ -108,6 +109,8 @@ def _check(given: Mapping[str, str], place: str) -> None:
         raise InvalidRequest("the key `url` is missing or empty", place, "add url=URL")
     if _USER_PART.search(given["url"]):
         raise InvalidRequest("the URL holds a user name", place, "take it out, and name credential files")
+    if not _SPOKEN.match(given["url"]):
+        raise InvalidRequest("the URL has a scheme that is not supported", place, "write http:// or https://")
     for key, choices in _CHOICES.items():
         if key in given and given[key] not in choices:
             raise InvalidRequest(

@@ -229,7 +229,7 @@ def test_a_project_without_a_remote_is_17(scene):
         "pull", "demo/none/1", error="ConfigInvalid", holds=["project 'demo'", scene.config, "artifacts"]
     )
     scene.fails("push", KEPT, error="ConfigInvalid", holds=["project 'demo'", scene.config, "push: true"])
-    scene.fails("pull", "demo/none/1", "--remote", "ftp://x", error="ConfigInvalid", holds="ftp://x")
+    scene.fails("pull", "demo/none/1", "--remote", "ftp://x", error="InvalidRequest", holds="ftp://x")
 
 
 @pytest.mark.parametrize(

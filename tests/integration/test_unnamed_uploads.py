@@ -88,6 +88,17 @@ def test_within_the_grace_nothing_goes_also_after_the_server_was_killed(services
     assert not os.path.exists(services.layout.object(digest.hash))
 
 
+def test_a_journal_of_which_everything_is_named_goes_before_the_grace_is_over(services):
+    root, blobs = small_tree()
+    with serving(services) as peer:
+        peer.upload(*blobs)
+        peer.update(root, KEY)
+    assert uploads(clean(services)) == []
+    assert files(services, JOURNAL) == []
+    with serving(services) as peer:
+        assert peer.resolve(KEY) == root
+
+
 def test_what_somebody_still_asks_for_stays_and_its_journal_with_it(services, tmp_path):
     with serving(services) as peer:
         wanted, other = peer.upload(b"wanted", b"other")
@@ -129,35 +140,47 @@ def test_whoever_asks_while_a_cleanup_takes_uploads_is_told_the_truth(services, 
         "upload": lambda peer: peer.upload(data) == [digest],
         "stream": lambda peer: peer.write(WriteRequest(resource_name=name, data=data, finish_write=True)) > 0,
     }
-    cleaner, change = threading.get_ident(), services.volume._change
-    at, steps, told = 0, 1, []
-    while at < steps:
-        at, steps = at + 1, 0
+    steps = _Steps(services, monkeypatch)
+    told = []
+    while steps.at <= steps.most:
         with serving(services) as peer:
             peer.upload(data, b"another")
         pass_a_grace(services, tmp_path)
         with serving(services) as peer:
-
-            def watched(verb, *paths):
-                nonlocal steps
-                if threading.get_ident() == cleaner:
-                    steps += 1
-                    if steps == at:
-                        told.append(questions[ask](peer))
-                change(verb, *paths)
-
-            monkeypatch.setattr(services.volume, "_change", watched)
-            clean(services)
-            monkeypatch.setattr(services.volume, "_change", change)
+            steps.run(lambda: clean(services), lambda peer=peer: told.append(questions[ask](peer)))
             if told[-1]:
                 clean(services)
-                assert peer.read(f"blobs/{digest}") == data, f"at step {at} of {steps}"
+                assert peer.read(f"blobs/{digest}") == data, f"at step {steps.at} of {steps.most}"
         assert services.coordination.usage.snapshot().used_bytes >= used_bytes(services.volume)
-    assert at > 8
-    assert True in told
+        steps.at += 1
+    assert steps.most > 8
+    assert set(told) == ({True, False} if ask == "find" else {True})
 
 
-def test_the_plan_is_printed(services, tmp_path):
+class _Steps:
+    """Runs something, and something else before its ``at``-th change of the volume."""
+
+    def __init__(self, services, monkeypatch):
+        self.at, self.most = 1, 1
+        self._thread = threading.get_ident()
+        self._change = services.volume._change
+        monkeypatch.setattr(services.volume, "_change", self._watched)
+        self._other = None
+
+    def run(self, work, other):
+        self._step, self._other = 0, other
+        work()
+        self.most, self._other = self._step, None
+
+    def _watched(self, verb, *paths):
+        if self._other is not None and threading.get_ident() == self._thread:
+            self._step += 1
+            if self._step == self.at:
+                self._other()
+        self._change(verb, *paths)
+
+
+def test_the_plan_says_what_they_are(services, tmp_path):
     with serving(services) as peer:
         peer.upload(b"small")
     pass_a_grace(services, tmp_path)
@@ -165,5 +188,5 @@ def test_the_plan_is_printed(services, tmp_path):
     assert (group.root, group.refs, group.reason) == (
         UPLOADS,
         (),
-        "uploaded, and no ref names it (1 objects)",
+        "uploaded, and no ref names it (1 object)",
     )

@@ -53,7 +53,8 @@ class Uploaded:
         """The printable form, as if it were a group of the plan; nothing when there is nothing."""
         shown = []
         if self.objects:
-            shown.append((EVICT, f"{_REASON} ({self.objects} objects)", self.frees_bytes))
+            many = "1 object" if self.objects == 1 else f"{self.objects} objects"
+            shown.append((EVICT, f"{_REASON} ({many})", self.frees_bytes))
         if self.young:
             shown.append((YOUNG, _YOUNG, 0))
         return [
@@ -63,13 +64,13 @@ class Uploaded:
 
 
 def find_uploaded(volume: Volume, inventory: Inventory, *, horizon_ns: int) -> Uploaded:
-    """Read the journals of ended operations. VolumeFailed when one cannot be read (I9)."""
+    """Read the journals of ended operations. VolumeFailed when one cannot be read (I9).
+
+    What some group needs is that group's from now on: it goes when its closure list does.
+    """
     plan = Uploaded()
     seen: set[bytes] = set()
     for file in ended_journals(volume):
-        if file.written_ns >= horizon_ns:
-            plan.young = True  # what was noted last is as young: all of it waits
-            continue
         judged = _Judged(file)
         for raw, size_bytes in file.records():
             if raw in seen or inventory.is_needed(raw):

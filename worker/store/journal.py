@@ -85,11 +85,10 @@ class Journal:
 
 
 class JournalFile(NamedTuple):
-    """One file of an ended operation's journal. ``written_ns``: when something was last noted in it."""
+    """One file of an ended operation's journal."""
 
     path: str
     operation_id: str
-    written_ns: int
 
     def records(self) -> Iterator[tuple[bytes, int]]:
         """Raw hash and size in bytes of what was noted; none when the file is gone."""
@@ -118,12 +117,8 @@ def ended_journals(volume: Volume) -> list[JournalFile]:
             named = _NAME.match(entry.name)
             if named is None or not entry.is_file(follow_symlinks=False):
                 continue
-            try:
-                written_ns = entry.stat(follow_symlinks=False).st_mtime_ns
-            except FileNotFoundError:
-                continue
             if not os.path.lexists(volume.layout.operation(named[1])):
-                found.append(JournalFile(entry.path, named[1], written_ns))
+                found.append(JournalFile(entry.path, named[1]))
     except OSError as error:
         raise failure(error, folder) from error
     return found
