@@ -27,3 +27,10 @@ def pytest_configure(config):
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
         signal.signal(signal.SIGHUP, lambda _number, _frame: None)
+
+
+def pytest_report_header(config):
+    """What this machine cannot show is said at the top: then something stands in for full disks."""
+    from harness.scene import can_mount
+
+    return "small file systems: " + ("mounted for tests" if can_mount() else "cannot be mounted here")

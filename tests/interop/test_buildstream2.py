@@ -54,7 +54,8 @@ def test_an_artifact_of_which_a_blob_is_gone_is_built_and_pushed_anew(built2, tm
         said = second.run("build", *ELEMENTS)
         assert second.queue("Pull", said) == (2, 1, 0)
         assert second.queue("Build", said) == (1, 2, 0)
-        assert second.queue("Push", said) == (1, 2, 0)
+        # Built within the same second it is the same artifact: then the missing blob is all that is sent.
+        assert second.queue("Push", said) in {(1, 2, 0), (0, 3, 0)}
         assert third.queue("Pull", third.run("build", *ELEMENTS)) == (3, 0, 0)
 
 
