@@ -12,9 +12,10 @@ import grpc
 import pytest
 from harness.coordination import fake_coordination
 from harness.lying_server import LyingServer
-from harness.malicious import CONTAINED, REFUSED, Lair, assert_only_objects, layout_of, snapshot
+from harness.malicious import CONTAINED, REFUSED, Lair
 from harness.services import SMALL_CACHE
 from harness.serving import message, open_services, refusal, serving, upload_name
+from harness.snapshots import assert_only_objects, layout_of, snapshot
 from harness.trees import listing
 from harness.valkey import ValkeyServer
 from harness.volumes import new_volume

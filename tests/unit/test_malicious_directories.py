@@ -1,7 +1,7 @@
 """Directory messages made to harm: refused at the parser, or contained where they are laid out (I1, I9).
 
-Here they are walked in memory, and planted on the volume and extracted. The same cases as a remote and a
-client send them: tests/contract/test_malicious_peers.py.
+Here they are walked in memory, planted on the volume and extracted, and imported. The same cases as a
+remote and a client send them: tests/contract/test_malicious_peers.py.
 """
 
 from __future__ import annotations
@@ -9,18 +9,21 @@ from __future__ import annotations
 import os
 
 import pytest
-from harness.malicious import CONTAINED, REFUSED, Lair, assert_only_objects, layout_of, snapshot
+from harness.malicious import CONTAINED, REFUSED, Lair
 from harness.services import fake_services
+from harness.snapshots import assert_only_objects, layout_of, snapshot
 from harness.trees import listing
 
 from caskeeper.artifact import Ref
-from caskeeper.contract import ExtractRequest
+from caskeeper.contract import ExtractRequest, ImportRequest
 from caskeeper.digest import EMPTY
 from caskeeper.errors import BlobMissing, DigestMismatch, InvalidRequest
+from caskeeper.layout import Layout
+from worker._protos import remote_execution_pb2 as reapi
 from worker.closure import WHOLE, walk
 from worker.directory import check_size, parse
 from worker.protocols import quiet
-from worker.store.refs import RefRecord
+from worker.store.refs import RefRecord, Refs
 
 REF = Ref("demo", "evil", "key")
 #: What refuses a tree; nothing else may come out (AC-80).
@@ -57,15 +60,18 @@ def read_from(lair):
     return read
 
 
+def write(path, data):
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "wb") as file:
+        file.write(data)
+
+
 def plant(services, lair, root):
     """As if an earlier version, or somebody with the volume mounted, had stored it without a look."""
     for hash_hex, data in lair.blobs.items():
-        path = services.layout.object(hash_hex)
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(path, "wb") as file:
-            file.write(data)
+        write(services.layout.object(hash_hex), data)
     with services.desk.writer("plant", "test", quiet()) as operation:
-        refs = services.listing._refs
+        refs = Refs(services.volume)
         refs.publish(
             operation.staging,
             refs.stage(operation.staging, REF, RefRecord.fresh((root,), origin="test")),
@@ -107,9 +113,27 @@ def test_on_the_volume_it_is_not_extracted(case, lair, services, tmp_path):
         with pytest.raises(REFUSALS):
             services.run(ExtractRequest(ref=str(REF), destination=destination), quiet())
     assert snapshot(str(tmp_path), without=(services.layout.root,)) == before
-    assert_only_objects(f"{services.layout.root}/cas/objects")
+    assert_only_objects(services.layout.objects)
     assert not os.listdir(services.layout.staging)
     assert [name for _above, _folders, names in os.walk(services.layout.extracts) for name in names] == []
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_from_another_cache_folder_it_is_not_taken_over(case, lair, services, tmp_path):
+    """What is wrong below a folder of the root is left out with it, and the record says so (D-2)."""
+    root, other = REFUSED[case](lair), Layout(tmp_path / "other")
+    reference = reapi.Digest(hash=root.hash, size_bytes=root.size_bytes).SerializeToString()
+    write(other.ref(REF), reference)
+    for hash_hex, data in lair.blobs.items():
+        write(other.object(hash_hex), data)
+    before = snapshot(str(tmp_path), without=(services.layout.root,))
+    services.run(ImportRequest(path=other.root), quiet())
+    record = Refs(services.volume).read(REF)
+    if record is not None:
+        assert not record.scope.whole
+        assert listing(services.run(ExtractRequest(ref=str(REF)), quiet()).path) == {}
+    assert snapshot(str(tmp_path), without=(services.layout.root,)) == before
+    assert_only_objects(services.layout.objects)
 
 
 @pytest.mark.parametrize("case", CONTAINED)
@@ -122,7 +146,7 @@ def test_what_is_odd_and_legal_is_laid_out_as_it_is_and_nowhere_else(case, lair,
         path = services.run(ExtractRequest(ref=str(REF), destination=destination), quiet()).path
         assert listing(path) == layout_of(root, lair.blobs)
     assert snapshot(str(tmp_path), without=(services.layout.root, copy)) == before
-    assert_only_objects(f"{services.layout.root}/cas/objects")
+    assert_only_objects(services.layout.objects)
 
 
 @pytest.mark.parametrize("subdir", ["d", "d/f", "e/../d", "../outside", "absolute", "/", "up/outside"])

@@ -106,9 +106,11 @@ class Maintenance:
         finally:
             stop.set()
             renewer.join()
-            # Only an emptied folder goes: what is still in it belongs to the next cleanup's recovery.
-            run.trash.end()
-            self.coordination.maintenance.release(run.holder)
+            try:
+                # Only an emptied folder goes: what is still in it belongs to the next cleanup's recovery.
+                run.trash.end()
+            finally:
+                self.coordination.maintenance.release(run.holder)
 
     def _begin_trash(self, run: Run) -> None:
         """A disk that is full to the brim has no room for a folder either: the ballast is for that."""

@@ -23,7 +23,7 @@ def query(peer, name):
     return answer.committed_size, answer.complete
 
 
-def begin(peer, services, name, data=DATA[:CUT], *, come=CUT):
+def begin(peer, name, data=DATA[:CUT], *, come=CUT):
     """An upload that sent ``data`` and goes on neither forward nor back; ends when cancelled."""
     going = threading.Event()
 
@@ -44,16 +44,12 @@ def _has_come(peer, name, come):
         return False
 
 
-def broken_off(peer, services, name, data=DATA[:CUT], *, come=CUT):
+def broken_off(peer, name, data=DATA[:CUT], *, come=CUT):
     """An upload whose client is gone; how much of it is kept."""
-    begin(peer, services, name, data, come=come).cancel()
-    settled(lambda: services.coordination.usage.snapshot() and _is_kept(peer, name))
+    begin(peer, name, data, come=come).cancel()
+    # A call that goes on waits for the end of the one before; at a wrong offset it changes nothing.
+    assert refusal(peer.write, WriteRequest(resource_name=name, write_offset=1)) is CODE.FAILED_PRECONDITION
     return query(peer, name)[0]
-
-
-def _is_kept(peer, name):
-    # An upload that is kept may be gone on with at another offset than its own never: it says which it is.
-    return refusal(peer.write, WriteRequest(resource_name=name, write_offset=1)) is CODE.FAILED_PRECONDITION
 
 
 def rest(name, offset):
@@ -64,7 +60,7 @@ def test_an_upload_that_broke_off_goes_on_where_it_ended(services):
     with serving(services) as peer:
         name = upload_name(DIGEST, instance="main/")
         assert refusal(query, peer, name) is CODE.NOT_FOUND
-        offset = broken_off(peer, services, name)
+        offset = broken_off(peer, name)
         assert (offset, query(peer, name)) == (CUT, (CUT, False))
         assert peer.missing(DIGEST) == [DIGEST]
         assert peer.write(rest(name, offset)) == len(DATA)
@@ -77,7 +73,7 @@ def test_an_upload_that_broke_off_goes_on_where_it_ended(services):
 
 def test_a_call_that_still_runs_is_ended_by_the_one_that_goes_on(peer, services):
     name = upload_name(DIGEST)
-    stuck = begin(peer, services, name)
+    stuck = begin(peer, name)
     assert peer.write(rest(name, CUT)) == len(DATA)
     assert stuck.code() is CODE.CANCELLED
     assert peer.read(f"blobs/{DIGEST}") == DATA
@@ -86,7 +82,7 @@ def test_a_call_that_still_runs_is_ended_by_the_one_that_goes_on(peer, services)
 def test_a_compressed_upload_goes_on_in_plain_bytes_with_a_new_frame(peer, services):
     name = upload_name(DIGEST).replace("/blobs/", "/compressed-blobs/zstd/")
     frame = b"".join(zstd.compressed([DATA[:CUT], DATA[CUT:]]))
-    offset = broken_off(peer, services, name, frame[: len(frame) * 2 // 3], come=1024 * 1024)
+    offset = broken_off(peer, name, frame[: len(frame) * 2 // 3], come=1024 * 1024)
     assert 1024 * 1024 <= offset < len(DATA)
     packed = zstd.pack(DATA[offset:])
     half = len(packed) // 2
@@ -100,7 +96,7 @@ def test_a_compressed_upload_goes_on_in_plain_bytes_with_a_new_frame(peer, servi
 
 def test_what_goes_on_is_verified_from_its_first_byte(peer, services):
     name = upload_name(DIGEST)
-    offset = broken_off(peer, services, name, os.urandom(CUT))
+    offset = broken_off(peer, name, os.urandom(CUT))
     assert refusal(peer.write, rest(name, offset)) is CODE.FAILED_PRECONDITION
     assert peer.missing(DIGEST) == [DIGEST]
     assert refusal(query, peer, name) is CODE.NOT_FOUND
@@ -109,7 +105,7 @@ def test_what_goes_on_is_verified_from_its_first_byte(peer, services):
 
 def test_another_offset_is_refused_and_a_new_start_is_taken(peer, services):
     name = upload_name(DIGEST)
-    offset = broken_off(peer, services, name)
+    offset = broken_off(peer, name)
     for other in (1, offset - 1, offset + 1, len(DATA) + 1):
         piece = WriteRequest(resource_name=name, write_offset=other, data=b"x")
         assert refusal(peer.write, piece) is CODE.FAILED_PRECONDITION
@@ -136,7 +132,7 @@ def test_what_is_kept_is_paid_for_and_given_back_after_its_time(services, monkey
     with serving(services) as peer:
         large = Digest(Digest.of(b"never").hash, 900_000_000)
         name = upload_name(large)
-        broken_off(peer, services, name)
+        broken_off(peer, name)
         # What did not come is reserved no longer.
         settled(lambda: usage.snapshot().reserved_bytes < 50_000_000)
         assert usage.snapshot().used_bytes + usage.snapshot().reserved_bytes >= used_bytes(services.volume)
@@ -150,12 +146,12 @@ def test_what_is_kept_is_bounded_in_number_and_in_bytes(peer, services, monkeypa
     monkeypatch.setattr(uploads, "MOST", 2)
     names = [upload_name(DIGEST) for _ in range(3)]
     for name in names:
-        broken_off(peer, services, name)
+        broken_off(peer, name)
     assert refusal(query, peer, names[0]) is CODE.NOT_FOUND
     assert [query(peer, name)[0] for name in names[1:]] == [CUT, CUT]
     monkeypatch.setattr(uploads, "MOST_BYTES", CUT + 1)
     last = upload_name(DIGEST)
-    broken_off(peer, services, last)
+    broken_off(peer, last)
     assert [refusal(query, peer, name) for name in names] == [CODE.NOT_FOUND] * 3
     assert query(peer, last)[0] == CUT
     assert len(staged(services)[1]) == 1
@@ -164,13 +160,13 @@ def test_what_is_kept_is_bounded_in_number_and_in_bytes(peer, services, monkeypa
 def test_it_ends_with_its_operation(services, monkeypatch):
     with serving(services) as peer:
         name = upload_name(DIGEST)
-        offset = broken_off(peer, services, name)
+        offset = broken_off(peer, name)
         folder, _ = staged(services)
         os.rename(services.layout.operation(folder), services.layout.trash("fence"))
         assert refusal(peer.write, rest(name, offset)) is CODE.ABORTED
         assert refusal(query, peer, name) is CODE.NOT_FOUND
         assert peer.write(*whole(upload_name(DIGEST))) == len(DATA)
-        broken_off(peer, services, upload_name(other := Digest(Digest.of(b"other").hash, len(DATA))))
+        broken_off(peer, upload_name(other := Digest(Digest.of(b"other").hash, len(DATA))))
         assert peer.missing(other) == [other]
     assert operations(services) == []
 
@@ -210,7 +206,7 @@ def test_an_upload_that_finds_no_room_to_go_on_is_dropped(tmp_path, valkey, monk
         with serving(services) as peer:
             large = Digest(Digest.of(b"large").hash, 12_000_000)
             name = upload_name(large)
-            offset = broken_off(peer, services, name)
+            offset = broken_off(peer, name)
             others = [os.urandom(3_000_000) for _ in range(4)]
             for data in others:
                 only = WriteRequest(resource_name=upload_name(Digest.of(data)), data=data, finish_write=True)

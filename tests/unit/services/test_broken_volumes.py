@@ -77,8 +77,10 @@ def loop(path):
 @pytest.mark.parametrize("instead", [gone, file, loop])
 @pytest.mark.parametrize(
     "part",
-    ["root", "objects", "executables", "refs", "closures", "extracts", "staging", "trashes", "pins", "ref"]
-    + ["object", "closure"],
+    [
+        *("root", "objects", "executables", "refs", "closures", "extracts", "staging", "trashes", "pins"),
+        *("ref", "object", "closure"),
+    ],
 )
 def test_nothing_but_errors_of_ours_comes_out(tmp_path, part, instead):
     services = fake_services(tmp_path, urls=[A])
@@ -99,4 +101,5 @@ def test_nothing_but_errors_of_ours_comes_out(tmp_path, part, instead):
     for verb in verbs(services, tmp_path, root):
         with contextlib.suppress(CaskeeperError):
             verb()
+        assert services.coordination.maintenance.holder() is None  # else nobody could clean for a whole lease
     services.close()
