@@ -25,6 +25,8 @@ _REQUIREMENTS = f"{_CHECKOUT}/tests/interop/requirements.txt"
 _CACHE = f"{_CHECKOUT}/.interop_cache"
 _HOME = f"{_CACHE}/buildstream2"
 _READY = f"{_HOME}/installed"
+#: The Python that it is installed for.
+PYTHON = f"{_HOME}/bin/python"
 
 
 def ensure_installed() -> None:
@@ -46,7 +48,7 @@ def ensure_installed() -> None:
         install = ("install", "--quiet", "--disable-pip-version-check", "--require-hashes")
         for command in (
             (sys.executable, "-m", "venv", _HOME),
-            (f"{_HOME}/bin/python", "-m", "pip", *install, "-r", _REQUIREMENTS),
+            (PYTHON, "-m", "pip", *install, "-r", _REQUIREMENTS),
         ):
             done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
             assert done.returncode == 0, f"`{' '.join(command)}` failed:\n{done.stdout}{done.stderr}"

@@ -97,10 +97,15 @@ def _files(user, folder):
     }
 
 
-@pytest.fixture(scope="module", params=["reference-storage", "remote-asset"])
-def built(request, tmp_path_factory):
-    """A project built by BuildStream 1.6, and the `caskeeper server` with one index that it was pushed to."""
+@pytest.fixture(scope="session")
+def bst1_installed():
+    """BuildStream 1.6 is there."""
     bst1.ensure_installed()
+
+
+@pytest.fixture(scope="module", params=["reference-storage", "remote-asset"])
+def built(request, tmp_path_factory, bst1_installed):
+    """A project built by BuildStream 1.6, and the `caskeeper server` with one index that it was pushed to."""
     folder = tmp_path_factory.mktemp("interop")
     with _serving(folder / "server", "--index", request.param) as url:
         yield Built(str(folder), url, request.param)

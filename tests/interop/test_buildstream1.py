@@ -8,6 +8,7 @@ import pytest
 from harness.bst1 import BuildStream
 from harness.buildstream import ELEMENTS, below
 from harness.fleet import Oracle, fleet
+from harness.reference_servers import old_server
 from harness.trees import listing
 
 from caskeeper.config.remotes import RemoteSpec
@@ -100,6 +101,20 @@ def test_what_we_commit_is_what_buildstream_commits_and_pulls(built, tmp_path, v
         for element in ELEMENTS:
             checked_out = listing(user.checkout(element, f"{tmp_path}/out/{ELEMENTS[element]}"))
             assert checked_out == built.files[element]
+
+
+def test_what_we_pass_on_to_the_server_of_1_6_is_what_buildstream_pulls(built, tmp_path, valkey):
+    with old_server(f"{tmp_path}/server") as url:
+        remotes = (RemoteSpec(built.url), RemoteSpec(url, push=True))
+        with fleet(tmp_path, valkey.url, artifacts=remotes) as services:
+            for ref in built.refs.values():
+                services.run(PullRequest(ref=ref), quiet())
+                assert services.run(PushRequest(refs=(ref,)), quiet()).pushed
+        user = BuildStream(str(tmp_path / "user"), built.project, url=url)
+        assert user.queue("Pull", user.run("pull", *ELEMENTS)) == (3, 0, 0)
+        for element in ELEMENTS:
+            files = listing(user.checkout(element, f"{tmp_path}/out/{ELEMENTS[element]}"))
+            assert files == built.files[element]
 
 
 def test_a_read_only_server_takes_nothing_and_hinders_nobody(built, tmp_path, serving):

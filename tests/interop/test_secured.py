@@ -61,8 +61,7 @@ def test_buildstream_2_pushes_and_pulls_with_a_certificate_and_a_token(built2, s
         assert TOKEN not in said
 
 
-def test_buildstream_1_pushes_and_pulls_with_a_certificate(secured, tmp_path, serving):
-    bst1.ensure_installed()
+def test_buildstream_1_pushes_and_pulls_with_a_certificate(secured, tmp_path, serving, bst1_installed):
     project = bst1.write_project(f"{tmp_path}/project")
     files = {name: getattr(secured, name) for name in ("server_cert", "client_key", "client_cert")}
     with serving(tmp_path / "server", *secured.options) as url:
