@@ -15,6 +15,7 @@ from google.protobuf.message import DecodeError
 from caskeeper.digest import EMPTY, Digest
 from caskeeper.errors import InvalidRequest
 from worker._protos import remote_execution_pb2 as pb
+from worker.wire_fields import has_more_fields
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
 #: What a POSIX file system takes as one name and as one link target.
 MAX_NAME_BYTES = 255
 MAX_TARGET_BYTES = 4095
-#: One folder's message. Millions of entries fit; more is an attack on the memory.
+#: One folder's message, and what may be in it; more is an attack on the memory.
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+MAX_FOLDER_ENTRIES = 1_000_000
 #: All messages of one tree, likewise.
 MAX_TREE_BYTES = 512 * 1024 * 1024
 
@@ -93,11 +95,15 @@ def parse(data: bytes, digest: Digest) -> Directory:
     """The Directory that ``data`` is; ``digest`` names it in an error and is not computed again.
 
     Unknown fields (node_properties of newer peers) are tolerated. Raises InvalidRequest for names that
-    are no single path segment, that repeat over the three lists or are not sorted, for malformed digests
-    and for bytes that are no Directory at all.
+    are no single path segment, that repeat over the three lists or are not sorted, for malformed digests,
+    for more than ``MAX_FOLDER_ENTRIES`` and for bytes that are no Directory at all.
     """
     if digest == EMPTY and not data:
         return Directory()
+    if has_more_fields(data, MAX_FOLDER_ENTRIES):
+        raise _invalid(
+            digest, f"it is no Directory message, or one of more than {MAX_FOLDER_ENTRIES} entries"
+        )
     try:
         message = pb.Directory.FromString(data)
     except DecodeError:

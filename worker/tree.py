@@ -9,9 +9,15 @@ from google.protobuf.message import DecodeError
 from caskeeper.digest import EMPTY, Digest
 from caskeeper.errors import InvalidRequest
 from worker._protos import remote_execution_pb2 as pb
+from worker.wire_fields import has_more_fields
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+#: So many Directory messages may be in one Tree.
+MAX_MESSAGES = 1_000_000
+_NONE = "it is no Tree message"
 
 
 class Tree(NamedTuple):
@@ -26,16 +32,18 @@ def parse_tree(data: bytes, digest: Digest) -> Tree:
 
     The Directory messages in it are not looked into. Raises InvalidRequest for what is no Tree.
     """
+    if has_more_fields(data, MAX_MESSAGES):
+        raise _invalid(digest, f"it is no Tree message, or one of more than {MAX_MESSAGES} directories")
     try:
         message = pb.EncodedTree.FromString(data)
     except DecodeError:
-        raise _invalid(digest) from None
+        raise _invalid(digest, _NONE) from None
     if data and not message.HasField("root"):
-        raise _invalid(digest)
+        raise _invalid(digest, _NONE)
     root = message.root  # no bytes at all are a Tree of the empty directory
     messages = {Digest.of(child): child for child in (root, *message.children)}
     return Tree(Digest.of(root), {EMPTY: b"", **messages})
 
 
-def _invalid(digest: Digest) -> InvalidRequest:
-    return InvalidRequest("it is no Tree message", f"tree {digest}", "give the digest of a Tree blob")
+def _invalid(digest: Digest, what: str) -> InvalidRequest:
+    return InvalidRequest(what, f"tree {digest}", "give the digest of a Tree blob")

@@ -18,6 +18,7 @@ from worker._protos import artifact_pb2
 from worker._protos import remote_execution_pb2 as reapi
 from worker.directory import Directory, DirectoryEntry, FileEntry, is_name, serialise
 from worker.tree import parse_tree
+from worker.wire_fields import has_more_fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -28,8 +29,9 @@ MESSAGE, DIRECTORY = "message", "directory"
 OPTIONAL_PARTS = frozenset({"buildroot", "buildtree", "sources", "subsandboxes"})
 #: The folders of an Artifact's view that are composed themselves.
 _COMPOSED = frozenset({"meta", "logs", "subsandboxes"})
-#: A larger message is read by nobody.
-MAX_MESSAGE_BYTES = 16 * 1024 * 1024
+#: A larger message is read by nobody; nor is one with more dependencies and logs.
+MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+_MAX_FIELDS = 50_000
 
 
 class View(NamedTuple):
@@ -45,12 +47,7 @@ def artifact_view(data: bytes, digest: Digest) -> View:
     Raises InvalidRequest for what is no such message and for digests or names of logs that cannot be any.
     """
     where = f"Artifact {digest}"
-    try:
-        artifact = artifact_pb2.Artifact.FromString(data)
-    except DecodeError:
-        raise _invalid("it is no Artifact message", where) from None
-    if artifact.version < 1:
-        raise _invalid("it is no Artifact message: it has no version", where)
+    artifact = _parse_artifact(data, where)
     composed = _Composition(where)
     composed.file(MESSAGE, digest)
     for name in ("files", "buildtree", "sources", "buildroot"):
@@ -70,6 +67,18 @@ def artifact_view(data: bytes, digest: Digest) -> View:
             raise _invalid(f"{log.name[:300]!r} is not a name of a log", where)
         composed.file(f"logs/{log.name}", _checked(log.digest, where))
     return composed.view()
+
+
+def _parse_artifact(data: bytes, where: str) -> artifact_pb2.Artifact:
+    if has_more_fields(data, _MAX_FIELDS):
+        raise _invalid("it is no Artifact message, or too large for one", where)
+    try:
+        artifact = artifact_pb2.Artifact.FromString(data)
+    except DecodeError:
+        raise _invalid("it is no Artifact message", where) from None
+    if artifact.version < 1:
+        raise _invalid("it is no Artifact message: it has no version", where)
+    return artifact
 
 
 def action_view(data: bytes, digest: Digest, trees: Mapping[Digest, bytes]) -> View:

@@ -40,8 +40,8 @@ class Services:
         with open(self._journal, "a", encoding="utf-8") as file:
             file.write(line + "\n")
 
-    def cleanup_wanted(self):
-        return False
+    def upkeep_wanted(self):
+        return None
 
     def close(self):
         pass

@@ -28,10 +28,13 @@ from worker.views import action_view, message_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from worker.server.budget import Take
     from worker.server.needs import Operation
     from worker.server.published import PublishedRefs
 
 SERVICE = "build.bazel.remote.execution.v2.ActionCache"
+#: So many outputs one result may have.
+MAX_OUTPUTS = 100_000
 #: So many roots are remembered with the digest of their Tree.
 _TREES = 4096
 
@@ -111,6 +114,8 @@ class ActionCache:
         """Bind a result whose content was uploaded before."""
         refuse_when_read_only(context, read_only=self._read_only)
         action, result = checked_digest(request.action_digest), request.action_result
+        if len(result.output_files) + len(result.output_directories) > MAX_OUTPUTS:
+            raise invalid(f"a result has at most {MAX_OUTPUTS} outputs", where=f"action {action}")
         ours = _is_ref(result)
         ref = self._names.search(action) if ours else self._names.known(action)
         if ref is not None and not ours:
@@ -123,36 +128,39 @@ class ActionCache:
         self._refs.publish(
             "update-action-result",
             refs,
-            lambda: self._content(result) if ref is None else self._tree_content(result),
+            lambda take: self._content(result, take) if ref is None else self._tree_content(result, take),
             context,
         )
         return result
 
-    def _tree_content(self, result: reapi.ActionResult) -> Content:
+    def _tree_content(self, result: reapi.ActionResult, take: Take) -> Content:
         output = result.output_directories[0]
         root = checked_digest(output.root_directory_digest)
-        tree = self._read_tree(checked_digest(output.tree_digest))
+        tree = self._read_tree(checked_digest(output.tree_digest), take)
         if tree.root != root:
             raise invalid(f"its Tree has another root, {tree.root}", where=f"directory {root}")
         return Content((root,), DIRECTORY, tree.messages)
 
-    def _content(self, result: reapi.ActionResult) -> Content:
+    def _content(self, result: reapi.ActionResult, take: Take) -> Content:
         named = [
             checked_digest(output.tree_digest)
             for output in result.output_directories
             if output.HasField("tree_digest")
         ]
-        if sum(digest.size_bytes for digest in named) > MAX_TREE_BYTES:
+        weight = sum(digest.size_bytes for digest in dict.fromkeys(named))
+        if weight > MAX_TREE_BYTES:
             raise invalid(f"its Trees have more than {MAX_TREE_BYTES} bytes", where="ActionResult")
+        take(weight)
         trees = {digest: self._refs.objects.read(digest) for digest in named}
         data = result.SerializeToString(deterministic=True)
         digest = Digest.of(data)
         view = action_view(data, digest, trees)
         return Content((view.root,), ACTION_RESULT, {**view.messages, digest: data})
 
-    def _read_tree(self, digest: Digest) -> Tree:
+    def _read_tree(self, digest: Digest, take: Take) -> Tree:
         if digest.size_bytes > MAX_TREE_BYTES:
             raise invalid(f"it has more than {MAX_TREE_BYTES} bytes", where=f"tree {digest}")
+        take(digest.size_bytes)
         return parse_tree(self._refs.objects.read(digest), digest)
 
     def handlers(self) -> grpc.GenericRpcHandler:

@@ -37,8 +37,12 @@ def code_for(error: CaskeeperError) -> grpc.StatusCode:
 
 
 def details_of(error: CaskeeperError) -> str:
-    """The error's sentence, short enough for a trailer."""
-    return str(error)[:_DETAILS_CHARACTERS]
+    """The error's sentence, short enough for a trailer.
+
+    Without a place on our own disk, and what its owner can do there: neither is a peer's business.
+    """
+    own = error.where.startswith("/")
+    return (error.template.format(what=error.what) if own else str(error))[:_DETAILS_CHARACTERS]
 
 
 def refuse(context: grpc.ServicerContext, code: grpc.StatusCode, error: CaskeeperError) -> NoReturn:

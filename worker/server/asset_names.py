@@ -12,7 +12,7 @@ from worker._protos import remote_execution_pb2 as reapi
 from worker.names import ARTIFACT_URN, DIRECTORY_URN
 from worker.protocols import ARTIFACT, DIRECTORY
 from worker.server.answers import invalid
-from worker.server.published import ASSETS
+from worker.server.published import ASSETS, MAX_NAMES
 
 if TYPE_CHECKING:
     FetchRequest: TypeAlias = wire.FetchBlobRequest | wire.FetchDirectoryRequest
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 URI, QUALIFIERS = "uri", "qualifiers"
 #: A URI with its qualifiers; they are kept in the ref's record.
 MAX_NAME_BYTES = 64 * 1024
+#: All names of one push, likewise: what a short message may have us write.
+MAX_NAMES_BYTES = 16 * 1024 * 1024
 
 
 class Half(NamedTuple):
@@ -48,6 +50,10 @@ def checked_qualifiers(request: FetchRequest | PushRequest) -> list[tuple[str, s
     """The qualifiers, sorted. Raises InvalidRequest for what no request may be."""
     if not request.uris:
         raise invalid("a request without a URI")
+    if max(len(request.uris), len(request.qualifiers)) > MAX_NAMES:
+        raise invalid(
+            f"one request has at most {MAX_NAMES} URIs, and as many qualifiers", way_out="send several"
+        )
     if request.digest_function not in {reapi.DigestFunction.UNKNOWN, reapi.DigestFunction.SHA256}:
         raise invalid("digests are by SHA-256 only", way_out="leave `digest_function` unset")
     qualifiers = sorted((one.name, one.value) for one in request.qualifiers)
@@ -57,8 +63,13 @@ def checked_qualifiers(request: FetchRequest | PushRequest) -> list[tuple[str, s
 
 
 def names_of(request: PushRequest, half: Half) -> list[Name]:
-    """All URIs as refs. Raises InvalidRequest when one cannot be one."""
+    """All URIs as refs. Raises InvalidRequest when one cannot be one, or when they are too many."""
     qualifiers = checked_qualifiers(request)
+    each_bytes = sum(len(name) + len(value) for name, value in qualifiers)
+    if len(request.uris) * each_bytes > MAX_NAMES_BYTES:
+        raise invalid(
+            f"its URIs, each with the qualifiers, exceed {MAX_NAMES_BYTES} bytes", way_out="send several"
+        )
     return [name_of(uri, qualifiers, half) for uri in request.uris]
 
 

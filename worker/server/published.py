@@ -25,6 +25,7 @@ from worker.closure import WHOLE, Scope, walk
 from worker.directory import parse
 from worker.protocols import ARTIFACT, Context
 from worker.server.answers import refuse
+from worker.server.budget import Budget
 from worker.store.blobs import StoreBlobs
 from worker.store.closures import Closures
 from worker.store.refs import RefRecord, Refs
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from caskeeper.digest import Digest
     from worker.closure import Closure
     from worker.directory import Directory
+    from worker.server.budget import Take
     from worker.server.needs import Operation, Services
     from worker.server.rolling import Rolling
     from worker.store.objects import Objects
@@ -45,6 +47,8 @@ log = logging.getLogger(__name__)
 
 #: So many digests are looked at between two looks at whether the client still waits.
 GROUP = 4096
+#: So many names one call may bind: each takes a file, and time under one reservation.
+MAX_NAMES = 10_000
 #: The projects of the refs that servers make for what has no name of its own: actions and URIs. There may be
 #: millions, so their elements are there to keep folders small; they stand for no action.
 ACTIONS, ASSETS = "action-cache", "remote-asset"
@@ -71,6 +75,7 @@ class PublishedRefs:
         self._services = services
         self._refs = Refs(services.volume)
         self._closures = Closures(services.volume)
+        self._budget = Budget()
 
     # -- finding ---------------------------------------------------------------------------------------
 
@@ -131,17 +136,21 @@ class PublishedRefs:
         self,
         verb: str,
         names: Mapping[Ref, Mapping[str, str]],
-        compose: Callable[[], Content],
+        compose: Callable[[Take], Content],
         context: grpc.ServicerContext,
     ) -> None:
         """Bind every name, each with its labels, to what ``compose`` answers: the writer of safety.md
         section 9. Ends the call with FAILED_PRECONDITION, naming the digest, when content is missing.
+        Raises Busy while other calls have so much in memory that there is no room for its messages.
         """  # noqa: D205 -- one thought
         refs = list(names)
         try:
-            with self._services.desk.writer(verb, str(refs[0]), _quietly(context)) as operation:
-                content = compose()
-                record = self._complete(content, operation, context)
+            with (
+                self._services.desk.writer(verb, str(refs[0]), _quietly(context)) as operation,
+                self._budget.call() as take,
+            ):
+                content = compose(take)
+                record = self._complete(content, operation, take, context)
                 self._services.volume.sync()
                 staged = [
                     (ref, self._refs.stage(operation.staging, ref, record._replace(labels=labels)))
@@ -157,12 +166,15 @@ class PublishedRefs:
             refuse(context, grpc.StatusCode.FAILED_PRECONDITION, trouble)
         self._used(refs)
 
-    def _complete(self, content: Content, operation: Operation, context: grpc.ServicerContext) -> RefRecord:
+    def _complete(
+        self, content: Content, operation: Operation, take: Take, context: grpc.ServicerContext
+    ) -> RefRecord:
         """Rely on all of the content, store what the server brings, write the closure lists."""
         blobs = StoreBlobs(operation.staging, self.objects)
 
         def read(digest: Digest) -> Directory:
             data = content.messages.get(digest)
+            take(digest.size_bytes)
             return self.objects.directory(digest) if data is None else parse(data, digest)
 
         def require(root: Digest, scope: Scope) -> Closure:

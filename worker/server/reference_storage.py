@@ -16,7 +16,7 @@ from worker._protos import reference_storage_pb2 as wire
 from worker._protos import remote_execution_pb2 as reapi
 from worker.protocols import DIRECTORY
 from worker.server.answers import answering, checked_digest, invalid, refuse, refuse_when_read_only
-from worker.server.published import Content
+from worker.server.published import MAX_NAMES, Content
 
 if TYPE_CHECKING:
     from worker.server.published import PublishedRefs
@@ -47,11 +47,13 @@ class ReferenceStorage:
     ) -> wire.UpdateReferenceResponse:
         """Bind every key to a tree whose content was uploaded before."""
         refuse_when_read_only(context, read_only=self._read_only)
+        if len(request.keys) > MAX_NAMES:
+            raise invalid(f"one update has at most {MAX_NAMES} keys", way_out="send several")
         refs = [Ref.parse(key, where="key") for key in request.keys]
         if not refs:
             raise invalid("an update without a key")
         content = Content((checked_digest(request.digest),), DIRECTORY)
-        self._refs.publish("update-reference", {ref: {} for ref in refs}, lambda: content, context)
+        self._refs.publish("update-reference", {ref: {} for ref in refs}, lambda _take: content, context)
         return wire.UpdateReferenceResponse()
 
     def status(self, _request: wire.StatusRequest, _context: grpc.ServicerContext) -> wire.StatusResponse:

@@ -38,12 +38,17 @@ if TYPE_CHECKING:
 
     from caskeeper.digest import Digest
     from worker.server.asset_names import FetchRequest, Half, Name, PushRequest
+    from worker.server.budget import Take
     from worker.server.published import PublishedRefs
     from worker.store.refs import RefRecord
 
 
 FETCH = "build.bazel.remote.asset.v1.Fetch"
 PUSH = "build.bazel.remote.asset.v1.Push"
+
+
+#: What a Timestamp may say: 0001-01-01T00:00:00Z to 9999-12-31T23:59:59Z.
+_FIRST_S, _LAST_S = -62_135_596_800, 253_402_300_799
 
 
 class _Found(NamedTuple):
@@ -130,13 +135,14 @@ class RemoteAsset:
         blob = checked_digest(request.blob_digest)
         blobs, directories = _references(request)
 
-        def artifact() -> Content:
+        def artifact(take: Take) -> Content:
             if blob.size_bytes > MAX_MESSAGE_BYTES:
                 raise invalid("it is too large for an Artifact message", where=f"blob {blob}")
+            take(blob.size_bytes)
             view = artifact_view(self._refs.objects.read(blob), blob)
             return Content((view.root,), ARTIFACT, view.messages)
 
-        def asset() -> Content:
+        def asset(_take: Take) -> Content:
             view = asset_view(blob=blob, blobs=blobs, directories=directories)
             return Content((view.root,), BLOB, view.messages)
 
@@ -152,14 +158,14 @@ class RemoteAsset:
         root = checked_digest(request.root_directory_digest)
         blobs, directories = _references(request)
 
-        def tree() -> Content:
+        def tree(_take: Take) -> Content:
             further = [digest for digest in directories if digest != root]
             if not blobs and not further:
                 return Content((root,), DIRECTORY)
             view = asset_view(blobs=blobs, directories=further)
             return Content((root, view.root), DIRECTORY, view.messages)
 
-        def asset() -> Content:
+        def asset(_take: Take) -> Content:
             view = asset_view(directory=root, blobs=blobs, directories=directories)
             return Content((view.root,), BLOB, view.messages)
 
@@ -171,8 +177,8 @@ class RemoteAsset:
         request: PushRequest,
         names: Sequence[Name],
         *,
-        own: Callable[[], Content],
-        other: Callable[[], Content],
+        own: Callable[[Take], Content],
+        other: Callable[[Take], Content],
         context: grpc.ServicerContext,
     ) -> None:
         labels: dict[str, str] = {}
@@ -231,6 +237,9 @@ def _digests(messages: Iterable[reapi.Digest]) -> list[Digest]:
 
 
 def _milliseconds(time: Timestamp) -> int:
+    """Since 1970. Raises InvalidRequest for what is no Timestamp, and could not be sent back as one."""
+    if not (_FIRST_S <= time.seconds <= _LAST_S and 0 <= time.nanos < 10**9):
+        raise invalid(f"{time.seconds} s and {time.nanos} ns are no time between the years 1 and 9999")
     return time.seconds * 1000 + time.nanos // 1_000_000
 
 

@@ -119,7 +119,8 @@ def outgoing(record: RefRecord, presence: Presence) -> Outgoing:
     Raises BlobMissing when a Directory is gone, InvalidRequest for a kind that only servers make.
     """
     if record.kind == DIRECTORY:
-        return Outgoing(presence.closure(record.root, WHOLE), Published(record.roots))
+        # The first root alone: a further one is a view of what our own server was told belongs to it.
+        return Outgoing(presence.closure(record.root, WHOLE), Published((record.root,)))
     read = presence.objects.directory
     message = message_of(read(record.root))
     if record.kind != ARTIFACT or message is None:

@@ -87,7 +87,7 @@ class Push:
             record = self._naming.claim(operation, ref)
             if not record.scope.whole:
                 left_out = ", ".join(record.scope.excluded)
-                raise PartialArtifact(f"{left_out} was left out when it was pulled", f"ref {ref}")
+                raise PartialArtifact(f"it was pulled without {left_out}", f"ref {ref}")
             key = (record.root, record.kind)
             if key not in trees:
                 trees[key] = outgoing(record, self._presence)

@@ -7,7 +7,7 @@ import grpc
 import pytest
 from harness.actions import Actions, action_of, key_of, shaped
 from harness.assets import Assets, plain, small_artifact
-from harness.serving import make_old, message, refusal, settled, small_tree
+from harness.serving import make_old, message, refusal, serving, settled, small_tree
 
 from caskeeper.artifact import Ref
 from caskeeper.digest import EMPTY, Digest
@@ -16,7 +16,9 @@ from worker._protos import ref_record_pb2
 from worker._protos import remote_execution_pb2 as reapi
 from worker.directory import MAX_TREE_BYTES
 from worker.names import ARTIFACT_URN
+from worker.server import published
 from worker.server.action_names import ActionNames
+from worker.server.budget import Budget
 from worker.store.closures import Closures
 from worker.store.objects import Objects
 from worker.store.refs import Refs
@@ -220,6 +222,34 @@ def test_a_tree_too_large_for_one_is_not_asked_for(peer, actions, action):
     peer.upload(key_of(KEY))
     large = Digest("0" * 64, MAX_TREE_BYTES + 1)
     assert refusal(actions.update, action, shaped(large, EMPTY)) is CODE.INVALID_ARGUMENT
+
+
+def test_large_trees_are_not_all_in_memory_at_once(services, monkeypatch):
+    shared = Budget(0)  # nothing but one call alone
+    monkeypatch.setattr(published, "Budget", lambda: shared)
+    with serving(services) as peer, shared.call() as take:
+        actions = Actions(peer)
+        result, _named = big_result(peer)
+        root, blobs = small_tree()
+        peer.upload(*blobs)
+        actions.update(OTHER, result)
+        peer.update(root, KEY)
+        take(1)
+        assert refusal(actions.update, OTHER, result) is CODE.UNAVAILABLE
+        assert refusal(peer.update, root, KEY) is CODE.UNAVAILABLE
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        reapi.ActionResult(output_files=[reapi.OutputFile()] * 100_001),
+        reapi.ActionResult(output_directories=[reapi.OutputDirectory()] * 100_001),
+    ],
+)
+def test_a_result_of_countless_outputs_is_refused_by_their_number(actions, result):
+    with pytest.raises(grpc.RpcError, match="at most 100000 outputs") as refused:
+        actions.update(OTHER, result)
+    assert refused.value.code() is CODE.INVALID_ARGUMENT
 
 
 def test_a_result_without_any_output_is_kept(actions):

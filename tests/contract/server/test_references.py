@@ -112,6 +112,12 @@ def test_an_update_without_keys_or_digest_is_refused(peer):
     assert refusal(peer.references.UpdateReference, no_digest) is CODE.INVALID_ARGUMENT
 
 
+def test_an_update_of_more_keys_than_anybody_has_is_refused(peer, services):
+    many = [f"demo/el/k{number}" for number in range(10_001)]
+    assert refusal(peer.update, EMPTY, *many) is CODE.INVALID_ARGUMENT
+    assert os.listdir(services.layout.refs) == []
+
+
 @pytest.mark.parametrize("lost", range(4))
 @pytest.mark.parametrize("listed", [True, False])
 def test_a_reference_whose_content_is_no_longer_complete_is_not_found(peer, services, bound, lost, listed):

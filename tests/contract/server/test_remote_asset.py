@@ -166,6 +166,46 @@ def test_an_asset_is_not_found_after_its_end(peer, assets):
     assert refusal(assets.blob, URI) is CODE.NOT_FOUND
 
 
+@pytest.mark.parametrize(
+    "time",
+    [
+        Timestamp(seconds=253_402_300_800),
+        Timestamp(seconds=-62_135_596_801),
+        Timestamp(seconds=2**63 - 1, nanos=2**31 - 1),
+        Timestamp(nanos=10**9),
+        Timestamp(nanos=-1),
+    ],
+)
+def test_what_is_no_time_is_invalid(peer, assets, services, time):
+    (blob,) = peer.upload(b"source code")
+    assert refusal(assets.push_blob, blob, URI, expire_at=time) is CODE.INVALID_ARGUMENT
+    assert refusal(assets.blob, URI, oldest_content_accepted=time) is CODE.INVALID_ARGUMENT
+    assert records(services) == {}
+
+
+def test_the_last_time_there_is_comes_back_as_it_was(peer, assets):
+    time = Timestamp(seconds=253_402_300_799, nanos=999_000_000)
+    (blob,) = peer.upload(b"source code")
+    assets.push_blob(blob, URI, expire_at=time)
+    request = remote_asset_pb2.FetchBlobRequest(uris=[URI])
+    assert assets.fetch.FetchBlob(request).expires_at == time
+
+
+def test_a_short_message_cannot_have_the_server_write_gigabytes(peer, assets, services):
+    (blob,) = peer.upload(b"source code")
+    many = [f"u:{number}" for number in range(10_001)]
+    assert refusal(assets.push_blob, blob, *many) is CODE.INVALID_ARGUMENT
+    assert refusal(assets.push_directory, EMPTY, *many) is CODE.INVALID_ARGUMENT
+    assert refusal(assets.blob, *many) is CODE.INVALID_ARGUMENT
+    each = [remote_asset_pb2.Qualifier(name=uri) for uri in many]
+    assert refusal(assets.blob, URI, qualifiers=each) is CODE.INVALID_ARGUMENT
+    long = qualifiers(name="v" * 60_000)
+    assert refusal(assets.push_blob, blob, *many[:280], qualifiers=long) is CODE.INVALID_ARGUMENT
+    assert records(services) == {}
+    assets.push_blob(blob, *many[:279], qualifiers=long)
+    assert assets.blob(many[278], qualifiers=long) == blob
+
+
 @pytest.mark.parametrize("uri", ["", "https://\n", "u" * 65536])
 def test_what_is_no_uri_is_invalid_to_push_and_not_found_to_fetch(assets, services, uri):
     assert refusal(assets.push_blob, EMPTY, uri) is CODE.INVALID_ARGUMENT

@@ -19,8 +19,9 @@ from caskeeper.errors import (
     PermissionDenied,
     RemoteUnavailable,
 )
-from worker.protocols import quiet
+from worker.protocols import DIRECTORY, Published, quiet
 from worker.tree import parse_tree
+from worker.views import asset_view
 
 K1, K2 = "demo/hello/k1", "demo/hello/k2"
 A, B = "http://a", "http://b"
@@ -238,3 +239,16 @@ def test_the_tree_for_an_index_is_that_of_the_root(services, a):
     push(services, K1, remotes=(A,))
     ((published, tree),) = given
     assert parse_tree(tree, Digest.of(tree)).root == published.root
+
+
+def test_what_was_named_here_with_references_is_pushed_on_without_them(services, a):
+    """PushDirectory with references binds a second root, of which no other server knows anything."""
+    ref, naming = Ref.parse(K1), services.pull._naming
+    record = naming.refs.read(ref)
+    with services.desk.writer("test", K1, quiet()) as operation:
+        view = asset_view(blobs=[operation.blobs.add(b"belongs to it")])
+        operation.blobs.write_batch(list(view.messages.items()))
+        naming.publish(operation, [ref], record._replace(roots=(record.root, view.root)))
+    assert push(services, K1).pushed
+    assert a.index.refs[ref] == Published((record.root,), DIRECTORY)
+    assert not push(services, K1).pushed
