@@ -154,7 +154,9 @@ def require_one_reached(subject: Subject, outcomes: Sequence[PushOutcome]) -> No
         raise NoSpace(
             f"every remote is full: {what}", str(subject), "free space there, or push to another remote"
         )
-    raise PermissionDenied(f"no remote took it: {what}", str(subject))
+    raise PermissionDenied(
+        f"no remote took it: {what}", str(subject), "`caskeeper remotes` shows what each of them takes"
+    )
 
 
 def _without_way_out(sentence: str) -> str:
