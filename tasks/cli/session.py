@@ -39,7 +39,7 @@ def session() -> None:
 @click.option(
     "--life",
     metavar="DURATION",
-    help="How long it lives without being used, such as 20min or 6h. Default: `leases: session`.",
+    help="How long it lives without being used, such as 20min or 6h. Default: `leases: session` (120 s).",
 )
 @click.pass_obj
 def open_session(invocation: Invocation, *, label: str, life: str | None) -> None:

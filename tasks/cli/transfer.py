@@ -126,7 +126,10 @@ def pull(
     detach: bool,
     timeout_s: float | None,
 ) -> int:
-    """Bring artifacts here from the first remote that has them; what is complete here is done already."""
+    """Bring artifacts here from the first remote that has them; what is complete here is done already.
+
+    The folder `buildtree` at an artifact's root comes only with `cache: pull-buildtrees`, or by --subdir.
+    """
     check_out = check_out or destination is not None
     _refuse_detached(detach, "--extract and --to", given=check_out)
     if destination == "":  # before anything is pulled for it

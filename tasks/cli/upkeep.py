@@ -59,7 +59,7 @@ def cleanup(
     if not invocation.json:
         invocation.complain(
             f"the target {wording.size(result.target_bytes)} was not reached: {above} above it cannot go; "
-            "`caskeeper cleanup --dry-run` shows why"
+            f"`caskeeper cleanup --dry-run --to {target}` shows why"
         )
     return REMARKS
 

@@ -41,7 +41,9 @@ def queueing(function: C) -> C:
             metavar="S",
             help="Wait no longer than this (exit 21); the job goes on.",
         ),
-        click.option("--detach", is_flag=True, help="Print the job id, do not wait."),
+        click.option(
+            "--detach", is_flag=True, help="Print the job id, do not wait; `Client.job` follows it."
+        ),
     ):
         function = option(function)
     return function

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import grpc
 from google.rpc import status_pb2
 
+from caskeeper.digest import Digest
 from caskeeper.errors import (
     BlobMissing,
     CacheTooFull,
@@ -37,7 +38,6 @@ from worker.store.blobs import StoreBlobs
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from caskeeper.digest import Digest
     from worker.server.needs import Operation
     from worker.server.rolling import Rolling
     from worker.store.objects import Objects
@@ -47,6 +47,8 @@ SERVICE = "build.bazel.remote.execution.v2.ContentAddressableStorage"
 BATCH_LIMIT_BYTES = 1024 * 1024
 #: A client takes no message above 4 MiB unless told otherwise; a margin for the frame.
 MESSAGE_LIMIT_BYTES = 4 * 1024 * 1024 - 64 * 1024
+#: More than digests of their full length fit into one message.
+MOST_ENTRIES = 65_536
 
 _OK = status_pb2.Status(code=OK)
 
@@ -54,6 +56,14 @@ _OK = status_pb2.Status(code=OK)
 def _status(error: CaskeeperError) -> status_pb2.Status:
     """An entry's status. Short: thousands of them share one message."""
     return status_pb2.Status(code=code_of(error), message=error.what[:200])
+
+
+def _check_entries(count: int) -> None:
+    """Entries of a few bytes are no digests, and each of millions would cost a thousand times that."""
+    if count > MOST_ENTRIES:
+        raise invalid(
+            f"{count} entries are more than one call takes ({MOST_ENTRIES})", way_out="split the call"
+        )
 
 
 def _check_batch(size_bytes: int) -> None:
@@ -105,6 +115,7 @@ class ContentAddressableStorage:
         self, request: reapi.FindMissingBlobsRequest, context: grpc.ServicerContext
     ) -> reapi.FindMissingBlobsResponse:
         """Those that are not here with this size; the others stay for a grace."""
+        _check_entries(len(request.blob_digests))
         asked = list(dict.fromkeys(checked_digest(digest) for digest in request.blob_digests))
 
         def look(operation: Operation) -> set[Digest]:
@@ -123,6 +134,7 @@ class ContentAddressableStorage:
     ) -> reapi.BatchUpdateBlobsResponse:
         """Store small blobs; the answer has one status for each, in the order of the request."""
         refuse_when_read_only(context, read_only=self._read_only)
+        _check_entries(len(request.requests))
         _check_batch(sum(map(_weight, request.requests)))
         statuses: list[status_pb2.Status] = [_OK] * len(request.requests)
         entries: dict[int, _Entry] = {}
@@ -175,18 +187,20 @@ class ContentAddressableStorage:
         As zstd where the client takes that and it is shorter so.
         """
         packing = reapi.Compressor.ZSTD in request.acceptable_compressors
-        asked: list[Digest | CaskeeperError] = []
+        _check_entries(len(request.digests))
+        asked: list[Digest | status_pb2.Status] = []
         for message in request.digests:
             try:
                 asked.append(checked_digest(message))
             except CaskeeperError as error:
-                asked.append(error)
-        _check_batch(sum(0 if isinstance(digest, CaskeeperError) else digest.size_bytes for digest in asked))
+                asked.append(_status(error))
+        _check_batch(sum(digest.size_bytes for digest in asked if isinstance(digest, Digest)))
         response = reapi.BatchReadBlobsResponse()
         for message, digest in zip(request.digests, asked, strict=True):
+            if isinstance(digest, status_pb2.Status):
+                response.responses.add(digest=message, status=digest)
+                continue
             try:
-                if isinstance(digest, CaskeeperError):
-                    raise digest
                 data = self._read(digest)
                 packed = zstd.pack(data) if packing else data
                 if len(packed) < len(data):

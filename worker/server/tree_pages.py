@@ -6,12 +6,14 @@ is missing of the tree is left out, and so is what only it leads to; only a miss
 
 from __future__ import annotations
 
+import os
+import threading
 from collections import deque
 from typing import TYPE_CHECKING
 
-from caskeeper.errors import BlobMissing, DigestMismatch
+from caskeeper.errors import BlobMissing, DigestMismatch, InvalidRequest
 from worker._protos import remote_execution_pb2 as reapi
-from worker.directory import check_size, parse
+from worker.directory import parse
 from worker.protocols import CHUNK_BYTES
 from worker.server.answers import invalid
 
@@ -19,11 +21,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from caskeeper.digest import Digest
-    from worker.directory import Directory
     from worker.store.objects import Objects
 
 #: Directories in one answer when the client does not say, and at most.
 PAGE = 1000
+#: A client takes no message above 4 MiB unless told otherwise; a margin for the frame.
+MESSAGE_BYTES = 4 * 1024 * 1024 - 64 * 1024
+#: Parsed, a large message is ten times its bytes. One at a time is no slower: the interpreter has one lock.
+_parsing = threading.Lock()
 
 
 def pages(
@@ -62,23 +67,31 @@ def _walk(objects: Objects, root: Digest, check: Callable[[], None]) -> Iterator
         check()
         digest = waiting.popleft()
         try:
-            data, directory = _read(objects, digest)
+            data, children = _read(objects, digest)
         except BlobMissing:
             if digest == root:
                 raise
             continue
         yield digest, data
-        for entry in directory.directories:
-            if entry.digest not in seen:
-                seen.add(entry.digest)
-                waiting.append(entry.digest)
+        for child in children:
+            if child not in seen:
+                seen.add(child)
+                waiting.append(child)
 
 
-def _read(objects: Objects, digest: Digest) -> tuple[bytes, Directory]:
-    check_size(digest)
+def _read(objects: Objects, digest: Digest) -> tuple[bytes, list[Digest]]:
+    """A message, and what it leads to. InvalidRequest for one that no client takes in an answer."""
     try:
+        if digest.size_bytes > MESSAGE_BYTES:
+            os.close(objects.open(digest))  # whether it is here comes first
+            raise InvalidRequest(
+                f"a Directory message of more than {MESSAGE_BYTES} bytes fits in no answer",
+                f"Directory {digest}",
+                "read it as a blob",
+            )
         data = objects.read(digest)
     except DigestMismatch as other:
         # An object of this hash and another size is not what was asked for (presence is by both).
         raise BlobMissing(other.what, other.where) from None
-    return data, parse(data, digest)
+    with _parsing:
+        return data, [entry.digest for entry in parse(data, digest).directories]

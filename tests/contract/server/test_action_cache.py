@@ -235,8 +235,8 @@ def test_large_trees_are_not_all_in_memory_at_once(services, monkeypatch):
         actions.update(OTHER, result)
         peer.update(root, KEY)
         take(1)
-        assert refusal(actions.update, OTHER, result) is CODE.UNAVAILABLE
-        assert refusal(peer.update, root, KEY) is CODE.UNAVAILABLE
+        assert refusal(actions.update, OTHER, result) is CODE.ABORTED
+        assert refusal(peer.update, root, KEY) is CODE.ABORTED
 
 
 @pytest.mark.parametrize(

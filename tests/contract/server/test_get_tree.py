@@ -8,6 +8,7 @@ from harness.serving import message, refusal, small_tree
 
 from caskeeper.digest import EMPTY, Digest
 from worker._protos import remote_execution_pb2 as reapi
+from worker.server import tree_pages
 
 CODE = grpc.StatusCode
 
@@ -103,3 +104,14 @@ def test_what_is_no_directory_is_refused(peer):
     ).SerializeToString()
     (root,) = peer.upload(parent)
     assert refusal(ask, peer, root) is CODE.INVALID_ARGUMENT
+
+
+def test_a_directory_too_large_for_any_answer_is_refused_if_it_is_here(peer, monkeypatch):
+    root, messages = deep_tree()
+    peer.upload(*messages)
+    largest = max(map(len, messages))
+    monkeypatch.setattr(tree_pages, "MESSAGE_BYTES", largest - 1)
+    assert refusal(ask, peer, root) is CODE.INVALID_ARGUMENT
+    assert refusal(ask, peer, Digest("0" * 64, 10**9)) is CODE.NOT_FOUND
+    monkeypatch.setattr(tree_pages, "MESSAGE_BYTES", largest)
+    assert len(directories(ask(peer, root))) == 5

@@ -273,6 +273,27 @@ def test_stopping_lets_running_calls_end(services):
 
 
 @pytest.mark.parametrize(
+    ("call", "request_of_many"),
+    [
+        ("FindMissingBlobs", reapi.FindMissingBlobsRequest(blob_digests=[reapi.Digest()] * 65_537)),
+        ("BatchReadBlobs", reapi.BatchReadBlobsRequest(digests=[reapi.Digest()] * 65_537)),
+        (
+            "BatchUpdateBlobs",
+            reapi.BatchUpdateBlobsRequest(requests=[reapi.BatchUpdateBlobsRequest.Request()] * 65_537),
+        ),
+    ],
+    ids=["find", "read", "update"],
+)
+def test_more_entries_than_digests_fit_into_a_message_are_refused_by_their_number(
+    peer, call, request_of_many
+):
+    with pytest.raises(grpc.RpcError) as refused:
+        getattr(peer.cas, call)(request_of_many)
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "65537 entries" in refused.value.details()
+
+
+@pytest.mark.parametrize(
     "listen", ["", "here", "127.0.0.1", "127.0.0.1:port", "127.0.0.1:70000", "::1:80", ":80"]
 )
 def test_an_address_that_is_none_is_a_configuration_error(services, listen):
