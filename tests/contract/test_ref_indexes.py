@@ -226,6 +226,27 @@ def test_auto_takes_the_first_that_can_be_written_or_else_read(services, updates
         assert make(server.url, push=True).probe() == found
 
 
+@pytest.mark.parametrize(
+    ("before", "now"), [("reference-storage", "remote-asset"), ("remote-asset", "action-cache")]
+)
+def test_a_server_that_came_back_with_another_index_is_asked_in_its_way(tmp_path, before, now):
+    services = fake_services(tmp_path)
+    running = serve(services, listen="127.0.0.1:0", indexes=(before,))
+    with remotes() as make:
+        remote = make(f"http://{running.address}", push=True)
+        remote.blobs.write_batch([(Digest.of(message), message) for message in MESSAGES])
+        publish(remote, [STRONG], ROOT)
+        running.stop(0)
+        running = serve(services, listen=running.address, indexes=(now,))
+        try:
+            publish(remote, [WEAK], OTHER)
+            assert remote.index.resolve(STRONG) == ROOT
+            assert remote.index.name() == now
+        finally:
+            running.stop(0)
+            services.close()
+
+
 def test_a_server_without_any_index_is_named_so():
     with LyingServer(indexes=()) as server, remotes() as make:
         remote = make(server.url, push=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from caskeeper.errors import ConfigInvalid
 from worker.remote.action_cache import ActionCacheIndex
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from caskeeper.config.remotes import RemoteSpec
     from worker.protocols import BlobAccess, Published, RefIndex
     from worker.remote.session import Session
+
+Answered = TypeVar("Answered")
 
 
 class NegotiatedIndex:
@@ -36,10 +38,25 @@ class NegotiatedIndex:
         return self._index().kinds
 
     def resolve(self, ref: Ref) -> Published | None:
-        return self._index().resolve(ref)
+        return self._asking(lambda index: index.resolve(ref))
 
     def publish(self, refs: Sequence[Ref], published: Published, *, tree: Callable[[], bytes]) -> None:
-        self._index().publish(refs, published, tree=tree)
+        self._asking(lambda index: index.publish(refs, published, tree=tree))
+
+    def _asking(self, call: Callable[[RefIndex], Answered]) -> Answered:
+        """``call`` of the index that was found out; of another one when the server has another by now.
+
+        A server may come back as another version while this process runs for weeks.
+        """
+        name = self.name()
+        try:
+            return call(self._indexes[name])
+        except ConfigInvalid:
+            self._session.forget()
+            now = self.name()
+            if now == name:
+                raise
+            return call(self._indexes[now])
 
     def name(self) -> str:
         """How it is asked for names, as `index:` calls it."""

@@ -69,6 +69,10 @@ class Session:
                 self._known = (found, time.monotonic() + patience.negotiation_life_s)
             return self._known[0]
 
+    def forget(self) -> None:
+        """What was negotiated holds no longer: the next use asks again."""
+        self._known = None
+
     def unary(
         self,
         method: Method[Asked, Answered],
