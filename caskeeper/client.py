@@ -170,7 +170,7 @@ class Client:
 
     def commit(self, path: str | os.PathLike[str], *refs: Ref | str) -> Job[CommitResult]:
         """Import a folder and bind every ref to it."""
-        request = CommitRequest(path=self._path(path, "path"), refs=_refs(refs))
+        request = CommitRequest(path=self._path(path, "DIR"), refs=_refs(refs))
         return self.queue.submit(request, CommitResult)
 
     def extract(
@@ -196,7 +196,7 @@ class Client:
 
     def import_cache(self, path: str | os.PathLike[str], *, dry_run: bool = False) -> Job[ImportResult]:
         """Take over the artifacts of a BuildStream 1.x cache folder, which stays as it is."""
-        request = ImportRequest(path=self._path(path, "path"), dry_run=dry_run)
+        request = ImportRequest(path=self._path(path, "DIR"), dry_run=dry_run)
         return self.queue.submit(request, ImportResult)
 
     def remove(self, *refs: Ref | str) -> Job[RemoveResult]:
@@ -356,7 +356,7 @@ def _ref(ref: Ref | str) -> str:
 
 
 def _digest(digest: Digest | str) -> str:
-    return str(Digest.parse(str(digest)))
+    return str(Digest.parse(str(digest), where="argument DIGEST"))
 
 
 def _remotes(remotes: Sequence[str] | None) -> tuple[str, ...] | None:

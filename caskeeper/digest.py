@@ -9,6 +9,7 @@ from typing import NamedTuple
 from caskeeper.errors import InvalidRequest
 
 _HASH = re.compile(r"[0-9a-f]{64}\Z")
+_LOOKS = "a digest is a SHA-256 hash (64 characters of 0-9a-f), a slash, and the size in bytes"
 #: The largest size a digest may claim: an int64 on the wire.
 MAX_SIZE_BYTES = 2**63 - 1
 
@@ -44,7 +45,7 @@ class Digest(NamedTuple):
         """``HASH/SIZE`` as ``str`` writes it. Raises InvalidRequest."""
         hash_hex, slash, size = text.partition("/")
         if not slash or not (size.isascii() and size.isdigit()) or len(size) > 19:
-            raise InvalidRequest(f"{text[:100]!r} is not HASH/SIZE", where)
+            raise InvalidRequest(f"{text[:100]!r} is not HASH/SIZE", where, _LOOKS)
         return cls.checked(hash_hex, int(size), where=where)
 
     @classmethod

@@ -45,7 +45,7 @@ try again: 1x is permanent, the same request fails the same way; 2x is transient
 | Exit | Otherwise |
 |---|---|
 | 0 | done |
-| 1 | a bug of caskeeper: please report it |
+| 1 | a bug of caskeeper: please report it; or standard output cannot be written (22 when it is full) |
 | 2 | wrong usage |
 | 3 | done with remarks: a part was not done, and is named |
 | 130 | interrupted |

@@ -148,13 +148,13 @@ def run_flower(settings: Settings, redis_url: str, *, address: str = "127.0.0.1"
     """Flower until SIGTERM or Ctrl-C.
 
     It can stop workers and send tasks: beyond loopback only with ``FLOWER_BASIC_AUTH=USER:PASSWORD`` in
-    the environment. Raises ConfigInvalid.
+    the environment, which the command takes from ``CASKEEPER_FLOWER_AUTH``. Raises ConfigInvalid.
     """
     if address not in _LOOPBACK and not os.environ.get("FLOWER_BASIC_AUTH"):
         raise ConfigInvalid(
             "Flower can stop workers and send tasks; it is not opened to others without a password",
-            f"argument --address {address}",
-            "set FLOWER_BASIC_AUTH=USER:PASSWORD in its environment, or keep it on 127.0.0.1",
+            f"argument --listen {address}:{port}",
+            "set CASKEEPER_FLOWER_AUTH=USER:PASSWORD in its environment, or keep it on 127.0.0.1",
         )
     configure(settings.log.level, settings.log.format)
     app: Any = make_application(settings, redis_url, flights=_never, build=_never).app

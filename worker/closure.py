@@ -94,10 +94,10 @@ class Part(NamedTuple):
 EVERYTHING = Part(others=True, named={})
 
 
-def part_of(scope: Scope, subdir: str | None = None) -> Part:
+def part_of(scope: Scope, subdir: str | None = None, *, where: str = "subdir") -> Part:
     """What of the root, or of the folder at ``subdir``, is in the scope.
 
-    Raises PartialArtifact when nothing of ``subdir`` is.
+    Raises PartialArtifact, at the place ``where``, when nothing of ``subdir`` is.
     """
     here = Part(others=True, named=dict.fromkeys(scope.excluded))
     for path in scope.included:
@@ -112,7 +112,7 @@ def part_of(scope: Scope, subdir: str | None = None) -> Part:
         found = here.below(name)
         if found is None:
             raise PartialArtifact(
-                f"{subdir!r} was left out when it was pulled", "subdir", "pull it with --subdir first"
+                f"{subdir!r} was left out when it was pulled", where, "pull it with --subdir first"
             )
         here = found
     return here
@@ -148,14 +148,19 @@ def normalise(scope: Scope, root_directory: Directory) -> Scope:
     return Scope.of((name for name in scope.excluded if name in real), scope.included)
 
 
-def descend(root: Digest, path: str, read: Read) -> Digest:
-    """The digest of the folder at ``path``. Raises InvalidRequest naming the part that is no folder."""
+def descend(root: Digest, path: str, read: Read, *, where: str = "") -> Digest:
+    """The digest of the folder at ``path``.
+
+    Raises InvalidRequest naming the part that is no folder, at the place ``where`` or the tree's digest.
+    """
     at = root
     for name in relative_subdir(path).split("/"):
         entry = read(at).directory(name)
         if entry is None:
             raise InvalidRequest(
-                f"there is no folder {name!r} on the way to {path!r}", f"tree {root}", "name one that exists"
+                f"there is no folder {name!r} on the way to {path!r}",
+                where or f"tree {root}",
+                "name one that exists",
             )
         at = entry.digest
     return at

@@ -51,6 +51,10 @@ UNAUTHENTICATED = 16
 #: The codes after which the same call may succeed a moment later.
 TRANSIENT_CODES = frozenset({DEADLINE_EXCEEDED, ABORTED, INTERNAL, UNAVAILABLE})
 
+#: What a server of ours tells a client to do. One of ours takes it off again: it has a way out of its own.
+PUSH_ELSEWHERE = "push to another one"
+UPLOAD_FIRST = "upload it, then send the reference again"
+
 
 class Row(NamedTuple):
     """``read_as``: what a client makes of the code. ``sent_for``: the errors a server sends it for."""

@@ -16,7 +16,7 @@ from caskeeper.config.settings import (
     ServerSettings,
     Settings,
 )
-from caskeeper.config.sizes import parse_size, pretty_size
+from caskeeper.config.sizes import parse_size, pretty_size, pretty_sizes
 
 __all__ = [
     "CacheSettings",
@@ -39,5 +39,6 @@ __all__ = [
     "parse_remote_argument",
     "parse_size",
     "pretty_size",
+    "pretty_sizes",
     "specs_from_node",
 ]

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from caskeeper.errors import CaskeeperError
 
 _UNITS = "BKMGT"
+_MOST_DECIMALS = 6
 _SIZE = re.compile(r"([0-9]{1,30})(?:\.([0-9]{0,30}))?([KMGT]?)\Z")
 
 
@@ -32,11 +33,21 @@ def parse_size(text: str, where: str = "", *, error: type[CaskeeperError] = Conf
     return size_bytes
 
 
-def pretty_size(size_bytes: int) -> str:
-    """``10G``: whole numbers, units B K M G T, no space (AC-42)."""
+def pretty_sizes(*sizes_bytes: int) -> tuple[str, ...]:
+    """The sizes of one sentence: with as many decimals as tell different ones apart, in bytes if none do."""
+    for decimals in range(_MOST_DECIMALS + 1):
+        texts = tuple(pretty_size(size, decimals) for size in sizes_bytes)
+        if len(set(texts)) == len(set(sizes_bytes)):
+            return texts
+    return tuple(f"{size}B" for size in sizes_bytes)
+
+
+def pretty_size(size_bytes: int, decimals: int = 0) -> str:
+    """``10G``: whole numbers, units B K M G T, no space (AC-42); or with so many decimals at most."""
     size = float(size_bytes)
     unit = 0
     while size >= 1024 and unit < len(_UNITS) - 1:
         size /= 1024
         unit += 1
-    return f"{size:.0f}{_UNITS[unit]}"
+    text = f"{size:.{decimals}f}"
+    return f"{text.rstrip('0').rstrip('.') if decimals else text}{_UNITS[unit]}"

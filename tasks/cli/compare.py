@@ -9,6 +9,7 @@ import click
 from tasks.cli import wording
 from tasks.cli.failures import REMARKS
 from tasks.cli.lazy import command
+from tasks.cli.refs import bound
 from tasks.cli.waiting import Sent, queueing, waited
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def diff(
 
     Exit 3 when a folder that differs could not be compared, for it was left out when it was pulled.
     """
+    ref_a, ref_b = bound(ref_a), bound(ref_b)
     sent = Sent(f"{ref_a} {ref_b}", invocation.client.diff(ref_a, ref_b, subdir=subdir))
     result = waited(invocation, sent, verb="diff", detach=detach, timeout_s=timeout_s)
     if result is None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import signal
+import sys
 import traceback
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from tasks.cli.output import Unwritable
 
 if TYPE_CHECKING:
     from tasks.cli.invocation import Invocation
@@ -31,11 +34,15 @@ def report(trouble: BaseException, invocation: Invocation) -> int:
             invocation.complain(str(trouble))
         invocation.emit(trouble.to_json())
         return trouble.exit_code
-    if isinstance(trouble, (click.Abort, KeyboardInterrupt)):
-        return _say(invocation, "Interrupted", "interrupted", INTERRUPTED)
-    if isinstance(trouble, Ended):
-        name = signal.Signals(trouble.number).name
-        return _say(invocation, "Interrupted", f"ended by {name}", 128 + trouble.number)
+    if isinstance(trouble, Ended) and trouble.number == signal.SIGINT and sys.stderr.isatty():
+        sys.stderr.write("\n")  # ends the line on which the terminal shows ^C
+    if isinstance(trouble, (click.Abort, KeyboardInterrupt, Ended)):
+        number = trouble.number if isinstance(trouble, Ended) else signal.SIGINT
+        told = "interrupted" if number == signal.SIGINT else f"ended by {signal.Signals(number).name}"
+        return _say(invocation, "Interrupted", told, 128 + number, retry=True)
+    if isinstance(trouble, Unwritable):
+        invocation.complain(trouble.sentence)
+        return trouble.exit_code
     if isinstance(trouble, click.ClickException):
         return _usage(trouble, invocation)
     if isinstance(trouble, BrokenPipeError):
@@ -46,19 +53,42 @@ def report(trouble: BaseException, invocation: Invocation) -> int:
         traceback.print_exception(trouble)
     what = f"{type(trouble).__name__}: {' '.join(str(trouble).split())}"
     hint = "" if invocation.verbose else "; --verbose shows where"
-    return _say(invocation, "Bug", f"this is a fault of caskeeper, please report it: {what}{hint}", BUG)
+    sentence = f"this is a fault of caskeeper, please report it: {what}{hint}"
+    return _say(invocation, "Bug", sentence, BUG, what=what, way_out="please report it")
 
 
-def _say(invocation: Invocation, name: str, sentence: str, code: int) -> int:
+def _say(
+    invocation: Invocation,
+    name: str,
+    sentence: str,
+    code: int,
+    *,
+    what: str = "",
+    where: str = "",
+    way_out: str = "",
+    retry: bool = False,
+) -> int:
+    """What is no CaskeeperError, in the same words and the same document."""
     if not invocation.json:
         invocation.complain(sentence)
-    document: dict[str, Any] = {"error": name, "message": sentence, "exit_code": code}
+    document: dict[str, Any] = {
+        "error": name,
+        "what": what or sentence,
+        "where": where,
+        "way_out": way_out,
+        "message": sentence,
+        "exit_code": code,
+        "retry": retry,
+    }
     invocation.emit(document)
     return code
 
 
 def _usage(trouble: click.ClickException, invocation: Invocation) -> int:
     if invocation.json:
-        return _say(invocation, "Usage", trouble.format_message(), USAGE)
+        context = trouble.ctx if isinstance(trouble, click.UsageError) else None
+        where = context.command_path if context else ""
+        way_out = f"`{where or 'caskeeper'} --help` shows the usage"
+        return _say(invocation, "Usage", trouble.format_message(), USAGE, where=where, way_out=way_out)
     trouble.show()
     return USAGE

@@ -31,7 +31,15 @@ class _WithCommand(Command):
             position = args.index("--")
             ours, mark, command = args[:position], "--", args[position + 1 :]
         ctx.meta["command"] = command
-        rest = super().parse_args(ctx, ours)
+        try:
+            rest = super().parse_args(ctx, ours)
+        except click.UsageError as wrong:
+            if mark:
+                raise
+            said = wrong.format_message()  # an option of the command, most likely
+            raise click.UsageError(
+                f"{said} Write the command after --: hold REF... -- COMMAND...", ctx
+            ) from None
         if not (mark and command) and not ctx.resilient_parsing:
             raise click.UsageError("write a command after --: hold REF... -- COMMAND...", ctx)
         return rest

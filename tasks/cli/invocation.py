@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -97,8 +98,13 @@ class Invocation:
 
     def complain(self, line: str) -> None:
         """A line that is never left out."""
-        sys.stderr.write(f"caskeeper: {line}\n")
-        sys.stderr.flush()
+        try:
+            sys.stderr.write(f"caskeeper: {line}\n")
+            sys.stderr.flush()
+        except BrokenPipeError:
+            raise
+        except OSError:  # nobody can be told; the exit code still says it
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
     def __enter__(self) -> Self:
         return self

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from tasks.cli.failures import Ended
 from tasks.cli.invocation import Invocation
 
 if TYPE_CHECKING:
@@ -106,6 +108,13 @@ class LazyGroup(click.Group):
             near = get_close_matches(args[0], shown, n=3, cutoff=0.6)
             hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
             raise click.UsageError(f"{wrong.message}{hint}", ctx) from None
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Ctrl-C gets past click, which would write an empty line for it, terminal or not."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise Ended(signal.SIGINT) from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Without importing any of them."""

@@ -8,6 +8,7 @@ import click
 
 from tasks.cli import wording
 from tasks.cli.lazy import command
+from tasks.cli.refs import bound, every_bound
 from tasks.cli.waiting import Sent, queueing, waited
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def extract(
     timeout_s: float | None,
 ) -> None:
     """Check out and print the path: shared and read-only in the cache, or a private copy with --to."""
+    ref = bound(ref)
     sent = Sent(ref, invocation.client.extract(ref, subdir=subdir, destination=destination))
     result = waited(invocation, sent, verb="extract", detach=detach, timeout_s=timeout_s)
     if result is not None:
@@ -48,6 +50,7 @@ def extract(
 @click.pass_obj
 def link(invocation: Invocation, *, ref: str, key: str, detach: bool, timeout_s: float | None) -> None:
     """Bind another KEY of the same element to what REF names."""
+    ref = bound(ref)
     sent = Sent(ref, invocation.client.link(ref, key))
     if waited(invocation, sent, verb="link", detach=detach, timeout_s=timeout_s) is not None:
         linked = f"{ref.rpartition('/')[0]}/{key}"
@@ -60,6 +63,7 @@ def link(invocation: Invocation, *, ref: str, key: str, detach: bool, timeout_s:
 @click.pass_obj
 def remove(invocation: Invocation, *, refs: tuple[str, ...], detach: bool, timeout_s: float | None) -> None:
     """Forget refs, and free what nothing else needs."""
+    refs = every_bound(refs)
     sent = Sent(", ".join(refs[:3]), invocation.client.remove(*refs))
     result = waited(invocation, sent, verb="remove", detach=detach, timeout_s=timeout_s)
     if result is not None:

@@ -9,6 +9,7 @@ import click
 from caskeeper.errors import ArtifactNotFound
 from tasks.cli import wording
 from tasks.cli.lazy import command
+from tasks.cli.refs import every_bound
 
 if TYPE_CHECKING:
     from tasks.cli.invocation import Invocation
@@ -24,7 +25,7 @@ NOT_HERE = 11
 @click.pass_obj
 def contains(invocation: Invocation, *, refs: tuple[str, ...], subdir: str | None) -> int:
     """Exit 0 when every REF is here, 11 when one is not. A promise is what `hold` gives."""
-    here = {ref: _is_here(invocation, ref, subdir) for ref in refs}
+    here = {ref: _is_here(invocation, ref, subdir) for ref in every_bound(refs)}
     invocation.tell(
         {"results": [{"ref": ref, "here": found} for ref, found in here.items()]},
         "\n".join(f"{ref}: {'here' if found else 'not here'}" for ref, found in here.items()),

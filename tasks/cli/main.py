@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import io
-import os
 import sys
 from typing import TYPE_CHECKING
 
 import click
 
-from tasks.cli.failures import report
+from tasks.cli import output
+from tasks.cli.failures import INTERRUPTED, report
+from tasks.cli.interrupt import CtrlC
 from tasks.cli.invocation import Invocation
 from tasks.cli.lazy import LazyGroup
 
@@ -101,20 +101,30 @@ def run(arguments: Sequence[str]) -> int:
             code = cli.main(list(arguments), prog_name="caskeeper", standalone_mode=False, obj=invocation)
             sys.stdout.flush()
     except BaseException as trouble:  # noqa: BLE001 -- the last door: everything becomes a sentence and a code
+        if isinstance(trouble, click.ClickException) and _asks_for_json(arguments):
+            invocation.json = True  # it stands behind the mistake, where nobody has read it
         return report(trouble, invocation)
     return code if isinstance(code, int) else 0
 
 
+def _asks_for_json(arguments: Sequence[str]) -> bool:
+    ours = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    return "--json" in ours
+
+
 def main() -> None:
     """The console script."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="surrogateescape")  # a path is printed as the bytes it is
-    code = run(sys.argv[1:])
+    ctrl_c = CtrlC()
+    code = INTERRUPTED
     try:
+        output.prepare()
+        code = run(sys.argv[1:])
         sys.stdout.flush()
+    except KeyboardInterrupt:
+        code = INTERRUPTED  # while the outcome was told
     except BrokenPipeError:
-        # Nobody reads any more; the interpreter's own last flush shall not complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        output.discard()
+    ctrl_c.over(code)
     sys.exit(code)
 
 

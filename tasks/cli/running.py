@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ from caskeeper.contract import LANES
 from tasks.cli.lazy import command
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from caskeeper.config.settings import ServerSettings
     from tasks.cli.invocation import Invocation
 
@@ -84,10 +87,11 @@ def server(
     listen = listen or settings.listen
     if listen is None:
         raise click.UsageError("give --listen HOST:PORT, or `server: listen` in the configuration")
+    with _grpc_logging(wanted=invocation.verbose):
+        from worker.server.app import serve
     offered = parse_indexes(indexes)
     stop = stop_by_signal()
     from tasks.process import tune_memory
-    from worker.server.app import serve
     from worker.server.security import Security
     from worker.telemetry.log import configure
 
@@ -141,6 +145,19 @@ def flower(invocation: Invocation, *, listen: str) -> int:
         os.environ["FLOWER_BASIC_AUTH"] = os.environ["CASKEEPER_FLOWER_AUTH"]
     redis_url = _answering_redis(invocation)
     return run_flower(invocation.settings, redis_url, address=address, port=port)
+
+
+@contextmanager
+def _grpc_logging(*, wanted: bool) -> Iterator[None]:
+    """Loaded in this block, gRPC writes no log of its own to stderr, unless the environment asks for it."""
+    if wanted or "GRPC_VERBOSITY" in os.environ:
+        yield
+        return
+    os.environ["GRPC_VERBOSITY"] = "NONE"
+    try:
+        yield
+    finally:
+        del os.environ["GRPC_VERBOSITY"]  # what is started from here decides for itself
 
 
 def _with_files(settings: ServerSettings, files: dict[str, str | None]) -> ServerSettings:

@@ -10,6 +10,7 @@ from caskeeper.errors import ArtifactNotFound, CaskeeperError, InvalidRequest
 from tasks.cli import wording
 from tasks.cli.lazy import command
 from tasks.cli.outcomes import code_of, tell_outcomes
+from tasks.cli.refs import every_bound
 from tasks.cli.waiting import Deadline, Sent, exit_code, outcome_of, print_ids, queueing, wait
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ def commit(
 ) -> int:
     """Import the folder DIR and bind every REF to it."""
     _refuse_detached(detach, "--push", given=push_too)
+    refs = every_bound(refs)
     deadline = Deadline(timeout_s)
     sent = Sent(refs[0], invocation.client.commit(folder, *refs))
     if detach:
@@ -89,6 +91,7 @@ def push(
 
     Exit 3 when some remotes were reached and others not.
     """
+    refs = every_bound(refs)
     if detach:
         return _detached(invocation, [Sent(refs[0], invocation.client.push(*refs, remotes=remotes or None))])
     sent = _push(invocation, refs, remotes, Deadline(timeout_s))
@@ -136,6 +139,7 @@ def pull(
         raise InvalidRequest("the path is empty", "argument --to", "name a folder")
     if destination is not None and len(refs) > 1:
         raise click.UsageError("--to takes one REF: each private copy needs a folder of its own")
+    refs = every_bound(refs)
     deadline = Deadline(timeout_s)
     client = invocation.client
     sent = [
@@ -145,7 +149,7 @@ def pull(
                 ref, subdir=subdir, excluded_subdirs=excluded, remotes=remotes or None, refresh=refresh
             ),
         )
-        for ref in dict.fromkeys(refs)
+        for ref in refs
     ]
     if detach:
         return _detached(invocation, sent)

@@ -128,7 +128,7 @@ def _name_left(invocation: Invocation, left: Sequence[Sent[Any]], shown: dict[st
     """Ctrl-C: which jobs go on without us, and where they are."""
     queued = [one.job.id for one in left if shown[one.job.id].queued]
     running = [one.job.id for one in left if not shown[one.job.id].queued]
-    told = [f"running on: {' '.join(running)}"] if running else []
+    told = [f"goes on: {' '.join(running)}"] if running else []
     told += [f"in the queue: {' '.join(queued)}"] if queued else []
     if told:
         invocation.note(f"no longer waiting; {'; '.join(told)}")

@@ -2,11 +2,13 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 
 import pytest
 from harness.commands import call, environment, write_config
+from harness.valkey import ValkeyServer
 
 from caskeeper.contract import LANES
 
@@ -257,3 +259,110 @@ def test_a_reader_that_goes_away_is_no_fault(tmp_path):
         check=True,
     )
     assert (done.stdout, done.stderr) == ("a/b/0: not here\n", "")
+
+
+def shell(line, folder):
+    """What a shell makes of a line; $CASKEEPER stands for the command."""
+    return subprocess.run(
+        ["sh", "-c", line.replace("$CASKEEPER", f"{sys.executable} -P -m tasks.cli.main")],
+        env=environment(CASKEEPER_CACHEDIR=str(folder)),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("words", ["contains a/b/c", "--json contains a/b/c", "contains --help", "--version"])
+def test_output_that_cannot_be_written_is_one_sentence(words, tmp_path):
+    full, closed = (
+        shell(f"$CASKEEPER {words} >/dev/full", tmp_path),
+        shell(f"$CASKEEPER {words} >&-", tmp_path),
+    )
+    said = "caskeeper: standard output cannot be written: "
+    assert (full.returncode, full.stderr) == (22, f"{said}No space left on device\n")
+    assert (closed.returncode, closed.stderr) == (1, f"{said}Bad file descriptor\n")
+    assert shell(f"$CASKEEPER {words} >/dev/full 2>&1", tmp_path).returncode == 22
+
+
+@pytest.mark.parametrize(
+    ("words", "where"),
+    [
+        (["foo", "--json"], "caskeeper"),
+        (["commit", "build", "a/b/c", "--foo", "--json"], "caskeeper commit"),
+        (["hold", "a/b/c", "--foo", "--json", "--", "true"], "caskeeper hold"),
+    ],
+)
+def test_json_behind_the_mistake_is_heard_too_and_the_document_is_whole(words, where):
+    document = json.loads(call(*words).stdout)
+    assert set(document) == {"error", "what", "where", "way_out", "message", "exit_code", "retry"}
+    assert (document["error"], document["where"], document["retry"]) == ("Usage", where, False)
+    assert f"`{where} --help`" in document["way_out"]
+
+
+def test_json_of_the_command_behind_two_dashes_is_not_ours():
+    assert call("hold", "a/b/c", "--foo", "--", "x", "--json").stdout == ""
+
+
+def test_an_option_of_the_command_that_hold_shall_run_is_told_where_it_goes():
+    for words in (["sh", "-c", "true"], ["true"]):
+        done = call("hold", "a/b/c", *words)
+        assert done.returncode == 2
+        assert "hold REF... -- COMMAND..." in done.stderr.splitlines()[-1]
+
+
+def test_why_a_server_cannot_listen_is_told_once(tmp_path):
+    with ValkeyServer() as valkey, socket.create_server(("127.0.0.1", 0)) as taken:
+        env = {"CASKEEPER_CACHEDIR": str(tmp_path), "CASKEEPER_REDIS_URL": valkey.url}
+        for address, reason in (
+            (f"127.0.0.1:{taken.getsockname()[1]}", "Address already in use"),
+            ("192.0.2.1:15000", "Cannot assign requested address"),
+        ):
+            done = call("server", "--listen", address, **env)
+            assert done.returncode == 17
+            told = done.stderr.splitlines()[-1]
+            assert told.startswith(f"caskeeper: configuration: cannot listen on {address}: {reason} [")
+            assert "add_port" not in done.stderr
+            assert "add_port" in call("-v", "server", "--listen", address, **env).stderr
+
+
+def test_flower_is_not_opened_to_others_without_a_password_and_says_how_to_set_it(tmp_path):
+    with ValkeyServer() as valkey:
+        env = {"CASKEEPER_CACHEDIR": str(tmp_path), "CASKEEPER_REDIS_URL": valkey.url}
+        done = call("flower", "--listen", "0.0.0.0:15556", **env)
+    assert done.returncode == 17
+    assert "[argument --listen 0.0.0.0:15556]" in done.stderr
+    assert "CASKEEPER_FLOWER_AUTH=" in done.stderr
+
+
+@pytest.mark.parametrize("moment", ["unwinds", "tells", "ends", "is gone"])
+@pytest.mark.parametrize("pause_s", [0.01, 0.1])
+def test_a_second_ctrl_c_right_after_the_first_changes_nothing(moment, pause_s):
+    # `again` is where the second one comes, in the call itself: no two processes race for the moment.
+    program = (
+        "import atexit, os, signal, sys, time\n"
+        "from tasks.cli import failures, main\n"
+        "def ctrl_c(): os.kill(os.getpid(), signal.SIGINT)\n"
+        f"def again(*_): time.sleep({pause_s}); ctrl_c()\n"
+        "def load(*_):\n"
+        "    try: ctrl_c()\n"
+        f"    finally: {moment == 'unwinds'} and again()\n"
+        "import caskeeper.config\n"
+        "caskeeper.config.load_settings = load\n"
+        "say = failures._say\n"
+        f"if {moment == 'tells'}: failures._say = lambda *a, **k: (again(), say(*a, **k))[1]\n"
+        f"if {moment == 'ends'}: atexit.register(again)\n"
+        "class Last: __del__ = lambda _, again=again: again()\n"
+        f"if {moment == 'is gone'}: _last = Last()\n"
+        "sys.argv = ['caskeeper', 'contains', 'a/b/c']\n"
+        "main.main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", program],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "caskeeper: interrupted\n")

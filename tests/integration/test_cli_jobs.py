@@ -58,6 +58,22 @@ def test_commit_push_remove_pull_extract_in_turn(fleet, tree):
     assert subprocess.run(["diff", "-r", path, extracted.stdout.strip()], check=False).returncode == 0
 
 
+def test_what_is_printed_and_returned_is_the_ref_that_is_bound(fleet, tree):
+    path, _ = tree
+    asked, bound, linked = "test/\N{LATIN SMALL LETTER U WITH DIAERESIS}/k1", "test/_/k1", "test/_/k2"
+    assert fleet.ask("commit", path, asked, "test/+/k1")[1]["refs"] == [bound]
+    assert fleet.run("commit", path, asked).stdout.startswith(f"{bound}: 4 files")
+    assert fleet.ask("push", asked)[1]["refs"] == [bound]
+    assert fleet.run("push", asked).stdout.startswith(f"{bound} -> ")
+    assert fleet.ask("pull", asked, "test/+/k1")[1]["results"][0]["ref"] == bound
+    assert fleet.run("pull", asked).stdout == f"{bound}: is here already\n"
+    assert fleet.run("contains", asked).stdout == f"{bound}: here\n"
+    assert fleet.ask("extract", asked)[1]["ref"] == bound
+    assert fleet.run("link", asked, "k2").stdout == f"{linked}: names what {bound} names\n"
+    assert fleet.ask("diff", asked, linked)[1]["ref_a"] == bound
+    assert fleet.ask("remove", asked)[1]["refs"] == [bound]
+
+
 def test_commit_with_push_is_one_call(fleet, tree):
     path, ref = tree
     code, document = fleet.ask("commit", path, ref, "--push")

@@ -158,9 +158,8 @@ def test_a_server_that_breaks_off_is_20_or_goes_on(scene, liar):
 
 def test_a_server_that_only_serves_is_14(scene):
     _process, url = scene.server("--read-only", database=4, name="readonly")
-    scene.fails(
-        "push", KEPT, *push_to(url), error="PermissionDenied", holds=[KEPT, url, "does not allow push"]
-    )
+    holds = [KEPT, url, "does not allow push", "push to another one"]
+    scene.fails("push", KEPT, *push_to(url), error="PermissionDenied", holds=holds)
     served = Oracle(f"{scene.folder}/readonly")
     assert list(served.refs()) == []
     assert served.used_bytes() == 0
@@ -178,7 +177,7 @@ def test_a_full_server_is_22_and_keeps_no_part(scene):
     )
     done(scene.start("commit", scene.tree("two", {"large": os.urandom(3_000_000)}), "demo/two/1"))
     document = scene.fails("push", "demo/two/1", *push_to(url), error="NoSpace", holds=["demo/two/1", url])
-    assert "full" in document["what"]
+    assert "do not fit into a quota of 1M" in document["what"]
     small = Oracle(f"{scene.folder}/small")
     assert list(small.refs()) == []
     assert small.troubles() == []
@@ -213,7 +212,7 @@ def test_a_server_that_loses_uploads_is_told_of(scene, liar):
     finished = finish(scene.start("--json", "push", "demo/lost/1", *push_to(liar.url)))
     error = json.loads(finished.stdout)
     assert (finished.returncode, error["error"]) == (20, "RemoteUnavailable"), finished
-    assert liar.url in error["what"]
+    assert (liar.url in error["where"], error["message"].count(liar.url)) == (True, 1)
     assert "demo/lost/1" not in liar.refs
 
 
@@ -260,12 +259,16 @@ def test_a_timeout_is_21_an_interruption_is_130_and_the_job_goes_on(scene, liar)
         process.send_signal(signal.SIGINT)
     said, documents = finish(waiting), finish(asked)
     assert (said.returncode, documents.returncode) == (130, 130)
-    assert "no longer waiting; running on: " in said.stderr
+    assert "no longer waiting; goes on: " in said.stderr
     assert "Traceback" not in said.stderr + documents.stderr
     assert json.loads(documents.stdout) == {
         "error": "Interrupted",
+        "what": "interrupted",
+        "where": "",
+        "way_out": "",
         "message": "interrupted",
         "exit_code": 130,
+        "retry": True,
     }
     liar.pause_s = 0.0
     until(lambda: ref in scene.refs())

@@ -36,14 +36,16 @@ def _tidy(scene):
         (["hold", "demo/kept", "--", "true"], "three parts"),
         (["pull", "demo/kept/\udcff"], "REF"),
         (["pull", KEPT, "--subdir", "../bin"], "'../bin'"),
+        (["pull", KEPT, "--subdir", "typo"], ["'typo'", f"ref {KEPT}"]),
         (["pull", KEPT, "--subdir", "/bin"], "relative to the artifact's root"),
         (["pull", KEPT, "--refresh", "--exclude", "bin/large"], "names of folders at the root"),
         (["extract", KEPT, "--subdir", "bin/../.."], "relative to the artifact's root"),
-        (["extract", KEPT, "--subdir", "nowhere"], "'nowhere'"),
+        (["extract", KEPT, "--subdir", "nowhere"], ["'nowhere'", f"ref {KEPT}"]),
         (["contains", KEPT, "--subdir", "bin//x"], "'bin//x'"),
         (["commit", "/etc", "demo/x/1"], ["'/etc'", "{folder}", "`roots`"]),
         (["commit", "{folder}/none", "demo/x/1"], "{folder}/none"),
-        (["commit", "{kept}/hello", "demo/x/1"], "is not a folder"),
+        (["commit", "{kept}/hello", "demo/x/1"], ["is not a folder", "argument DIR"]),
+        (["push-directory", KEPT, "--project", "demo"], ["argument DIGEST", "64 characters"]),
         (["commit", "{folder}/away", "demo/x/1"], "`roots`"),
         (["commit", "{folder}/no\udcffne", "demo/x/1"], "is not a folder"),
         (["extract", KEPT, "--to", "/etc/caskeeper"], ["'/etc/caskeeper'", "`roots`"]),
@@ -116,7 +118,7 @@ def test_a_destination_that_is_no_utf8_is_as_good_as_any(scene):
     gone = f"{scene.folder}/gone-\udcff"
     scene.fails("commit", gone, "demo/x/1", error="InvalidRequest", holds="is not a folder", **strict)
     asked = finish(scene.start("--json", "commit", first, "demo/\udcff/1", **strict))
-    assert json.loads(asked.stdout)["refs"] == ["demo/\udcff/1"]
+    assert json.loads(asked.stdout)["refs"] == ["demo/_/1"]
     assert "demo/_/1" in scene.refs()
 
 

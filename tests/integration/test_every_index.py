@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 
 import pytest
 from harness.artifacts import Artifact
@@ -208,6 +209,31 @@ def test_a_storage_that_takes_no_pushes_is_read_from(tmp_path, stack, cache, ind
     with pytest.raises(PermissionDenied, match="does not allow push"):
         push(sender)
     assert named.count(PUBLISHING[index]) == 0
+
+
+@pytest.mark.parametrize("server", ["ours", "another"])
+def test_an_index_that_names_only_what_it_holds_is_a_fault_of_the_configuration(
+    tmp_path, stack, cache, index, server
+):
+    named, _held, (spec, storage) = halves(stack, index)
+    named.answers[PUBLISHING[index]] = Code.FAILED_PRECONDITION
+    if server == "ours":
+        spec = RemoteSpec(stack.enter_context(ours(tmp_path, index))[0], push=True, type="index")
+    sender = cache(replace(spec, where="c.yaml [line 3 column 4]"), storage)
+    commit(sender, make_tree(tmp_path / "cache0" / "src"))
+    with pytest.raises(ConfigInvalid, match="names only content that it holds") as caught:
+        push(sender)
+    assert caught.value.where == f"{KEY}, url {spec.url}, c.yaml [line 3 column 4]"
+    assert "`type: all`" in caught.value.way_out
+
+
+def test_content_that_vanished_from_an_index_that_holds_it_may_be_pushed_again(tmp_path, stack, cache, index):
+    server = stack.enter_context(LyingServer(indexes=SERVICES[index]))
+    server.answers[PUBLISHING[index]] = Code.FAILED_PRECONDITION
+    sender = cache(*(RemoteSpec(server.url, push=True, type=half) for half in ("index", "storage")))
+    commit(sender, make_tree(tmp_path / "cache0" / "src"))
+    with pytest.raises(RemoteUnavailable, match="FAILED_PRECONDITION"):
+        push(sender)
 
 
 def test_content_without_a_name_goes_to_storages_only(tmp_path, stack, cache, index):

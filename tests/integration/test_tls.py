@@ -244,15 +244,19 @@ def test_what_is_wrong_with_credentials_is_said_with_the_file(place, changes, er
     }
     spec |= {name: files.get((name, value)) for name, value in changes.items()}
     remote = ",".join(f"{name}={value}" for name, value in spec.items() if value)
-    document = failure(place, "pull", "demo/none/1", "--remote", remote)
-    assert (document["error"], document["exit_code"]) == (error, exit_code), document["what"]
-    assert says in document["what"]
-    assert spec["url"] in document["message"]
+    pulled = failure(place, "pull", "demo/none/1", "--remote", remote)
+    pushed = failure(place, "push", REF, "--remote", f"{remote},push=true")
+    for document in pulled, pushed:
+        assert (document["error"], document["exit_code"]) == (error, exit_code), document["what"]
+        assert says in document["what"]
+        assert spec["url"] in document["message"]
+    assert pushed["way_out"] == pulled["way_out"]
 
 
 def test_a_remote_with_a_wrong_certificate_stands_in_nobodys_way(place):
     """It costs no time-out; the next one is asked, and what it did not get is said."""
     wrong = f"url={place.first},push=true,server-cert={place.two.file}"
+    place.done("push", REF, "--remote", place.second)
     place.done("remove", REF)
     (result,) = place.done("pull", REF, "--remote", wrong, "--remote", place.second)["results"]
     assert (result["pulled"], result["remote"]) == (True, place.second)

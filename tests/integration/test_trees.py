@@ -166,7 +166,7 @@ def test_a_tree_comes_from_the_remote_that_has_it_past_those_that_fail_or_lie(pl
         (["push-directory", NOWHERE, "--project", "demo"], 12, "content is missing"),
         (["push-directory", NOWHERE, "--project", "fetch"], 17, "no push remote is configured"),
         (["push-message", "{tree}", "--project", "fetch"], 17, "no push remote is configured"),
-        (["push-message", "{tree}", "--project", "away"], 20, "no remote was reached"),
+        (["push-message", "{tree}", "--project", "away"], 20, "remote unavailable"),
         (["push-message", "{tree}", "--project", "readonly"], 14, "does not allow push"),
         (["push-message", "/none", "--project", "demo"], 10, "No such file"),
         (["push-message", "/dev/zero", "--project", "demo"], 10, "commit it as a file"),

@@ -14,7 +14,7 @@ from caskeeper.contract import (
     PushRequest,
     RemotesCheckRequest,
 )
-from caskeeper.errors import PermissionDenied, RemoteUnavailable
+from caskeeper.errors import ConfigInvalid, InvalidRequest
 from worker.protocols import quiet
 
 REF = "demo/tree/1"
@@ -149,7 +149,7 @@ def test_our_server_takes_no_name_for_content_that_only_another_server_has(tmp_p
         remotes = (RemoteSpec(index, push=True, type="index"), RemoteSpec(storage, push=True, type="storage"))
         with fleet(tmp_path, valkey.url, artifacts=remotes) as services:
             commit(services, tree)
-            with pytest.raises(RemoteUnavailable, match="FAILED_PRECONDITION: content is missing"):
+            with pytest.raises(ConfigInvalid, match="FAILED_PRECONDITION: content is missing"):
                 push(services)
 
 
@@ -158,7 +158,7 @@ def test_an_action_cache_takes_no_artifact_of_buildstream(built2, server, tmp_pa
     remotes = (RemoteSpec(built2.url), RemoteSpec(server, push=True, index="action-cache"))
     with fleet(tmp_path, valkey.url, artifacts=remotes) as services:
         services.run(PullRequest(ref=ref), quiet())
-        with pytest.raises(PermissionDenied, match="cannot name an artifact of BuildStream 2"):
+        with pytest.raises(InvalidRequest, match="cannot name an artifact of BuildStream 2"):
             push(services, ref)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
-from caskeeper.errors import RemoteUnavailable
+from caskeeper.errors import RemoteUnavailable, every_error
 from worker import status
 
 if TYPE_CHECKING:
@@ -17,11 +17,17 @@ if TYPE_CHECKING:
     from worker.remote.methods import Method
 
 _WAYS_OUT = {
+    status.PERMISSION_DENIED: "use another remote, or other credentials for this one",
     status.RESOURCE_EXHAUSTED: "free space on that remote, or use another one",
     status.UNIMPLEMENTED: "check that the url names an artifact server of this kind",
     status.INVALID_ARGUMENT: "check url and instance name of the remote",
     status.UNAUTHENTICATED: "check `access-token` and `client-cert` of the remote",
 }
+_THEIR_WAYS_OUT = (
+    status.PUSH_ELSEWHERE,
+    status.UPLOAD_FIRST,
+    *(kind.default_way_out for kind in every_error().values()),
+)
 
 
 class CallFailed(Exception):
@@ -44,6 +50,8 @@ class CallFailed(Exception):
         self.final = final
         #: the status of one blob in a batch: the remote answered, and the message had a fit size
         self.entry = entry
+        #: a name was refused for content that the remote does not have
+        self.lacks_content = False
 
     @classmethod
     def of(cls, error: grpc.RpcError) -> CallFailed:
@@ -72,11 +80,23 @@ class CallFailed(Exception):
 
     def error(self, method: Method[Any, Any], url: str, *, where: str = "") -> CaskeeperError:
         """The error the caller meets: the status table, read in the light of this method."""
-        what = f"{method.name}: {status.name_of(self.code)}: {_plain(self.message)}"
+        self.lacks_content = method.binds and self.code == status.FAILED_PRECONDITION
+        said, theirs = _parted(_plain(self.message))
+        what = f"{method.name}: {status.name_of(self.code)}: {said}"
         place = f"{where} at {url}" if where else url
         if self.code in method.unexpected:
             return RemoteUnavailable(what, place)
-        return status.error_of(self.code, what, place, _WAYS_OUT.get(self.code, ""))
+        way_out = theirs if theirs == status.PUSH_ELSEWHERE else _WAYS_OUT.get(self.code, "")
+        return status.error_of(self.code, what, place, way_out)
+
+
+def _parted(line: str) -> tuple[str, str]:
+    """What a server says and, when it is one of ours, the way out it appends; an error has one only."""
+    for way_out in _THEIR_WAYS_OUT:
+        said = line.removesuffix(f": {way_out}")
+        if said != line:
+            return said, way_out
+    return line, ""
 
 
 def _plain(text: str) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from caskeeper.errors import CaskeeperError, ConfigInvalid
 from worker.remote.address import place_of
+from worker.remote.apart import IndexApart
 from worker.remote.blobs import RemoteBlobs
 from worker.remote.indexes import NegotiatedIndex
 from worker.remote.patience import Patience
@@ -42,6 +43,10 @@ class Remote:
         self.blobs, self.uploads = self._faces()
         self._index = NegotiatedIndex(spec, session, self.uploads)
         self.index: RefIndex = self._index
+        if storages and session.connection.address.target not in {
+            held.connection.address.target for held in storages
+        }:
+            self.index = IndexApart(self._index, spec, url=self.url)
 
     def _faces(self) -> tuple[BlobAccess, BlobAccess]:
         if not self._storages:

@@ -56,7 +56,7 @@ def refuse_when_read_only(context: grpc.ServicerContext, *, read_only: bool) -> 
         refuse(
             context,
             grpc.StatusCode.PERMISSION_DENIED,
-            PermissionDenied("this server is read-only", way_out="push to another one"),
+            PermissionDenied("this server is read-only", way_out=status.PUSH_ELSEWHERE),
         )
 
 

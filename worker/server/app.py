@@ -21,6 +21,7 @@ from worker.server.health import SERVICE as HEALTH
 from worker.server.health import Health, is_serving, reflection_handlers
 from worker.server.indexes import ACTION_CACHE, INDEXES
 from worker.server.indexes import handlers as index_handlers
+from worker.server.listening import cannot_listen
 from worker.server.published import PublishedRefs
 from worker.server.rolling import Rolling
 from worker.server.security import Security
@@ -132,7 +133,7 @@ def serve(
     except RuntimeError:
         port = 0
     if port == 0:
-        raise ConfigInvalid(f"cannot listen on {listen}", "--listen", "is the port taken? name another one")
+        raise cannot_listen(host, wanted_port)
     rolling.start()
     streams.start()
     try:

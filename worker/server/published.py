@@ -21,6 +21,7 @@ from caskeeper.errors import (
     CoordinatorUnavailable,
     DigestMismatch,
 )
+from worker import status
 from worker.closure import WHOLE, Scope, walk
 from worker.directory import parse
 from worker.protocols import ARTIFACT, Context
@@ -160,7 +161,7 @@ class PublishedRefs:
                 for ref, path in staged:
                     self._refs.publish(operation.staging, path, ref)
         except BlobMissing as gap:
-            what = BlobMissing(gap.what, way_out="upload it, then send the reference again")
+            what = BlobMissing(gap.what, way_out=status.UPLOAD_FIRST)
             refuse(context, grpc.StatusCode.FAILED_PRECONDITION, what)
         except DigestMismatch as trouble:
             refuse(context, grpc.StatusCode.FAILED_PRECONDITION, trouble)

@@ -53,9 +53,9 @@ class Browse:
         """
         record = self._naming.find(ref)
         path = None if subdir is None else relative_subdir(subdir)
-        part = part_of(record.scope, path)
-        read = self._objects.directory
-        top = record.root if path is None else descend(record.root, path, read)
+        where, read = f"ref {ref}", self._objects.directory
+        part = part_of(record.scope, path, where=where)
+        top = record.root if path is None else descend(record.root, path, read, where=where)
         stack: list[tuple[TreeEntry, Digest, Part | None]] = []
         self._push(stack, "", top, part)
         while stack:
@@ -72,17 +72,16 @@ class Browse:
         record = self._naming.find(ref)
         clean = relative_subdir(path, where="PATH")
         above, _slash, name = clean.rpartition("/")
-        part = part_of(record.scope, above or None)
-        read = self._objects.directory
-        folder = read(descend(record.root, above, read) if above else record.root)
+        where, read = f"ref {ref}", self._objects.directory
+        part = part_of(record.scope, above or None, where=where)
+        folder = read(descend(record.root, above, read, where=where) if above else record.root)
         for file in folder.files:
             if file.name == name:
                 if not part.others:
                     raise PartialArtifact(
-                        f"{clean!r} was left out when it was pulled", f"ref {ref}", "pull it first"
+                        f"{clean!r} was left out when it was pulled", where, "pull it first"
                     )
                 return self._objects.stream(file.digest)
-        where = f"ref {ref}"
         for link in folder.symlinks:
             if link.name == name:
                 raise InvalidRequest(

@@ -43,14 +43,14 @@ class Commit:
         refs = list(dict.fromkeys(refs))
         if not refs:
             raise InvalidRequest("there is no ref to bind", "argument refs", "give at least one")
-        source = below_roots(request.path, self._roots, where="path")
+        source = below_roots(request.path, self._roots, where="DIR")
         if not os.path.isdir(source):
-            raise InvalidRequest(f"{request.path[:200]!r} is not a folder", "argument path")
+            raise InvalidRequest(f"{request.path[:200]!r} is not a folder", "argument DIR")
         cachedir = self._desk.volume.layout.root
         if contains(source, os.path.realpath(cachedir)) or is_own(cachedir, source):
             # It would store itself, growing while it is read.
             raise InvalidRequest(
-                f"{request.path[:200]!r} holds the cache or a part of it", "argument path", "use another"
+                f"{request.path[:200]!r} holds the cache or a part of it", "argument DIR", "use another"
             )
         with self._desk.writer("commit", str(refs[0]), context) as operation:
             captured = capture(source, operation.blobs, context=context._replace(check=operation.check))

@@ -11,6 +11,7 @@ from caskeeper.contract import ExtractResult
 from caskeeper.errors import Busy, InvalidRequest, LeaseLost, VolumeFailed
 from caskeeper.layout import relative_subdir
 from caskeeper.roots import below_roots, is_own
+from worker.closure import descend, part_of
 from worker.services.naming import ATTEMPTS
 from worker.store.checkout import checkout_copy, checkout_links
 from worker.store.closures import Closures
@@ -49,6 +50,10 @@ class Extract:
             context = context._replace(check=operation.check)
             record = self._naming.claim(operation, ref)
             self._naming.used([ref], touch=True)
+            if subdir is not None:
+                where = f"ref {ref}"
+                part_of(record.scope, subdir, where=where)
+                descend(record.root, subdir, self._desk.objects.directory, where=where)
             if destination is None:
                 path = self._shared(operation, ref, record, subdir, context)
             else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING, NamedTuple
 
-from caskeeper.config.sizes import pretty_size
+from caskeeper.config.sizes import pretty_size, pretty_sizes
 from caskeeper.contract import CleanupHolder
 from worker.services.plan import PROTECTED, YOUNG
 from worker.services.space import INODES_HIGH, INODES_LEAST
@@ -137,7 +137,7 @@ def explain(
     nobody else used.
     """
     limits, usage, disk = now
-    quota, used, reserved = map(pretty_size, (limits.quota_bytes, usage.used_bytes, usage.reserved_bytes))
+    quota, used, reserved = pretty_sizes(limits.quota_bytes, usage.used_bytes, usage.reserved_bytes)
     short = usage.used_bytes + usage.reserved_bytes + size_bytes - limits.quota_bytes
     too_much = f": {pretty_size(short)} too much" if short > 0 else ""
     parts = [f"quota {quota}, used {used}, reserved {reserved}{_reservers(operations)}{too_much}"]
@@ -146,9 +146,9 @@ def explain(
         parts.append(f"only {now.inodes}")
         ways.append("delete small files on that file system, or give the cache one with more inodes")
     elif limits.quota_bytes < capacity_bytes or disk.available_bytes < limits.reserved_disk_bytes:
+        free, kept = pretty_sizes(disk.available_bytes, limits.reserved_disk_bytes)
         parts.append(
-            f"the disk has no room for more: {pretty_size(disk.available_bytes)} are free, of which "
-            f"`reserved-disk-space` keeps {pretty_size(limits.reserved_disk_bytes)}"
+            f"the disk has no room for more: {free} are free, of which `reserved-disk-space` keeps {kept}"
         )
         ways.append("free space on the disk")
     else:

@@ -64,10 +64,10 @@ class Import:
         A ref that names another tree here is kept. Raises InvalidRequest for a folder that is no such
         cache or lies outside of the roots; NoSpace, CacheTooFull and the like: what was taken over stays.
         """
-        source = below_roots(request.path, self._roots, where="path")
+        source = below_roots(request.path, self._roots, where="DIR")
         old = OldCache(source)
         for folder in (old.layout.refs, old.layout.objects):
-            below_roots(folder, self._roots, where="path")
+            below_roots(folder, self._roots, where="DIR")
         refs, strangers = old.refs()
         outcomes = [
             ImportedRef(ref=path, outcome=DAMAGED, reason=f"{reason}, and was passed over")

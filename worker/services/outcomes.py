@@ -16,7 +16,6 @@ from caskeeper.errors import (
     PermissionDenied,
     RemoteUnavailable,
     Transient,
-    every_error,
 )
 from worker.services.watched import Watched
 
@@ -44,6 +43,13 @@ class Subject(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.name}"
+
+
+class Offered(NamedTuple):
+    """What became of a push at one remote, and the failure there, which is no part of what is answered."""
+
+    outcome: PushOutcome
+    failure: CaskeeperError | None = None
 
 
 def push_specs(
@@ -114,7 +120,7 @@ def offer(
     meter: Meter,
     subject: Subject,
     context: Context,
-) -> PushOutcome:
+) -> Offered:
     """What became of ``send`` at one remote; it answers whether the remote was updated.
 
     The remote's trouble is its own and an outcome (D-18); every other failure is raised.
@@ -122,48 +128,78 @@ def offer(
     context.check()
     context.progress(Progress(phase=f"pushing {subject.name} -> {spec.url}"))
     outcome, reason, retry = ALREADY_THERE, "", False
+    failed: CaskeeperError | None = None
     watched: Watched | None = None
     try:
         remote = remotes.get(spec)
         watched = Watched(remote.uploads)
         with watched.watching():
             if not remote.writable:
-                raise PermissionDenied("the server does not allow push", f"remote {spec.url}")
+                raise PermissionDenied(
+                    "the server does not allow push",
+                    f"remote {spec.url}",
+                    "push to another one, or with credentials that may push there",
+                )
         if send(remote, watched):
             outcome = PUSHED
     except CaskeeperError as failure:
         if watched is not None and not watched.caused(failure):
             raise
+        failed = failure
         outcome = FULL if isinstance(failure, NoSpace) else FAILED
         reason, retry = str(failure), isinstance(failure, Transient)
     log.info(outcome, extra={subject.kind: subject.name, "url": spec.url, "reason": reason})
     blobs, size_bytes = meter.done
-    return PushOutcome(
+    told = PushOutcome(
         url=spec.url, outcome=outcome, blobs=blobs, bytes=size_bytes, reason=reason, retry=retry
     )
+    return Offered(told, failed)
 
 
-def require_one_reached(subject: Subject, outcomes: Sequence[PushOutcome]) -> None:
-    """Raises what a push that reached no remote ends with (interface section 7)."""
-    if any(outcome.outcome in {PUSHED, ALREADY_THERE} for outcome in outcomes):
-        return
-    what = "; ".join(f"{outcome.url}: {_without_way_out(outcome.reason)}" for outcome in outcomes)
-    if any(outcome.retry and outcome.outcome == FAILED for outcome in outcomes):
+def require_one_reached(subject: Subject, offers: Sequence[Offered]) -> tuple[PushOutcome, ...]:
+    """The outcomes of a push. Raises when it reached no remote (interface section 7, decision 0011).
+
+    RemoteUnavailable if any may answer later, NoSpace if all are full. Of lasting failures their class where
+    they share one, with its own way out, else PermissionDenied.
+    """
+    failures = [(offer.outcome.url, offer.failure) for offer in offers if offer.failure is not None]
+    if len(failures) < len(offers):
+        return tuple(offer.outcome for offer in offers)
+    later = any(
+        isinstance(failure, Transient) and not isinstance(failure, NoSpace) for _, failure in failures
+    )
+    kinds = {type(failure) for _, failure in failures}
+    if len(kinds) == 1 and (not later or RemoteUnavailable in kinds):
+        raise _shared(subject, failures)
+    what = "; ".join(
+        f"{failure.template.format(what=failure.what)} [{_place(url, failure)}]" for url, failure in failures
+    )
+    if later:
         raise RemoteUnavailable(f"no remote was reached: {what}", str(subject))
-    if all(outcome.outcome == FULL for outcome in outcomes):
-        raise NoSpace(
-            f"every remote is full: {what}", str(subject), "free space there, or push to another remote"
-        )
     raise PermissionDenied(
         f"no remote took it: {what}", str(subject), "`caskeeper remotes` shows what each of them takes"
     )
 
 
-def _without_way_out(sentence: str) -> str:
-    """An error's sentence without the usual way out of its class: the error around it has one."""
-    for kind in every_error().values():
-        sentence = sentence.removesuffix(f": {kind.default_way_out}")
-    return sentence
+def _shared(subject: Subject, failures: Sequence[tuple[str, CaskeeperError]]) -> CaskeeperError:
+    """One error for failures of one class, with one way out, or each remote's where they differ."""
+    (url, first), *others = failures
+    if not others:
+        place = _place(url, first)
+        where = place if subject.name in place else f"{subject}, {place}"
+        return type(first)(first.what, where, first.way_out)
+    what = "; ".join(f"{failure.what} [{_place(url, failure)}]" for url, failure in failures)
+    way_out = first.way_out
+    if any(failure.way_out != way_out for _url, failure in others):
+        way_out = "; ".join(f"{url}: {failure.way_out}" for url, failure in failures)
+    return type(first)(what, str(subject), way_out)
+
+
+def _place(url: str, failure: CaskeeperError) -> str:
+    """Where a remote's failure happened, its url said once."""
+    if url in failure.where:
+        return failure.where
+    return f"{failure.where}, remote {url}" if failure.where else f"remote {url}"
 
 
 def fetch_specs(

@@ -95,13 +95,18 @@ class Pull:
         return result
 
     def _is_here(self, operation: Operation, ref: Ref, wanted: Wanted, context: Context) -> bool:
-        """Whether the ref is complete in the scope asked for, and now young and held."""
+        """Whether the ref is complete in the scope asked for, and now young and held.
+
+        Raises InvalidRequest when it is and has no such sub-directory.
+        """
         for _attempt in range(ATTEMPTS):
             record = self._naming.refs.read(ref)
             if record is None or wanted.beside(record.scope) != record.scope:
                 return False
             try:
                 self._presence.rely(operation, record.root, record.scope, context)
+                if wanted.subdir is not None:
+                    descend(record.root, wanted.subdir, self._presence.objects.directory, where=f"ref {ref}")
             except (BlobMissing, DigestMismatch) as gap:
                 log.warning("artifact is damaged here", extra={"ref": str(ref), "reason": str(gap)})
                 return False

@@ -18,13 +18,14 @@ if TYPE_CHECKING:
 
     from caskeeper.config.remotes import RemoteSpec
     from caskeeper.config.settings import Settings
-    from caskeeper.contract import PushOutcome, PushRequest
+    from caskeeper.contract import PushRequest
     from caskeeper.digest import Digest
     from worker.protocols import Context
     from worker.remote import Remote, RemotePool
     from worker.services.kinds import Outgoing
     from worker.services.naming import Naming
     from worker.services.operations import Operation, OperationDesk
+    from worker.services.outcomes import Offered
     from worker.services.presence import Presence
     from worker.services.watched import Watched
 
@@ -51,8 +52,7 @@ class Push:
         """One outcome for each remote; a remote's trouble is its own (D-18).
 
         Raises ArtifactNotFound, PartialArtifact, BlobMissing before or instead of sending a part of a
-        tree; ConfigInvalid without a push remote; and when no remote was reached: RemoteUnavailable if
-        any may answer later, NoSpace if all are full, else PermissionDenied.
+        tree; ConfigInvalid without a push remote; and what ``require_one_reached`` does when none was.
         """
         refs = list(dict.fromkeys(Ref.parse(text, where="refs") for text in request.refs))
         if not refs:
@@ -62,14 +62,12 @@ class Push:
             running = context._replace(check=operation.check)
             trees = self._claim(operation, refs)
             self._remotes.meet(tuple(targets))
-            outcomes = [
+            offers = [
                 self._to_remote(operation, spec, wanted, trees, running) for spec, wanted in targets.items()
             ]
         self._naming.used(refs, touch=True)
-        require_one_reached(Subject("ref", str(refs[0])), outcomes)
-        return PushResult(
-            pushed=any(outcome.outcome == PUSHED for outcome in outcomes), remotes=tuple(outcomes)
-        )
+        outcomes = require_one_reached(Subject("ref", str(refs[0])), offers)
+        return PushResult(pushed=any(outcome.outcome == PUSHED for outcome in outcomes), remotes=outcomes)
 
     def _targets(self, refs: Sequence[Ref], only: tuple[str, ...] | None) -> dict[RemoteSpec, list[Ref]]:
         """The push remotes in order of priority, each with the refs of its projects; a URL counts once."""
@@ -101,7 +99,7 @@ class Push:
         refs: Sequence[Ref],
         trees: dict[Ref, Outgoing],
         context: Context,
-    ) -> PushOutcome:
+    ) -> Offered:
         meter = Meter(context, "push")
         names: dict[int, list[Ref]] = {}
         for ref in refs:

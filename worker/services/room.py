@@ -6,7 +6,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
-from caskeeper.config.sizes import pretty_size
+from caskeeper.config.sizes import pretty_sizes
 from caskeeper.errors import Busy, CacheTooFull, TooLarge
 from worker.protocols import Context
 from worker.services.fullness import OPERATION
@@ -100,9 +100,9 @@ class Room:
         return self._margin_s + 1.0 if young or result.freed_bytes else 0.0
 
     def _too_large(self, size_bytes: int) -> TooLarge:
-        capacity = pretty_size(self._space.capacity_bytes())
+        size, capacity = pretty_sizes(size_bytes, self._space.capacity_bytes())
         return TooLarge(
-            f"{pretty_size(size_bytes)} do not fit into a quota of {capacity}",
+            f"{size} do not fit into a quota of {capacity}",
             self._space.place,
-            f"raise `cache: quota` in {self._space.config_file} to more than {pretty_size(size_bytes)}",
+            f"raise `cache: quota` in {self._space.config_file} to more than {size}",
         )

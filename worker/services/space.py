@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from caskeeper.config.quota import evaluate
 from caskeeper.config.quota import limits as limits_of
-from caskeeper.config.sizes import pretty_size
+from caskeeper.config.sizes import pretty_size, pretty_sizes
 from caskeeper.contract import CleanupRequest, ComputeSizeRequest
 
 if TYPE_CHECKING:
@@ -133,10 +133,8 @@ class Space:
         if now.inodes_below(INODES_HIGH):
             return f"only {now.inodes}"
         if disk.available_bytes < limits.reserved_disk_bytes:
-            return (
-                f"{pretty_size(disk.available_bytes)} of the disk are free, and `reserved-disk-space` "
-                f"keeps {pretty_size(limits.reserved_disk_bytes)}"
-            )
+            free, kept = pretty_sizes(disk.available_bytes, limits.reserved_disk_bytes)
+            return f"{free} of the disk are free, and `reserved-disk-space` keeps {kept}"
         if usage.used_bytes + usage.reserved_bytes > limits.high_bytes:
             return f"used and reserved are above {pretty_size(limits.high_bytes)}"
         return ""

@@ -32,12 +32,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from caskeeper.config.settings import Settings
-    from caskeeper.contract import PullTreeRequest, PushDirectoryRequest, PushMessageRequest, PushOutcome
+    from caskeeper.contract import PullTreeRequest, PushDirectoryRequest, PushMessageRequest
     from worker.closure import Closure
     from worker.directory import Directory
     from worker.protocols import Context
     from worker.remote import Remote, RemotePool
     from worker.services.operations import Operation, OperationDesk
+    from worker.services.outcomes import Offered
     from worker.services.presence import Presence
     from worker.services.watched import Watched
 
@@ -135,16 +136,13 @@ class PushDirectory:
         with self._desk.reader("push-directory", str(root), context) as operation:
             running = context._replace(check=operation.check)
             closure = self._rely(operation, root, running)
-            outcomes: list[PushOutcome] = []
+            offers: list[Offered] = []
             self._remotes.meet(specs)
             for spec in specs:
                 meter = Meter(running, "push")
                 send = self._sender(operation, closure, meter, running)
-                outcomes.append(
-                    offer(self._remotes, spec, send, meter=meter, subject=subject, context=running)
-                )
-        require_one_reached(subject, outcomes)
-        return PushDirectoryResult(remotes=tuple(outcomes))
+                offers.append(offer(self._remotes, spec, send, meter=meter, subject=subject, context=running))
+        return PushDirectoryResult(remotes=require_one_reached(subject, offers))
 
     def _rely(self, operation: Operation, root: Digest, context: Context) -> Closure:
         """Everything below ``root``, claimed and young: no ref may name it, so the claim alone is too little.
@@ -190,14 +188,13 @@ class PushMessage:
         message = request.content
         digest = Digest.of(message)
         subject = Subject("blob", str(digest))
-        outcomes: list[PushOutcome] = []
+        offers: list[Offered] = []
         self._remotes.meet(specs)
         for spec in specs:
             meter = Meter(context, "push")
             send = _message_sender(digest, message, meter)
-            outcomes.append(offer(self._remotes, spec, send, meter=meter, subject=subject, context=context))
-        require_one_reached(subject, outcomes)
-        return PushMessageResult(digest=str(digest), remotes=tuple(outcomes))
+            offers.append(offer(self._remotes, spec, send, meter=meter, subject=subject, context=context))
+        return PushMessageResult(digest=str(digest), remotes=require_one_reached(subject, offers))
 
 
 def _message_sender(digest: Digest, message: bytes, meter: Meter) -> Callable[[Remote, Watched], bool]:

@@ -31,7 +31,7 @@ def test_ctrl_c_tells_what_runs_from_what_waits(capsys):
     shown["running"].see(Progress(phase="pull", total_bytes=9), 0.0)
     shown["waiting"].see(Progress(phase="queued"), 0.0)
     _name_left(Invocation(), [sent(name) for name in shown], shown)
-    expected = "caskeeper: no longer waiting; running on: running; in the queue: waiting unseen\n"
+    expected = "caskeeper: no longer waiting; goes on: running; in the queue: waiting unseen\n"
     assert capsys.readouterr().err == expected
     _name_left(Invocation(), [], shown)
     assert capsys.readouterr().err == ""

@@ -1,6 +1,6 @@
 import pytest
 
-from caskeeper.config import parse_size, pretty_size
+from caskeeper.config import parse_size, pretty_size, pretty_sizes
 from caskeeper.config.durations import parse_duration
 from caskeeper.errors import ConfigInvalid, InvalidRequest
 
@@ -79,6 +79,24 @@ def test_an_argument_that_is_no_size_is_an_invalid_request():
 )
 def test_pretty_sizes_are_whole_numbers_with_a_unit(size_bytes, text):
     assert pretty_size(size_bytes) == text
+
+
+G = 1024**3
+
+
+@pytest.mark.parametrize(
+    ("sizes", "texts"),
+    [
+        ((2500 * 1024**2, 2 * G), ("2.4G", "2G")),
+        ((2 * G + 40 * 1024**2, 2 * G), ("2.04G", "2G")),
+        ((10 * G, 2 * G, 0), ("10G", "2G", "0B")),
+        ((2 * G, 2 * G), ("2G", "2G")),
+        ((2 * G, 2 * G - 4096), ("2G", "1.999996G")),
+        ((2 * G + 1, 2 * G), ("2147483649B", "2147483648B")),
+    ],
+)
+def test_different_sizes_of_one_sentence_look_different(sizes, texts):
+    assert pretty_sizes(*sizes) == texts
 
 
 @pytest.mark.parametrize(

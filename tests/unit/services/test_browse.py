@@ -107,8 +107,9 @@ def test_damage_is_never_an_answer(services):
 def test_what_was_left_out_is_listed_as_such_and_cannot_be_read(partial):
     entries = list(partial.browse.files(REF))
     assert [entry.path for entry in entries if not entry.here] == ["buildtree"]
-    with pytest.raises(PartialArtifact):
+    with pytest.raises(PartialArtifact) as caught:
         partial.browse.cat(REF, "buildtree/main.o")
+    assert caught.value.where == f"ref {REF}"
     with pytest.raises(PartialArtifact):
         list(partial.browse.files(REF, "buildtree"))
     partial.run(PullRequest(ref=str(REF), subdir="buildtree/obj"), quiet())

@@ -65,7 +65,7 @@ def test_an_empty_folder_is_an_artifact(services, tmp_path):
 @pytest.mark.parametrize("path", ["/etc", "src", "missing"])
 def test_what_is_no_folder_below_the_roots_is_refused(services, tmp_path, path):
     given = str(tmp_path / path) if path == "missing" else path
-    with pytest.raises(InvalidRequest, match="path"):
+    with pytest.raises(InvalidRequest, match="argument DIR"):
         commit(services, given)
     assert not services.listing.list()
 

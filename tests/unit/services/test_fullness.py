@@ -122,3 +122,16 @@ def test_every_holder_is_a_sentence(kind, detail, says):
     assert (
         sentence(CleanupHolder(kind=kind, name="x", detail=detail, artifacts=2, size_bytes=3 * MIB)) == says
     )
+
+
+def test_numbers_that_differ_are_told_apart():
+    almost = NOW._replace(
+        limits=LIMITS._replace(reserved_disk_bytes=2 * MIB + 4096),
+        usage=Usage(9 * MIB + 900 * 1024, 0, 0, known=True),
+        disk=DISK._replace(available_bytes=2 * MIB),
+    )
+    what, _ways = told(almost)
+    assert what == (
+        "quota 10M, used 9.9M, reserved 0B; the disk has no room for more: 2M are free, of which "
+        "`reserved-disk-space` keeps 2.004M"
+    )

@@ -404,3 +404,14 @@ def test_the_order_on_the_volume_is_files_then_directories_children_first_then_t
 def test_pulling_without_an_artifact_of_that_name_extracts_nothing(services):
     with pytest.raises(ArtifactNotFound):
         services.run(ExtractRequest(ref=K1), quiet())
+
+
+def test_a_folder_that_a_complete_artifact_has_not_is_no_hit(services):
+    pull(services)
+    for ask in (pull, extracted):
+        with pytest.raises(
+            InvalidRequest, match="there is no folder 'typo' on the way to 'files/typo'"
+        ) as caught:
+            ask(services, subdir="files/typo")
+        assert caught.value.where == f"ref {K1}"
+    assert pull(services, subdir="files/bin").cached
