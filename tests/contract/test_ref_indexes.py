@@ -128,7 +128,9 @@ def test_what_is_no_artifact_cannot_be_named(server, opened, index, published):
     assert server.count(INDEXES[index][2]) == 0
 
 
-@pytest.mark.parametrize("digest", [Digest("", 0), Digest("x" * 64, 1), Digest("a" * 64, -1)])
+@pytest.mark.parametrize(
+    "digest", [Digest("", 0), Digest("x" * 64, 1), Digest("a" * 63, 1), Digest("a" * 64, -1)]
+)
 def test_an_answer_that_is_no_digest_is_trouble_and_not_a_miss(server, opened, digest):
     remote = opened(push=True)
     publish(remote, [STRONG], Published((digest,)))

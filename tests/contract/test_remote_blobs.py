@@ -5,8 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from harness.lying_server import LyingServer
-from harness.remotes import ABSENT, LARGE, SMALL, Code, remotes
+from harness.remotes import ABSENT, LARGE, SMALL, Code
 
 from caskeeper.digest import EMPTY, Digest
 from caskeeper.errors import (
@@ -19,23 +18,6 @@ from caskeeper.errors import (
     RemoteUnavailable,
 )
 from worker.protocols import CHUNK_BYTES
-
-
-@pytest.fixture
-def server():
-    with LyingServer(SMALL, LARGE) as running:
-        yield running
-
-
-@pytest.fixture
-def opened():
-    with remotes() as make:
-        yield make
-
-
-@pytest.fixture
-def blobs(server, opened):
-    return opened(server.url).blobs
 
 
 def test_what_is_written_in_a_batch_is_read_back_in_the_order_asked_for(server, blobs):

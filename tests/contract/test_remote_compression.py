@@ -8,7 +8,7 @@ import pytest
 import zstandard
 from harness.cutting_proxy import CuttingProxy
 from harness.lying_server import LyingServer
-from harness.remotes import HURRY, LARGE, Code, remotes
+from harness.remotes import HURRY, LARGE, Code
 from harness.serving import open_services
 
 from caskeeper.digest import Digest
@@ -29,12 +29,6 @@ def server(tmp_path, valkey):
     yield running
     running.stop(grace_s=0)
     services.close()
-
-
-@pytest.fixture
-def opened():
-    with remotes() as make:
-        yield make
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import random
 
 import pytest
 from harness.lying_server import LyingServer
-from harness.remotes import ABSENT, LARGE, SMALL, Code, remotes
+from harness.remotes import ABSENT, SMALL, Code
 
 from caskeeper.digest import Digest
 from caskeeper.errors import (
@@ -14,23 +14,6 @@ from caskeeper.errors import (
 )
 from worker.protocols import CHUNK_BYTES
 from worker.remote.batches import grouped
-
-
-@pytest.fixture
-def server():
-    with LyingServer(SMALL, LARGE) as running:
-        yield running
-
-
-@pytest.fixture
-def opened():
-    with remotes() as make:
-        yield make
-
-
-@pytest.fixture
-def blobs(server, opened):
-    return opened(server.url).blobs
 
 
 def test_a_server_without_capabilities_gets_the_defaults(server, opened):

@@ -8,7 +8,7 @@ import pytest
 from google.protobuf import any_pb2, duration_pb2
 from google.rpc import error_details_pb2, status_pb2
 from harness.lying_server import LyingServer, black_hole, nobody_listening
-from harness.remotes import ABSENT, HURRY, LARGE, SMALL, Code, remotes
+from harness.remotes import ABSENT, HURRY, LARGE, SMALL, Code
 
 from caskeeper.config.remotes import RemoteSpec
 from caskeeper.digest import Digest
@@ -21,23 +21,6 @@ from caskeeper.errors import (
 )
 from worker.protocols import CHUNK_BYTES
 from worker.remote import Patience, RemotePool
-
-
-@pytest.fixture
-def server():
-    with LyingServer(SMALL, LARGE) as running:
-        yield running
-
-
-@pytest.fixture
-def opened():
-    with remotes() as make:
-        yield make
-
-
-@pytest.fixture
-def blobs(server, opened):
-    return opened(server.url).blobs
 
 
 @pytest.mark.parametrize("code", [Code.UNAVAILABLE, Code.INTERNAL, Code.ABORTED, Code.DEADLINE_EXCEEDED])

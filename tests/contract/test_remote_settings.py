@@ -5,26 +5,13 @@ from __future__ import annotations
 import logging
 
 import pytest
-from harness.lying_server import LyingServer
-from harness.remotes import ABSENT, LARGE, SMALL, Code, remotes
+from harness.remotes import ABSENT, LARGE, SMALL, Code
 
 from caskeeper.config import ConnectionConfig, RemoteSpec
 from caskeeper.digest import Digest
 from caskeeper.errors import ConfigInvalid, DeadlineExceeded, PermissionDenied, RemoteUnavailable
 from worker.remote import Patience, open_remote
 from worker.remote.channel import OPTIONS, Connection
-
-
-@pytest.fixture
-def server():
-    with LyingServer(SMALL, LARGE) as running:
-        yield running
-
-
-@pytest.fixture
-def opened():
-    with remotes() as make:
-        yield make
 
 
 @pytest.mark.parametrize("limit", [0, 1, 7])

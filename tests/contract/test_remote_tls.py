@@ -8,7 +8,7 @@ import grpc
 import pytest
 from harness.certificates import EARLY, EXPIRED, Authority, read
 from harness.lying_server import LyingServer
-from harness.remotes import ABSENT, HURRY, SMALL, remotes
+from harness.remotes import ABSENT, HURRY, SMALL
 
 from caskeeper.config import RemoteSpec
 from caskeeper.digest import Digest
@@ -33,12 +33,6 @@ def theirs(tmp_path_factory):
 def client(ours):
     key, cert = ours.issue("client", "worker@example.org")
     return {"client_key": key, "client_cert": cert}
-
-
-@pytest.fixture
-def opened():
-    with remotes() as make:
-        yield make
 
 
 def secured(leaf, *, clients=None):

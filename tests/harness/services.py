@@ -6,6 +6,7 @@ import os
 
 from harness.coordination import fake_coordination
 from harness.memory_blobs import MemoryRemote
+from harness.trees import write_spec_tree
 from harness.volumes import new_volume
 
 from caskeeper.config import QuotaExpression, Settings
@@ -65,28 +66,12 @@ def fake_services(
 
 def make_tree(folder, *, buildtree=True):
     """The tree of the digest vectors (local-cas section 4), with content in its build tree on demand."""
-    for name in ("files/bin", "logs", "meta", "buildtree/obj/deep"):
-        os.makedirs(f"{folder}/{name}")
-    contents = {
-        "files/README": b"readme\n",
-        "files/Z": b"z",
-        "files/été": b"x",
-        "files/bin/hello": b"#!/bin/sh\necho hello\n",
-        "meta/keys.yaml": b"strong: aaaa\nweak: bbbb\n",
-        "logs/build.log": b"",
-        "buildtree/main.o": b"object code",
-        "buildtree/obj/deep/x.o": b"deep code",
-    }
-    for name, data in contents.items():
-        with open(f"{folder}/{name}", "wb") as file:
-            file.write(data)
-    os.chmod(f"{folder}/files/bin/hello", 0o755)
-    os.symlink("bin/hello", f"{folder}/files/run")
-    if not buildtree:
-        for name in ("main.o", "obj/deep/x.o"):
-            os.unlink(f"{folder}/buildtree/{name}")
-        os.removedirs(f"{folder}/buildtree/obj/deep")
-        os.makedirs(f"{folder}/buildtree", exist_ok=True)
+    write_spec_tree(folder)
+    if buildtree:
+        os.makedirs(f"{folder}/buildtree/obj/deep")
+        for name, data in (("main.o", b"object code"), ("obj/deep/x.o", b"deep code")):
+            with open(f"{folder}/buildtree/{name}", "wb") as file:
+                file.write(data)
     return str(folder)
 
 

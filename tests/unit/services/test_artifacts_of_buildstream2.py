@@ -8,7 +8,7 @@ import pytest
 from harness.artifacts import Artifact
 from harness.loose_trees import age_everything
 from harness.memory_blobs import MemoryRemote
-from harness.services import fake_services, make_tree, picture
+from harness.services import make_tree, picture
 
 from caskeeper.artifact import Ref
 from caskeeper.contract import (
@@ -33,18 +33,6 @@ KEY = "demo/hello/" + "a" * 64
 REF = Ref.parse(KEY)
 A, B, SINK = "http://a", "http://b", "http://sink"
 OPTIONAL = ("buildroot", "buildtree", "sources", "subsandboxes")
-
-
-@pytest.fixture
-def services(tmp_path):
-    made = fake_services(tmp_path, urls=[A, B])
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def a(services):
-    return services.remotes.remotes[A]
 
 
 @pytest.fixture

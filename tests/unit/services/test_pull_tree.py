@@ -16,7 +16,6 @@ from harness.loose_trees import (
     digest,
     fill,
     pull_tree,
-    small_world,
     stored,
 )
 from harness.services import fake_services, picture
@@ -40,29 +39,6 @@ from caskeeper.errors import (
 from worker._protos import remote_execution_pb2 as pb
 from worker.directory import MAX_TREE_BYTES
 from worker.protocols import Context, quiet
-
-
-@pytest.fixture
-def services(tmp_path, caplog):
-    caplog.set_level("INFO")  # as a worker has it: every line is really made
-    made = fake_services(tmp_path, urls=[A, B])
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def a(services):
-    return services.remotes.remotes[A]
-
-
-@pytest.fixture
-def b(services):
-    return services.remotes.remotes[B]
-
-
-@pytest.fixture
-def world():
-    return small_world()
 
 
 def test_all_files_and_directories_come_and_the_root_is_answered(services, a, world):

@@ -35,16 +35,6 @@ def services(tmp_path):
     made.close()
 
 
-@pytest.fixture
-def a(services):
-    return services.remotes.remotes[A]
-
-
-@pytest.fixture
-def b(services):
-    return services.remotes.remotes[B]
-
-
 def push(services, *refs, **arguments):
     return services.run(PushRequest(refs=refs or (K1,), **arguments), quiet())
 

@@ -19,7 +19,6 @@ from harness.loose_trees import (
     pull_tree,
     push_directory,
     push_message,
-    small_world,
     stored,
 )
 from harness.services import fake_services, make_tree
@@ -44,29 +43,6 @@ from caskeeper.errors import (
 from worker._protos import remote_execution_pb2 as pb
 from worker.protocols import quiet
 from worker.store.objects import OBJECT_IN_TRASH, Objects
-
-
-@pytest.fixture
-def services(tmp_path, caplog):
-    caplog.set_level("INFO")  # as a worker has it: every line is really made
-    made = fake_services(tmp_path, urls=[A, B])
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def a(services):
-    return services.remotes.remotes[A]
-
-
-@pytest.fixture
-def b(services):
-    return services.remotes.remotes[B]
-
-
-@pytest.fixture
-def world():
-    return small_world()
 
 
 @pytest.fixture
