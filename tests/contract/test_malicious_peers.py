@@ -37,10 +37,7 @@ REF = "demo/evil/key"
 
 @pytest.fixture
 def lair(tmp_path):
-    outside = tmp_path / "outside"
-    outside.mkdir()
-    (outside / "mine").write_bytes(b"mine")
-    return Lair(str(outside))
+    return Lair.beside(tmp_path)
 
 
 # -- a remote that answers them ----------------------------------------------------------------------------

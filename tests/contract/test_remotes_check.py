@@ -103,18 +103,24 @@ def test_each_remote_of_no_use_is_dropped_with_one_warning_and_its_reason(server
     assert [one.url for one in caplog.records if one.levelno == logging.WARNING] == urls
 
 
-def test_all_are_asked_at_once(pool):
-    """D-22: each server answers only when every one has been asked."""
-    everyone = threading.Barrier(4)
+@contextlib.contextmanager
+def asked_together(count, method):
+    """Servers that answer ``method`` only when every one of them has been asked."""
+    everyone = threading.Barrier(count)
 
     class Waiting(LyingServer):
-        def called(self, method, request, context):
-            if method == "Status":
+        def called(self, called, request, context):
+            if called == method:
                 everyone.wait(timeout=20)
-            super().called(method, request, context)
+            super().called(called, request, context)
 
     with contextlib.ExitStack() as stack:
-        servers = [stack.enter_context(Waiting()) for _ in range(4)]
+        yield [stack.enter_context(Waiting()) for _ in range(count)]
+
+
+def test_all_are_asked_at_once(pool):
+    """D-22: each server answers only when every one has been asked."""
+    with asked_together(4, "Status") as servers:
         patient = RemotePool(HURRY._replace(probe_s=20.0))
         found = check(patient, *(RemoteSpec(server.url) for server in servers), deadline_s=30.0)
         patient.close()
@@ -189,16 +195,7 @@ def test_has_remotes_as_the_last_check_found_them(server, pool):
 
 def test_first_contact_with_several_is_made_at_once_and_each_of_them_once(pool):
     """What pull and push begin with: several silent ones cost one deadline together (D-22)."""
-    everyone = threading.Barrier(3)
-
-    class Waiting(LyingServer):
-        def called(self, method, request, context):
-            if method == "Status":
-                everyone.wait(timeout=20)
-            super().called(method, request, context)
-
-    with contextlib.ExitStack() as stack:
-        servers = [stack.enter_context(Waiting()) for _ in range(3)]
+    with asked_together(3, "Status") as servers:
         patient = RemotePool(HURRY._replace(probe_s=20.0))
         specs = [RemoteSpec(server.url, push=True) for server in servers]
         patient.meet([*specs, RemoteSpec("ftp://nowhere")])
@@ -230,16 +227,8 @@ def test_an_index_and_a_storage_are_checked_each_by_itself(pool):
 
 def test_first_contact_with_an_index_is_made_with_its_storages_at_once():
     """D-22: a silent index and a silent storage cost one deadline."""
-    everyone = threading.Barrier(3)
-
-    class Waiting(LyingServer):
-        def called(self, method, request, context):
-            if method == "GetCapabilities":
-                everyone.wait(timeout=20)
-            super().called(method, request, context)
-
-    with contextlib.ExitStack() as stack:
-        index, *storages = (stack.enter_context(Waiting()) for _ in range(3))
+    with asked_together(3, "GetCapabilities") as waiting:
+        index, *storages = waiting
         held = tuple(RemoteSpec(server.url, push=True, type="storage") for server in storages)
         spec = RemoteSpec(index.url, push=True, type="index", storages=held)
         patient = RemotePool(HURRY._replace(probe_s=20.0))

@@ -30,6 +30,14 @@ class Lair:
         self.blobs: dict[str, bytes] = {}
         self.evil = self.add(EVIL)
 
+    @classmethod
+    def beside(cls, folder) -> Lair:
+        """One with an ``outside`` in ``folder``, where something lies already."""
+        outside = folder / "outside"
+        outside.mkdir()
+        (outside / "mine").write_bytes(b"mine")
+        return cls(str(outside))
+
     def add(self, data: bytes) -> Digest:
         digest = Digest.of(data)
         self.blobs[digest.hash] = data

@@ -32,10 +32,7 @@ REFUSALS = (InvalidRequest, DigestMismatch, BlobMissing)
 
 @pytest.fixture
 def lair(tmp_path):
-    outside = tmp_path / "outside"
-    outside.mkdir()
-    (outside / "mine").write_bytes(b"mine")
-    return Lair(str(outside))
+    return Lair.beside(tmp_path)
 
 
 @pytest.fixture
