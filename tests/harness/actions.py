@@ -8,6 +8,7 @@ from caskeeper.digest import Digest
 from worker._protos import remote_execution_pb2 as reapi
 from worker._protos.remote_execution_pb2_grpc import ActionCacheStub
 from worker.names import action_key
+from worker.store.refs import Refs
 
 
 class Actions:
@@ -45,3 +46,7 @@ def shaped(tree, root):
             reapi.OutputDirectory(tree_digest=message(tree), root_directory_digest=message(root))
         ]
     )
+
+
+def records(services):
+    return {str(entry.ref): entry.record for entry in Refs(services.volume).listing()}

@@ -1,6 +1,7 @@
 """A new volume, a server on it, and a peer that talks to it."""
 
 import pytest
+from harness.actions import Actions
 from harness.serving import open_services, serving
 
 
@@ -24,3 +25,8 @@ def reader(services):
     """Talks to a read-only server."""
     with serving(services, read_only=True) as made:
         yield made
+
+
+@pytest.fixture
+def actions(peer):
+    return Actions(peer)
