@@ -27,6 +27,9 @@ R_co = TypeVar("R_co", bound=Message, covariant=True)
 
 FINAL = frozenset({"SUCCESS", "FAILURE", "REVOKED"})
 
+#: The phase of a job that was taken, and how that of one begins which failed and was put back.
+STARTED, TRYING_AGAIN = "started", "trying again after: "
+
 #: How long a waiting caller bears with a Redis that does not answer.
 PATIENCE_S = 60.0
 #: How long a state may be gone before the job counts as forgotten: a running worker writes it anew.
@@ -74,8 +77,8 @@ def progress_of(state: dict[str, Any]) -> Progress:
         return Progress.from_json({name: value for name, value in meta.items() if name in known})
     if status == "RETRY":
         error = error_of(state)
-        return Progress(phase=f"trying again after: {error}")
-    return Progress(phase={"STARTED": "started", None: "queued"}.get(status, str(status).lower()))
+        return Progress(phase=f"{TRYING_AGAIN}{error}")
+    return Progress(phase={"STARTED": STARTED, None: "queued"}.get(status, str(status).lower()))
 
 
 class Job(Generic[R_co]):

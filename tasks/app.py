@@ -77,9 +77,8 @@ def run_worker(
         return coordination[0].flights
 
     made = make_application(settings, redis_url, flights=flights, build=build, delivery=delivery)
-    if (
-        wanted is not None
-    ):  # over-full from before: clean first, not when the first write meets the limit (D-33)
+    if wanted is not None:
+        # Over-full from before: clean first, not when the first write meets the limit (D-33).
         made.wish.ask(wanted)
     return serve(made, settings, lanes=lanes, concurrency=concurrency, report=report)
 

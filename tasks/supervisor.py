@@ -19,7 +19,6 @@ from caskeeper.embedding import (
     FileLock,
     RunFiles,
     announce,
-    end,
     own_command,
 )
 from caskeeper.errors import Busy, CaskeeperError, CoordinatorUnavailable
@@ -258,11 +257,6 @@ def stay_up(fleet: Fleet) -> int:
     stop = StopSignals()
     _until(fleet, stop, None)
     return stop.number
-
-
-def down(cachedir: str) -> bool:
-    """End the embedded server of a cachedir now, as ``caskeeper.embedding.end`` says."""
-    return end(cachedir)
 
 
 def _until(fleet: Fleet, stop: StopSignals, idleness: Idleness | None) -> None:

@@ -56,7 +56,7 @@ def up(invocation: Invocation, *, workers: int) -> None:
 @click.pass_obj
 def down(invocation: Invocation) -> None:
     """End the embedded server of this cachedir now. Queued jobs stay for the next one."""
-    from tasks import supervisor
+    from caskeeper.embedding import end
 
     settings = invocation.settings
     if settings.redis is not None:
@@ -68,7 +68,7 @@ def down(invocation: Invocation) -> None:
             + without_credentials(settings.redis),
         )
         return
-    ended = supervisor.down(settings.cachedir)
+    ended = end(settings.cachedir)
     invocation.tell({"ended": ended}, "ended" if ended else "none was running")
 
 

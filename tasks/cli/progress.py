@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from caskeeper.contract import Progress
+from caskeeper.job import STARTED, TRYING_AGAIN
 from tasks.cli import wording
 
 if TYPE_CHECKING:
@@ -30,9 +31,6 @@ STILL_S = 10.0
 MOVING_S = 3.0
 #: A line that says what the last one said is written again after so long, for those who end silent jobs.
 REMINDER_S = 60.0
-#: How the state of a job begins that failed and was put back, and what it is when it is taken again.
-TRYING_AGAIN = "trying again after: "
-STARTED = Progress(phase="started")
 #: The rate is the mean over so long.
 _WINDOW_S = 10.0
 #: More bars than this do not fit on a screen; the rest is counted below them.
@@ -151,7 +149,7 @@ class Lines:
         seen, still = job.progress, now - job.changed > STILL_S
         last, last_still, when = self._said.get(id(job), (None, False, 0.0))
         if last is not None and now - when < REMINDER_S:
-            if last.phase.startswith(TRYING_AGAIN) and seen in (last, STARTED):
+            if last.phase.startswith(TRYING_AGAIN) and seen in (last, Progress(phase=STARTED)):
                 return False  # one more attempt that has not come further
             if (last, last_still) == (seen, still):
                 return False

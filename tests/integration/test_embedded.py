@@ -14,8 +14,9 @@ from caskeeper import Client, Settings
 from caskeeper.config import EmbeddedSettings
 from caskeeper.coordination import Coordination
 from caskeeper.embedding import FileLock, RunFiles, running
+from caskeeper.embedding import end as down
 from caskeeper.errors import Busy, CaskeeperError, InvalidRequest
-from tasks.supervisor import Fleet, down
+from tasks.supervisor import Fleet
 
 WAIT_S = 60
 LONG = EmbeddedSettings(600.0)

@@ -78,7 +78,7 @@ class ActionCacheIndex:
 
 
 def _is_ours(result: reapi.ActionResult) -> bool:
-    """One output directory without a path, named by its Tree and its root, and nothing besides."""
+    """One output directory without a path, named by Tree and root; no `output_files` or `output_symlinks`."""
     outputs = result.output_directories
     return (
         result.exit_code == 0

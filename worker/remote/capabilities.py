@@ -13,6 +13,7 @@ from worker import status
 from worker._protos import reference_storage_pb2 as references
 from worker._protos import remote_asset_pb2 as assets
 from worker._protos import remote_execution_pb2 as reapi
+from worker.names import ACTION_KEY
 from worker.remote import methods
 from worker.remote.failure import CallFailed
 from worker.remote.standing import REFUSED, Answer, choose
@@ -30,7 +31,7 @@ MESSAGE_BYTES = 1024 * 1024
 _PRESENT = frozenset({status.OK, status.INVALID_ARGUMENT})
 _ABSENT = frozenset({status.UNIMPLEMENTED, status.INVALID_ARGUMENT})
 #: An action that nobody has; a request without a digest might be more than a server can take.
-_NO_ACTION = Digest.of(b"caskeeper:artifact:v1:")
+_NO_ACTION = Digest.of(ACTION_KEY.encode())
 
 
 class Capabilities(NamedTuple):

@@ -38,13 +38,7 @@ class ReferenceStorageIndex:
         except BlobMissing:
             return None
 
-    def publish(
-        self,
-        refs: Sequence[Ref],
-        published: Published,
-        *,
-        tree: Callable[[], bytes],
-    ) -> None:
+    def publish(self, refs: Sequence[Ref], published: Published, *, tree: Callable[[], bytes]) -> None:
         """All names in one call; what a name was bound to before is overwritten (AC-63). No ``tree``."""
         if published.kind != DIRECTORY or len(published.roots) != 1:
             raise InvalidRequest(

@@ -92,13 +92,7 @@ class RemoteAssetIndex:
         except BlobMissing:
             return None
 
-    def publish(
-        self,
-        refs: Sequence[Ref],
-        published: Published,
-        *,
-        tree: Callable[[], bytes],
-    ) -> None:
+    def publish(self, refs: Sequence[Ref], published: Published, *, tree: Callable[[], bytes]) -> None:
         """All names in one call, with what belongs to them, so that the server keeps it. No ``tree``."""
         if not refs:
             return

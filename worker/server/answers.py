@@ -60,6 +60,12 @@ def refuse_when_read_only(context: grpc.ServicerContext, *, read_only: bool) -> 
         )
 
 
+def require_client(context: grpc.ServicerContext) -> None:
+    """Raises Cancelled when nobody waits for the answer any more."""
+    if not context.is_active():
+        raise Cancelled(_GONE)
+
+
 def checked_digest(message: DigestMessage) -> Digest:
     """A digest from the network. Raises InvalidRequest."""
     return Digest.checked(message.hash, message.size_bytes)

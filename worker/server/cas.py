@@ -16,7 +16,6 @@ from caskeeper.digest import Digest
 from caskeeper.errors import (
     BlobMissing,
     CacheTooFull,
-    Cancelled,
     CaskeeperError,
     DigestMismatch,
     NoSpace,
@@ -29,9 +28,10 @@ from worker.server.answers import (
     checked_digest,
     invalid,
     refuse_when_read_only,
+    require_client,
     streaming,
 )
-from worker.server.tree_pages import pages
+from worker.server.tree_pages import MESSAGE_BYTES, pages
 from worker.status import OK, code_of
 from worker.store.blobs import StoreBlobs
 
@@ -45,8 +45,6 @@ if TYPE_CHECKING:
 SERVICE = "build.bazel.remote.execution.v2.ContentAddressableStorage"
 #: The sum of the sizes in one batch.
 BATCH_LIMIT_BYTES = 1024 * 1024
-#: A client takes no message above 4 MiB unless told otherwise; a margin for the frame.
-MESSAGE_LIMIT_BYTES = 4 * 1024 * 1024 - 64 * 1024
 #: More than digests of their full length fit into one message.
 MOST_ENTRIES = 65_536
 
@@ -211,7 +209,7 @@ class ContentAddressableStorage:
                     response.responses.add(digest=message, data=data, status=_OK)
             except CaskeeperError as error:
                 response.responses.add(digest=message, status=_status(error))
-        if response.ByteSize() > MESSAGE_LIMIT_BYTES:
+        if response.ByteSize() > MESSAGE_BYTES:
             raise invalid(f"the answer of {len(asked)} entries is too long", way_out="split the batch")
         return response
 
@@ -226,17 +224,12 @@ class ContentAddressableStorage:
         self, request: reapi.GetTreeRequest, context: grpc.ServicerContext
     ) -> Iterator[reapi.EncodedGetTreeResponse]:
         """The Directory messages of a tree, in pages."""
-
-        def check() -> None:
-            if not context.is_active():
-                raise Cancelled("the client went away")
-
         yield from pages(
             self._objects,
             checked_digest(request.root_digest),
             page_size=request.page_size,
             token=request.page_token,
-            check=check,
+            check=lambda: require_client(context),
         )
 
     def handlers(self) -> grpc.GenericRpcHandler:

@@ -17,7 +17,6 @@ from caskeeper.errors import (
     ArtifactNotFound,
     BlobMissing,
     Busy,
-    Cancelled,
     CoordinatorUnavailable,
     DigestMismatch,
 )
@@ -25,7 +24,7 @@ from worker import status
 from worker.closure import WHOLE, Scope, walk
 from worker.directory import parse
 from worker.protocols import ARTIFACT, Context
-from worker.server.answers import refuse
+from worker.server.answers import refuse, require_client
 from worker.server.budget import Budget
 from worker.store.blobs import StoreBlobs
 from worker.store.closures import Closures
@@ -221,19 +220,14 @@ def _is_over(record: RefRecord) -> bool:
 
 
 def _quietly(context: grpc.ServicerContext) -> Context:
-    def check() -> None:
-        if not context.is_active():
-            raise Cancelled("the client went away")
-
-    return Context(progress=lambda _progress: None, check=check)
+    return Context(progress=lambda _progress: None, check=lambda: require_client(context))
 
 
 def _missing(blobs: StoreBlobs, digests: Iterable[Digest], context: grpc.ServicerContext) -> Digest | None:
     """The first digest that is not here; None when all are, and are young now."""
     rest = iter(digests)
     while group := list(islice(rest, GROUP)):
-        if not context.is_active():
-            raise Cancelled("the client went away")
+        require_client(context)
         for digest in group:
             if not blobs.refresh(digest):
                 return digest

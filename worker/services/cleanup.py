@@ -41,14 +41,15 @@ class Cleanup:
         NoSpace when it is above it and may go later, Busy while another holds the lease or the waiting
         period runs.
         """
-        if request.if_wanted and not self._space.cleanup_wanted():
-            used = self._used()
-            return CleanupResult(
-                dry_run=request.dry_run,
-                used_before_bytes=used,
-                used_after_bytes=used,
-                target_bytes=self._space.limits().low_bytes,
-            )
+        if request.if_wanted:
+            now = self._space.now()
+            if not self._space.why_cleanup(now):
+                return CleanupResult(
+                    dry_run=request.dry_run,
+                    used_before_bytes=now.usage.used_bytes,
+                    used_after_bytes=now.usage.used_bytes,
+                    target_bytes=now.limits.low_bytes,
+                )
         result = self.clean(target_bytes=request.target_bytes, dry_run=request.dry_run, context=context)
         limits, usage, _disk = self._space.now()
         if not request.dry_run and usage.used_bytes + usage.reserved_bytes > limits.quota_bytes:
@@ -61,7 +62,7 @@ class Cleanup:
         """One run. ``target_bytes`` None = the low watermark, less what the disk itself misses."""
         with self._maintenance.run("cleanup", wait_s=wait_s, check=context.check) as run:
             self._know_the_size(run)
-            before = self._used()
+            before = self._space.used_bytes()
             target = self._space.limits().low_bytes if target_bytes is None else target_bytes
             target = max(0, min(target, before - self._space.disk_deficit()))
             inodes = self._space.inodes_goal()
@@ -79,7 +80,7 @@ class Cleanup:
             )
 
             def reached() -> bool:
-                return self._used() <= target and not self._space.inodes_lacking(inodes)
+                return self._space.used_bytes() <= target and not self._space.inodes_lacking(inodes)
 
             freed, gone = 0, 0
             maintenance = self._maintenance.coordination.maintenance
@@ -107,7 +108,7 @@ class Cleanup:
             return CleanupResult(
                 dry_run=dry_run,
                 used_before_bytes=before,
-                used_after_bytes=self._used(),
+                used_after_bytes=self._space.used_bytes(),
                 target_bytes=target,
                 freed_bytes=freed,
                 evicted_refs=gone,
@@ -143,9 +144,6 @@ class Cleanup:
             return CacheTooFull(what, self._space.place, ", or ".join(ways))
         ways.append("try again when those who work on the cache are done")
         return NoSpace(what, self._space.place, ", or ".join(ways))
-
-    def _used(self) -> int:
-        return self._maintenance.coordination.usage.snapshot().used_bytes
 
     def _know_the_size(self, run: Run) -> None:
         """A recount under the lease we hold, when the estimate is unknown or was converted upwards."""

@@ -21,6 +21,7 @@ from worker.services.trash import (
     ref_name,
     unlink,
 )
+from worker.store.failures import failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -132,14 +133,14 @@ class Evictor:
         return freed, kept
 
     def _take(self, place: str, taken: str) -> tuple[int, bool]:
-        age_ns = _age_ns(place)
+        age_ns = age_ns_of(place)
         if age_ns is None or age_ns >= self.horizon_ns:
             return 0, age_ns is not None
         if not self.volume.take(place, taken):
             return 0, False
         # Whoever touched it between the look and the rename relies on it: it goes back. If the name is
         # taken again, what lies there is complete and younger, and ours is the one too many.
-        age_ns = _age_ns(taken)
+        age_ns = age_ns_of(taken)
         if age_ns is None:
             return 0, True  # a reader has found it in the trash and put it back itself
         if age_ns >= self.horizon_ns and self.volume.put_back(taken, place):
@@ -147,12 +148,14 @@ class Evictor:
         return unlink(self.volume, taken), False
 
 
-def _age_ns(path: str) -> int | None:
-    """The age of a file in the volume's clock; None = it is not there."""
+def age_ns_of(path: str) -> int | None:
+    """The age of a file in the volume's clock; None = it is not there. Raises VolumeFailed."""
     try:
         return os.stat(path, follow_symlinks=False).st_atime_ns
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise failure(error, path) from error
 
 
 @dataclass(frozen=True)

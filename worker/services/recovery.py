@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 from typing import TYPE_CHECKING
 
 from caskeeper.artifact import Ref
 from caskeeper.digest import EMPTY
 from caskeeper.errors import CaskeeperError
 from worker.services.trash import CLOSURE, EXECUTABLE, OBJECT, REF, delete_tree, ref_of, unlink
-from worker.store.failures import failure
+from worker.store.objects import is_file
 
 if TYPE_CHECKING:
     from caskeeper.layout import Layout
@@ -67,7 +66,7 @@ def _put_back_all(folder: str, *, refs: Refs, closures: Closures, objects: Objec
     later = []
     for name in sorted(os.listdir(folder)):
         path, prefix, rest = f"{folder}/{name}", name[:2], name[2:]
-        if not _is_file(path):
+        if not is_file(path):
             target = ""  # a checkout, or nothing that a cleanup takes under such a name
         elif prefix == REF:
             later.append((path, rest))
@@ -84,16 +83,6 @@ def _put_back_all(folder: str, *, refs: Refs, closures: Closures, objects: Objec
         else:
             freed += unlink(volume, path)
     return restored, freed
-
-
-def _is_file(path: str) -> bool:
-    """Whether a regular file stands there itself; False also for what is gone."""
-    try:
-        return stat.S_ISREG(os.lstat(path).st_mode)
-    except FileNotFoundError:
-        return False
-    except OSError as error:
-        raise failure(error, path) from error
 
 
 def _place(layout: Layout, prefix: str, rest: str) -> str:

@@ -139,10 +139,6 @@ class Space:
             return f"used and reserved are above {pretty_size(limits.high_bytes)}"
         return ""
 
-    def cleanup_wanted(self) -> bool:
-        """Above the high watermark, or the disk itself is too full (AC-37, D-34)."""
-        return bool(self.why_cleanup())
-
     def upkeep_wanted(self) -> Request | None:
         """What somebody should ask for now: a cleanup (which recounts where that is due), or a recount."""
         now = self.now()

@@ -8,15 +8,14 @@ stays, and its journal with it.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from caskeeper.contract import CleanupGroup
 from caskeeper.results import UPLOADS
+from worker.services.eviction import age_ns_of
 from worker.services.plan import EVICT, YOUNG
 from worker.services.trash import unlink
-from worker.store.failures import failure
 from worker.store.journal import ended_journals
 
 if TYPE_CHECKING:
@@ -75,7 +74,7 @@ def find_uploaded(volume: Volume, inventory: Inventory, *, horizon_ns: int) -> U
         for raw, size_bytes in file.records():
             if raw in seen or inventory.is_needed(raw):
                 continue
-            age_ns = _age_ns(volume.layout.object(raw.hex()))
+            age_ns = age_ns_of(volume.layout.object(raw.hex()))
             if age_ns is None:
                 continue
             if age_ns >= horizon_ns:
@@ -114,13 +113,3 @@ def evict_uploaded(
         give_back(freed_bytes)
         plan.frees_bytes += freed_bytes
     return plan.frees_bytes
-
-
-def _age_ns(path: str) -> int | None:
-    """The age of an object in the volume's clock; None = it is not there."""
-    try:
-        return os.lstat(path).st_atime_ns
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise failure(error, path) from error

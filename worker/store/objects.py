@@ -68,7 +68,7 @@ def damaged(digest: Digest, path: str) -> DigestMismatch:
     )
 
 
-def _is_file(path: str) -> bool:
+def is_file(path: str) -> bool:
     """Whether a regular file stands there itself; False also for what is gone."""
     try:
         return stat.S_ISREG(os.lstat(path).st_mode)
@@ -204,7 +204,7 @@ class Objects:
 
     def _put_back(self, cleanup_id: str, hash_hex: str, place: str) -> None:
         taken = f"{self._layout.trash(cleanup_id)}/{OBJECT_IN_TRASH}{hash_hex}"
-        if _is_file(taken):
+        if is_file(taken):
             # LeaseLost: the folder was moved between the two looks, and the next listing shows it
             with contextlib.suppress(LeaseLost):
                 self.volume.put_back(taken, place)

@@ -37,21 +37,21 @@ def make(tmp_path):
 
 
 def test_ac37_a_cleanup_is_wanted_above_the_high_watermark_and_not_at_it(make):
-    assert not make(used=9 * MIB).cleanup_wanted()
+    assert not make(used=9 * MIB).why_cleanup()
     above = make(used=9 * MIB + 1)
-    assert above.cleanup_wanted()
+    assert above.why_cleanup()
     assert above.why_cleanup() == "used and reserved are above 9M"
     assert above.upkeep_wanted() == CleanupRequest()
 
 
 def test_what_is_reserved_counts_like_what_is_used(make):
     assert make(used=8 * MIB, reserved=MIB).upkeep_wanted() is None
-    assert make(used=8 * MIB, reserved=MIB + 1).cleanup_wanted()
+    assert make(used=8 * MIB, reserved=MIB + 1).why_cleanup()
 
 
 def test_d34_less_free_disk_than_its_reserve_wants_a_cleanup_whatever_the_quota(make):
     just = PLENTY._replace(available_bytes=5 * MIB)
-    assert not make(just, reserve="5M").cleanup_wanted()
+    assert not make(just, reserve="5M").why_cleanup()
     under = make(just._replace(available_bytes=5 * MIB - 1), reserve="5M", quota="infinity", used=20 * MIB)
     assert "`reserved-disk-space` keeps 5M" in under.why_cleanup()
     assert under.disk_deficit() == 1
@@ -73,7 +73,7 @@ def test_d34_less_free_disk_than_its_reserve_wants_a_cleanup_whatever_the_quota(
 def test_few_free_inodes_want_a_cleanup_and_fewer_stop_writing(make, free, may_write, wanted, goal):
     space = make(PLENTY._replace(inodes_free=free))
     assert (space.limit_for(1) is not None) == may_write
-    assert space.cleanup_wanted() == wanted
+    assert bool(space.why_cleanup()) == wanted
     assert (f"only {free} of 1000 inodes" in space.why_cleanup()) == wanted
     assert space.inodes_goal() == goal
     assert space.inodes_lacking(goal) == max(0, goal - free)
