@@ -12,6 +12,7 @@ import socket
 import sys
 import traceback
 import warnings
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from celery import signals
@@ -19,7 +20,7 @@ from celery.exceptions import SecurityWarning
 
 from caskeeper.contract import LANES, REQUESTS, queue_of
 from caskeeper.coordination import Coordination
-from caskeeper.errors import CaskeeperError, ConfigInvalid, InvalidRequest, from_json
+from caskeeper.errors import CaskeeperError, ConfigInvalid, InvalidRequest, Transient, from_json
 from tasks.celery_app import make_app, make_application
 from tasks.delivery import DeliveryHeartbeat
 from tasks.process import Report, end_with_parent, tune_memory
@@ -207,7 +208,9 @@ def _rehearse(build: Callable[[], Services]) -> tuple[str, Request | None]:
 def _rehearsal(build: Callable[[], Services]) -> dict[str, object]:
     try:
         services = build()
-        volume_id, wanted = services.coordination.volume_id, services.upkeep_wanted()
+        volume_id, wanted = services.coordination.volume_id, None
+        with suppress(Transient):  # Redis was emptied this moment: the first task looks again
+            wanted = services.upkeep_wanted()
         services.close()
     except CaskeeperError as error:
         return error.to_json()

@@ -11,6 +11,7 @@ from worker.names import action_key
 from worker.protocols import DIRECTORY, Published
 from worker.remote.answers import answered_digest
 from worker.remote.methods import GET_ACTION_RESULT, UPDATE_ACTION_RESULT
+from worker.wire_digests import to_wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,7 +33,7 @@ class ActionCacheIndex:
     def resolve(self, ref: Ref) -> Published | None:
         """None when the remote has no such result, or one that is not of our shape."""
         request = reapi.GetActionResultRequest(
-            instance_name=self._session.instance_name, action_digest=_sent(Digest.of(action_key(ref)))
+            instance_name=self._session.instance_name, action_digest=to_wire(Digest.of(action_key(ref)))
         )
 
         def read(answer: reapi.ActionResult) -> Published | None:
@@ -66,13 +67,13 @@ class ActionCacheIndex:
         result = reapi.ActionResult(
             output_directories=[
                 reapi.OutputDirectory(
-                    path="", tree_digest=_sent(digest), root_directory_digest=_sent(published.root)
+                    path="", tree_digest=to_wire(digest), root_directory_digest=to_wire(published.root)
                 )
             ]
         )
         for ref, key in zip(refs, keys, strict=True):
             request = reapi.UpdateActionResultRequest(
-                instance_name=self._session.instance_name, action_digest=_sent(key), action_result=result
+                instance_name=self._session.instance_name, action_digest=to_wire(key), action_result=result
             )
             self._session.unary(UPDATE_ACTION_RESULT, request, read=lambda _answer: None, where=str(ref))
 
@@ -87,7 +88,3 @@ def _is_ours(result: reapi.ActionResult) -> bool:
         and outputs[0].HasField("tree_digest")
         and outputs[0].HasField("root_directory_digest")
     )
-
-
-def _sent(digest: Digest) -> reapi.Digest:
-    return reapi.Digest(hash=digest.hash, size_bytes=digest.size_bytes)

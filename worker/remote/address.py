@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 from caskeeper.errors import ConfigInvalid
+from worker.hosts import is_loopback
 
 if TYPE_CHECKING:
     from caskeeper.config.remote_spec import RemoteSpec
@@ -73,14 +73,7 @@ def parse_url(url: str) -> Address:
     bracketed = f"[{host}]" if ":" in host else host
     # With the resolver named, a host called `unix` is still a host.
     target = f"dns:///{bracketed}:{port or _DEFAULT_PORTS[parts.scheme]}"
-    return Address(shown(url), target, parts.scheme == "https", _is_loopback(host))
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    return Address(shown(url), target, parts.scheme == "https", is_loopback(host))
 
 
 def place_of(spec: RemoteSpec, *, url: str) -> str:

@@ -13,6 +13,7 @@ from worker._protos import remote_execution_pb2 as reapi
 from worker.remote import compression
 from worker.remote.failure import CallFailed
 from worker.remote.methods import BATCH_READ, BATCH_UPDATE
+from worker.wire_digests import all_to_wire, to_wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -62,7 +63,7 @@ def read_group(session: Session, digests: Sequence[Digest]) -> dict[Digest, byte
     """One BatchReadBlobs. Raises CallFailed when the message was too large for one side."""
     request = reapi.BatchReadBlobsRequest(
         instance_name=session.instance_name,
-        digests=[reapi.Digest(hash=digest.hash, size_bytes=digest.size_bytes) for digest in digests],
+        digests=all_to_wire(digests),
         acceptable_compressors=[reapi.Compressor.ZSTD] if compression.of_streams(session) else [],
     )
     found: dict[Digest, bytes] = {}
@@ -121,7 +122,7 @@ def _entry(digest: Digest, data: bytes, *, packing: bool) -> reapi.BatchUpdateBl
     packed = zstd.pack(data) if packing else data
     shorter = len(packed) < len(data)
     return reapi.BatchUpdateBlobsRequest.Request(
-        digest=reapi.Digest(hash=digest.hash, size_bytes=digest.size_bytes),
+        digest=to_wire(digest),
         data=packed if shorter else data,
         compressor=reapi.Compressor.ZSTD if shorter else reapi.Compressor.IDENTITY,
     )

@@ -13,6 +13,7 @@ from worker.remote.downloads import download
 from worker.remote.failure import CallFailed
 from worker.remote.methods import FIND_MISSING
 from worker.remote.uploads import upload
+from worker.wire_digests import all_to_wire
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -55,7 +56,7 @@ class RemoteBlobs:
     def _find_missing(self, group: Sequence[Digest]) -> set[Digest]:
         request = reapi.FindMissingBlobsRequest(
             instance_name=self._session.instance_name,
-            blob_digests=[reapi.Digest(hash=digest.hash, size_bytes=digest.size_bytes) for digest in group],
+            blob_digests=all_to_wire(group),
         )
 
         def read(answer: reapi.FindMissingBlobsResponse) -> set[Digest]:

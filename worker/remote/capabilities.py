@@ -17,6 +17,7 @@ from worker.names import ACTION_KEY
 from worker.remote import methods
 from worker.remote.failure import CallFailed
 from worker.remote.standing import REFUSED, Answer, choose
+from worker.wire_digests import to_wire
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -119,7 +120,7 @@ def _probes(name: str, *, role: str, index: str) -> list[tuple[Method[Any, Any],
     if index in {"auto", "reference-storage"}:
         probes.append((methods.STATUS, references.StatusRequest(instance_name=name)))
     if index in {"auto", "action-cache"}:
-        nobodys = reapi.Digest(hash=_NO_ACTION.hash, size_bytes=_NO_ACTION.size_bytes)
+        nobodys = to_wire(_NO_ACTION)
         request = reapi.GetActionResultRequest(instance_name=name, action_digest=nobodys)
         probes.append((methods.GET_ACTION_RESULT, request))
     return probes

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from caskeeper.errors import BlobMissing, InvalidRequest
 from worker._protos import reference_storage_pb2 as references
-from worker._protos import remote_execution_pb2 as reapi
 from worker.protocols import DIRECTORY, Published
 from worker.remote.answers import answered_digest
 from worker.remote.methods import GET_REFERENCE, UPDATE_REFERENCE
+from worker.wire_digests import to_wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -52,6 +52,6 @@ class ReferenceStorageIndex:
         request = references.UpdateReferenceRequest(
             instance_name=self._session.instance_name,
             keys=[str(ref) for ref in refs],
-            digest=reapi.Digest(hash=root.hash, size_bytes=root.size_bytes),
+            digest=to_wire(root),
         )
         self._session.unary(UPDATE_REFERENCE, request, read=lambda _answer: None, where=str(refs[0]))

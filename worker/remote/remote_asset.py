@@ -13,9 +13,10 @@ from worker.protocols import ARTIFACT, DIRECTORY, Published
 from worker.remote.answers import answered_digest
 from worker.remote.failure import CallFailed
 from worker.remote.methods import FETCH_BLOB, FETCH_DIRECTORY, PUSH_BLOB, PUSH_DIRECTORY
+from worker.wire_digests import all_to_wire
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from caskeeper.artifact import Ref
     from caskeeper.digest import Digest
@@ -98,9 +99,9 @@ class RemoteAssetIndex:
             return
         if published.kind not in self.kinds or len(published.roots) != 1:
             raise InvalidRequest("only an artifact can be named on this remote", self._session.url)
-        root = _sent([published.root])[0]
+        root = all_to_wire([published.root])[0]
         name, where = self._session.instance_name, str(refs[0])
-        blobs, directories = _sent(published.blobs), _sent(published.directories)
+        blobs, directories = all_to_wire(published.blobs), all_to_wire(published.directories)
         if published.kind == DIRECTORY:
             self._session.unary(
                 PUSH_DIRECTORY,
@@ -127,7 +128,3 @@ class RemoteAssetIndex:
             read=lambda _answer: None,
             where=where,
         )
-
-
-def _sent(digests: Iterable[Digest]) -> list[reapi.Digest]:
-    return [reapi.Digest(hash=digest.hash, size_bytes=digest.size_bytes) for digest in digests]

@@ -24,6 +24,7 @@ from worker.server.published import ACTIONS, Content
 from worker.store.blobs import StoreBlobs
 from worker.tree import Tree, parse_tree
 from worker.views import action_view, message_of
+from worker.wire_digests import to_wire
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -85,7 +86,7 @@ class ActionCache:
         if len(self._trees) >= _TREES:
             self._trees.clear()
         self._trees[root] = tree
-        output = reapi.OutputDirectory(tree_digest=_sent(tree), root_directory_digest=_sent(root))
+        output = reapi.OutputDirectory(tree_digest=to_wire(tree), root_directory_digest=to_wire(root))
         return reapi.ActionResult(output_directories=[output])
 
     def _tree(self, root: Digest, operation: Operation) -> Digest:
@@ -193,10 +194,6 @@ def _is_ref(result: reapi.ActionResult) -> bool:
 
 def _ref_of(action: Digest) -> Ref:
     return Ref(ACTIONS, action.hash[:2], f"{action.hash}-{action.size_bytes}")
-
-
-def _sent(digest: Digest) -> reapi.Digest:
-    return reapi.Digest(hash=digest.hash, size_bytes=digest.size_bytes)
 
 
 def _head(tag: bytes, digest: Digest) -> bytes:

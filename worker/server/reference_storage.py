@@ -13,10 +13,10 @@ import grpc
 from caskeeper.artifact import Ref
 from caskeeper.errors import InvalidRequest
 from worker._protos import reference_storage_pb2 as wire
-from worker._protos import remote_execution_pb2 as reapi
 from worker.protocols import DIRECTORY
 from worker.server.answers import answering, checked_digest, invalid, refuse, refuse_when_read_only
 from worker.server.published import MAX_NAMES, Content
+from worker.wire_digests import to_wire
 
 if TYPE_CHECKING:
     from worker.server.published import PublishedRefs
@@ -40,7 +40,7 @@ class ReferenceStorage:
         except InvalidRequest as fault:
             refuse(context, grpc.StatusCode.NOT_FOUND, fault)
         root = self._refs.find(ref, context, kinds={DIRECTORY}).root
-        return wire.GetReferenceResponse(digest=reapi.Digest(hash=root.hash, size_bytes=root.size_bytes))
+        return wire.GetReferenceResponse(digest=to_wire(root))
 
     def update(
         self, request: wire.UpdateReferenceRequest, context: grpc.ServicerContext

@@ -32,6 +32,7 @@ from worker.server.asset_names import (
 from worker.server.published import EXPIRES_MS, Content
 from worker.status import OK
 from worker.views import MAX_MESSAGE_BYTES, artifact_view, asset_view, directory_of, message_of
+from worker.wire_digests import to_wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -79,7 +80,7 @@ class RemoteAsset:
             uri=found.uri,
             qualifiers=request.qualifiers,
             expires_at=_expiry(found.record),
-            blob_digest=reapi.Digest(hash=blob.hash, size_bytes=blob.size_bytes),
+            blob_digest=to_wire(blob),
             digest_function=request.digest_function,
         )
 
@@ -98,7 +99,7 @@ class RemoteAsset:
             uri=found.uri,
             qualifiers=request.qualifiers,
             expires_at=_expiry(found.record),
-            root_directory_digest=reapi.Digest(hash=root.hash, size_bytes=root.size_bytes),
+            root_directory_digest=to_wire(root),
             digest_function=request.digest_function,
         )
 

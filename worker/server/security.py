@@ -7,7 +7,6 @@ warning says so.
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import threading
 import time
@@ -17,6 +16,7 @@ import grpc
 
 from caskeeper.errors import ConfigInvalid
 from worker.certificates import Named, Pair, read_authorities, read_pair
+from worker.hosts import is_loopback
 from worker.server.tokens import TokenGate, Tokens
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Security:
         """
         if self._certificates:
             return server.add_secure_port(f"{host}:{port}", self._certificates.credentials())
-        if self._token_file and not _is_loopback(host):
+        if self._token_file and not is_loopback(host):
             raise ConfigInvalid(
                 "bearer tokens are not taken over connections without TLS",
                 self._token_file.where,
@@ -140,10 +140,3 @@ def _refuse_halves(settings: ServerSettings) -> None:
     ):
         if given and not missing:
             raise ConfigInvalid(f"`{name}` is given without `{other}`", given.where, f"give `{other}` too")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost"
