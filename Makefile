@@ -5,7 +5,7 @@ READY := .venv/.ready
 # Tests of processes mostly wait: one more of them at a time than there are cores in the smallest CI.
 TESTS_AT_ONCE ?= 3
 
-.PHONY: install check lint types layers test demo bench test-interop protos docs lock format clean
+.PHONY: install check lint types layers test demo bench test-faults-long test-interop protos docs lock format clean
 
 install: $(READY)
 
@@ -36,6 +36,10 @@ demo: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -P benchmarks/run.py
+
+# An hour and more: writes docs/safety-report.md, also when something failed.
+test-faults-long: $(READY)
+	PYTHONPATH=tests $(BIN)/python -P -m harness.safety_run docs/safety-report.md
 
 test-interop: $(READY)
 	$(BIN)/python -P -m pytest tests/interop

@@ -22,6 +22,8 @@ from caskeeper.contract import (
     ComputeSizeResult,
     DiffRequest,
     DiffResult,
+    ExplainRequest,
+    Explanation,
     ExtractRequest,
     ExtractResult,
     ImportRequest,
@@ -42,6 +44,8 @@ from caskeeper.contract import (
     RemotesCheckResult,
     RemoveRequest,
     RemoveResult,
+    VerifyRequest,
+    VerifyResult,
 )
 from caskeeper.digest import Digest
 from caskeeper.errors import CaskeeperError, InvalidRequest
@@ -216,6 +220,17 @@ class Client:
     def compute_size(self) -> Job[ComputeSizeResult]:
         """Recount the volume."""
         return self.queue.submit(ComputeSizeRequest(), ComputeSizeResult)
+
+    def explain(self, ref: Ref | str) -> Job[Explanation]:
+        """Why an artifact is kept, or why and when it went; by a worker, which sees the volume."""
+        return self.queue.submit(ExplainRequest(ref=_ref(ref)), Explanation)
+
+    def verify(self, *, repair: bool = False, sample: float | None = None) -> Job[VerifyResult]:
+        """Look at everything on the volume, and mend what is wrong when asked to.
+
+        ``sample``: hash so many percent of the objects, by default all.
+        """
+        return self.queue.submit(VerifyRequest(repair=repair, sample=sample), VerifyResult)
 
     def job(self, job_id: str) -> Job[Message]:
         """A job by its id, whoever sent it."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Self
 
 from caskeeper.errors import InvalidRequest
+from caskeeper.explanation import Explanation, Happening, Keeper
 from caskeeper.message import Message
 from caskeeper.results import (
     OTHER_PROJECTS,
@@ -21,6 +22,7 @@ from caskeeper.results import (
     ComputeSizeResult,
     DiffResult,
     ExtractResult,
+    Finding,
     ImportedRef,
     ImportResult,
     LinkChange,
@@ -37,6 +39,7 @@ from caskeeper.results import (
     RemotesCheckResult,
     RemoveResult,
     TypeChange,
+    VerifyResult,
 )
 
 __all__ = [
@@ -55,11 +58,16 @@ __all__ = [
     "ComputeSizeResult",
     "DiffRequest",
     "DiffResult",
+    "ExplainRequest",
+    "Explanation",
     "ExtractRequest",
     "ExtractResult",
+    "Finding",
+    "Happening",
     "ImportRequest",
     "ImportResult",
     "ImportedRef",
+    "Keeper",
     "LinkChange",
     "LinkRequest",
     "LinkResult",
@@ -84,6 +92,8 @@ __all__ = [
     "RemoveResult",
     "Request",
     "TypeChange",
+    "VerifyRequest",
+    "VerifyResult",
     "queue_of",
 ]
 
@@ -360,6 +370,35 @@ class ComputeSizeRequest(Request):
     RESULT: ClassVar = ComputeSizeResult
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VerifyRequest(Request):
+    """Look at everything on the volume; ``repair`` mends what can be mended.
+
+    ``sample``: hash so many percent of the objects, another part every day (docs/decisions/0013); None = all.
+    """
+
+    TASK: ClassVar = "cache.verify"
+    LANE: ClassVar = "maintenance"
+    RESULT: ClassVar = VerifyResult
+
+    repair: bool = False
+    sample: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExplainRequest(Request):
+    """Why an artifact is kept, or why and when it went. Looks only."""
+
+    TASK: ClassVar = "cache.explain"
+    LANE: ClassVar = "local"
+    RESULT: ClassVar = Explanation
+
+    ref: str
+
+    def subject(self) -> str:
+        return self.ref
+
+
 #: Every request by its task name.
 REQUESTS: dict[str, type[Request]] = {
     kind.TASK: kind
@@ -378,5 +417,7 @@ REQUESTS: dict[str, type[Request]] = {
         RemotesCheckRequest,
         CleanupRequest,
         ComputeSizeRequest,
+        VerifyRequest,
+        ExplainRequest,
     )
 }

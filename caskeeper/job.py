@@ -21,7 +21,7 @@ from caskeeper.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 R_co = TypeVar("R_co", bound=Message, covariant=True)
 
@@ -43,6 +43,30 @@ class States(Protocol):
 
     def state(self, job_id: str) -> dict[str, Any] | None:
         """The stored state of a job, None when there is none. Raises CoordinatorUnavailable."""
+
+    def is_nowhere(self, job_id: str) -> bool:
+        """Whether no queue and no worker has the job any more. Raises CoordinatorUnavailable."""
+
+
+class _Standstill:
+    """A state that stands still for long: its job is looked for, and lost when it was nowhere twice.
+
+    A worker that took a job before Redis was emptied stores its state anew, and may be killed then.
+    """
+
+    def __init__(self) -> None:
+        self._state: dict[str, Any] | None = None
+        self._since = 0.0
+        self._missed = False
+
+    def is_lost(self, state: dict[str, Any], now: float, is_nowhere: Callable[[], bool]) -> bool:
+        """Called with every state that was seen."""
+        if state != self._state:
+            self._state, self._since, self._missed = state, now, False
+        elif now - self._since > FORGOTTEN_S:
+            missed_before, self._missed, self._since = self._missed, is_nowhere(), now
+            return missed_before and self._missed
+        return False
 
 
 def error_of(state: dict[str, Any]) -> CaskeeperError:
@@ -84,8 +108,17 @@ def progress_of(state: dict[str, Any]) -> Progress:
 class Job(Generic[R_co]):
     """One job: ``id``, ``follow()``, ``result()``, ``done``."""
 
-    def __init__(self, states: States, job_id: str, *, result: type[R_co] | None, recorded: bool) -> None:
+    def __init__(
+        self,
+        states: States,
+        job_id: str,
+        *,
+        result: type[R_co] | None,
+        recorded: bool,
+        send_again: Callable[[], None] | None = None,
+    ) -> None:
         self.id = job_id
+        self._send_again = send_again
         self._states = states
         self._result = result
         self._recorded = recorded  # its state was stored when it was sent: none there means forgotten
@@ -135,6 +168,7 @@ class Job(Generic[R_co]):
         """Every state seen before the final one."""
         began = time.monotonic()
         silent_since = gone_since = None
+        standstill = _Standstill()
         while self._final is None:
             now = time.monotonic()
             try:
@@ -155,6 +189,8 @@ class Job(Generic[R_co]):
                     self._final = state
                     return
                 yield state
+                if standstill.is_lost(state, now, self._is_nowhere):
+                    self._find_again()
             waited = time.monotonic() - began
             pause = min(_SLOWEST_LOOK_S, max(_FIRST_LOOK_S, waited / 10))
             if timeout_s is not None:
@@ -169,8 +205,24 @@ class Job(Generic[R_co]):
 
     def _check_forgotten(self, gone_s: float) -> None:
         if self._recorded and gone_s > FORGOTTEN_S:
-            raise CoordinatorUnavailable(
-                "the queue has forgotten this job: Redis was emptied, or the result is too old",
-                f"job {self.id}",
-                "ask again; work that was done is found",
-            )
+            raise self._forgotten()
+
+    def _find_again(self) -> None:
+        """Its message was lost on its way: whoever has sent it sends it again, once. It runs once at most."""
+        if self._send_again is None:
+            raise self._forgotten()
+        send, self._send_again = self._send_again, None
+        send()
+
+    def _is_nowhere(self) -> bool:
+        try:
+            return self._states.is_nowhere(self.id)
+        except CoordinatorUnavailable:
+            return False
+
+    def _forgotten(self) -> CoordinatorUnavailable:
+        return CoordinatorUnavailable(
+            "the queue has forgotten this job: Redis was emptied, or the result is too old",
+            f"job {self.id}",
+            "ask again; work that was done is found",
+        )

@@ -26,6 +26,7 @@ class Layout:
         self.executables = f"{self.root}/cas/executables"
         self.refs = f"{self.root}/cas/refs/heads"
         self.closures = f"{self.root}/cas/closures"
+        self.damaged = f"{self.root}/cas/damaged"
         self.extracts = f"{self.root}/extract"
         self.staging = f"{self.root}/tmp"  # noqa: S108 -- our own folder
         self.trashes = f"{self.root}/trash"

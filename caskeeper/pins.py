@@ -77,6 +77,12 @@ class PinSet:
             return name
         return next((glob for glob, matches in self._globs if matches(name)), "")
 
+    def holders(self, ref: Ref) -> tuple[str, ...]:
+        """The patterns of all pins that protect ``ref``, its own name first."""
+        name = str(ref)
+        own = (name,) if name in self._refs else ()
+        return (*own, *(glob for glob, matches in self._globs if matches(name)))
+
 
 def read_pins(layout: Layout) -> PinSet:
     """Every pin of the volume.

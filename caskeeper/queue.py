@@ -24,6 +24,8 @@ R = TypeVar("R", bound=Message)
 
 #: How long a publish is tried again before the caller hears of it.
 PUBLISH_PATIENCE_S = 5.0
+#: How many waiting messages are read to find one.
+MOST_READ = 1000
 #: The state of a job that was sent and not yet taken: without it, forgotten and waiting look the same.
 QUEUED = "QUEUED"
 
@@ -68,6 +70,16 @@ class Queue:
         begins it any more. Raises CoordinatorUnavailable.
         """
         job_id = job_id or str(uuid.uuid4())
+
+        def send() -> None:
+            self._send(request, job_id, expires_s)
+
+        send()
+        return Job(
+            self, job_id, result=result or cast("type[R]", request.RESULT), recorded=True, send_again=send
+        )
+
+    def _send(self, request: Request, job_id: str, expires_s: float | None) -> None:
         deadline = time.monotonic() + self._patience_s
         pause = 0.1
         while True:
@@ -82,13 +94,12 @@ class Queue:
                     kwargsrepr=request.subject(),  # what Flower shows: short, and nothing secret
                     retry=False,
                 )
-                break
+                return
             except self._troubles as trouble:
                 if time.monotonic() + pause > deadline:
                     raise self._unavailable("the job could not be sent", trouble) from trouble
             time.sleep(pause)
             pause = min(pause * 2, 1.0)
-        return Job(self, job_id, result=result or cast("type[R]", request.RESULT), recorded=True)
 
     def job(self, job_id: str) -> Job[Message]:
         """A job by its id, sent by whomever."""
@@ -125,6 +136,30 @@ class Queue:
                 return int(channel.client.zcard(channel.unacked_index_key))
         except self._troubles as trouble:
             raise self._unavailable("the running jobs could not be counted", trouble) from trouble
+
+    def is_nowhere(self, job_id: str) -> bool:
+        """Whether no queue and no worker has the job any more: Redis has lost its message.
+
+        False where so much waits that reading it would be a burden: then it may be among that. Raises
+        CoordinatorUnavailable.
+        """
+        try:
+            with self._app.connection_for_read() as connection:
+                channel: Any = connection.default_channel
+                client = channel.client
+                names = [
+                    channel._q_for_pri(name, step)  # noqa: SLF001 -- where the transport puts them
+                    for name in lane_queues()
+                    for step in channel.priority_steps
+                ]
+                if sum(client.llen(name) for name in names) > MOST_READ:
+                    return False
+                waiting = [text for name in names for text in client.lrange(name, 0, MOST_READ)]
+                return not any(
+                    job_id.encode() in text for text in (*waiting, *client.hvals(channel.unacked_key))
+                )
+        except self._troubles as trouble:
+            raise self._unavailable("the job could not be looked for", trouble) from trouble
 
     def close(self) -> None:
         """Drop the connections."""

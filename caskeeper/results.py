@@ -5,7 +5,7 @@ Each is one JSON object on the wire. Take them from ``caskeeper.contract``, whic
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from caskeeper.message import Message
@@ -150,7 +150,8 @@ class CleanupHolder(Message):
 class CleanupResult(Message):
     """The plan and what was done of it. Sizes in bytes on the disk.
 
-    ``young_objects`` were to go and stay: an operation that may still run has touched them. ``holders`` of
+    ``young_objects`` were to go and stay: an operation that may still run has touched them; ``young_bytes``
+    of what is too young has no ref. ``holders`` of
     what is left, when the target was not reached or nothing but a plan was wanted.
     """
 
@@ -163,6 +164,7 @@ class CleanupResult(Message):
     recovered_objects: int = 0
     reaped_operations: int = 0
     young_objects: int = 0
+    young_bytes: int = 0
     groups: tuple[CleanupGroup, ...] = ()
     holders: tuple[CleanupHolder, ...] = ()
 
@@ -173,6 +175,46 @@ class ComputeSizeResult(Message):
 
     used_bytes: int
     estimate_bytes: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finding(Message):
+    """One thing that is not as it must be: which ``kind``, ``where``, ``what`` is wrong, and the ``way_out``.
+
+    ``done`` says what a repair made of it; ``repaired``: it is not there any more.
+    """
+
+    kind: str
+    where: str
+    what: str
+    way_out: str = ""
+    repaired: bool = False
+    done: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VerifyResult(Message):
+    """What a look at the whole volume found. ``findings`` may be cut short, ``counts`` by kind are whole.
+
+    ``sampled_percent`` of the objects were hashed: ``hashed_objects`` of ``objects``. ``used_bytes`` was
+    scanned, ``estimate_bytes`` believed; they may differ while others write. ``quarantined``: what earlier
+    repairs took away, kept for a while for whoever wants to know why. ``remarks``: what was not looked at
+    or not repaired, and why.
+    """
+
+    repair: bool
+    sampled_percent: float
+    refs: int = 0
+    objects: int = 0
+    hashed_objects: int = 0
+    hashed_bytes: int = 0
+    used_bytes: int = 0
+    estimate_bytes: int = 0
+    findings: tuple[Finding, ...] = ()
+    counts: dict[str, int] = field(default_factory=dict)
+    repaired: int = 0
+    quarantined: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

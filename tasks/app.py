@@ -1,4 +1,4 @@
-"""The long-running processes around the queue: a worker, beat, Flower.
+"""The long-running processes around the queue: a worker, Flower.
 
 A worker forks children for its jobs. What it must know before it starts (is the volume ours, does Redis
 fit) is found out in a process that then ends, so there are no threads, channels or locks when it forks.
@@ -21,7 +21,7 @@ from celery.exceptions import SecurityWarning
 from caskeeper.contract import LANES, REQUESTS, queue_of
 from caskeeper.coordination import Coordination
 from caskeeper.errors import CaskeeperError, ConfigInvalid, InvalidRequest, Transient, from_json
-from tasks.celery_app import make_app, make_application
+from tasks.celery_app import make_application
 from tasks.delivery import DeliveryHeartbeat
 from tasks.process import Report, end_with_parent, tune_memory
 from tasks.transport import guard
@@ -132,16 +132,6 @@ def serve(
     worker.start()
     # The library calls Ctrl-C a failure; being told to end is how a worker ends.
     return 0 if made.delivery.stopping.is_set() else int(worker.exitcode or 0)
-
-
-def run_beat(settings: Settings, redis_url: str) -> int:
-    """Put scheduled tasks into the queue until SIGTERM or Ctrl-C. One per fleet."""
-    configure(settings.log.level, settings.log.format)
-    app = make_app(settings, redis_url)
-    signals.setup_logging.connect(lambda **_: None, weak=False)
-    beat: Any = app.Beat(quiet=True, loglevel=settings.log.level.upper())
-    beat.run()
-    return 0
 
 
 def run_flower(settings: Settings, redis_url: str, *, address: str = "127.0.0.1", port: int = 5555) -> int:

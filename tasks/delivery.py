@@ -7,6 +7,7 @@ for every execution. A redelivered copy waits for the lease, then finds the resu
 
 from __future__ import annotations
 
+import json
 import mmap
 import threading
 import time
@@ -19,6 +20,7 @@ from celery.exceptions import Ignore, Reject
 from celery.worker import state as worker_state
 
 from caskeeper.broker import VISIBILITY_TIMEOUT_S
+from caskeeper.coordination.flights import HeldKeys
 from caskeeper.errors import Cancelled, CaskeeperError, CoordinatorUnavailable, LeaseLost
 from caskeeper.job import FINAL
 from worker.telemetry.log import Log
@@ -212,7 +214,8 @@ class DeliveryHeartbeat(bootsteps.StartStopStep):
 
     It runs in the consumer's event loop, so it stops when that hangs. It counts by what the worker has
     reserved and not by what its channel knows: after a reconnect the new channel does not know the old
-    messages. ``touch`` is for a health check that looks at a file's age.
+    messages. What a Redis that was emptied has lost of them is stored again: else nobody would do the jobs
+    of a worker that is killed afterwards. ``touch`` is for a health check that looks at a file's age.
     """
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
@@ -223,12 +226,14 @@ class DeliveryHeartbeat(bootsteps.StartStopStep):
     def __init__(self, parent: Any, **options: Any) -> None:
         super().__init__(parent, **options)
         self._timer: Any = None
-        self._index = "unacked_index"
+        self._holder = uuid.uuid4().hex
+        self._beats = self._answered = 0
+        self._keys = HeldKeys("unacked_index", "unacked")
 
     def start(self, parent: Any) -> None:
         """Called for every (re)connection to the broker."""
-        options = parent.app.conf.broker_transport_options
-        self._index = options.get("global_keyprefix", "") + "unacked_index"
+        prefix = parent.app.conf.broker_transport_options.get("global_keyprefix", "")
+        self._keys = HeldKeys(f"{prefix}unacked_index", f"{prefix}unacked")
         self._timer = parent.timer.call_repeatedly(self.delivery.settings.visibility_timeout_s / 4, self.beat)
         self.beat()
 
@@ -240,10 +245,22 @@ class DeliveryHeartbeat(bootsteps.StartStopStep):
 
     def beat(self) -> None:
         """Renew every message that was taken and not acknowledged, waiting ones included."""
-        tags = [str(held.message.delivery_tag) for held in tuple(worker_state.reserved_requests)]
+        held = [request.message for request in tuple(worker_state.reserved_requests)]
+        messages = {str(message.delivery_tag): _as_kept(message) for message in held}
+        self._beats += 1
         try:
-            if tags:
-                self.delivery.flights().beat(self._index, tags)
+            back = self.delivery.flights().beat(
+                self._holder, self._beats, messages, answered=self._answered, transport=self._keys
+            )
+            self._answered = self._beats
+            if back:
+                log.warning("Redis had lost messages that this worker holds", messages=back)
             self.touch()
         except CoordinatorUnavailable as gone:
             log.debug("no heartbeat", error=gone)
+
+
+def _as_kept(message: Any) -> str:
+    """A message as the transport keeps it while a worker holds it."""
+    info = message.delivery_info
+    return json.dumps([message._raw, info["exchange"], info["routing_key"]])  # noqa: SLF001 -- as it came

@@ -14,6 +14,7 @@ from celery import Task
 from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
 
 from caskeeper.contract import RemoveRequest
+from caskeeper.coordination.events import on_behalf_of
 from caskeeper.errors import (
     Busy,
     Cancelled,
@@ -89,7 +90,7 @@ class ServiceTask(Task):  # type: ignore[type-arg]  # the queue's library has no
         """One execution. Called by the worker in a child process."""
         execution = self.delivery.begin(self)
         try:
-            with context(job=execution.task_id, task=self.name):
+            with context(job=execution.task_id, task=self.name), on_behalf_of(execution.task_id):
                 return self._perform(execution, args, arguments)
         except (Reject, Ignore):
             # For these the library calls none of the methods below: the next execution would wait.

@@ -1,5 +1,6 @@
 """What beat puts into the queue.
 
+Once a day everything on the volume is looked at, a share of the objects hashed, and what is wrong mended.
 A recount sets the estimate right, and after it, as after every task, a cleanup is asked for when the cache
 wants one. A look every minute cleans also where no task runs and others fill the disk (D-34). Each entry
 expires before the next: an outage does not pile them up (queue.md 8).
@@ -9,10 +10,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from caskeeper.contract import CleanupRequest, ComputeSizeRequest, queue_of
+from caskeeper.contract import CleanupRequest, ComputeSizeRequest, VerifyRequest, queue_of
 
 RECOUNT_EVERY_S = 3600.0
 LOOK_EVERY_S = 60.0
+SWEEP_EVERY_S = 86400.0
+#: Of the objects, each day: all of them in a month (docs/decisions/0013).
+SWEEP_PERCENT = 4.0
 
 
 def entries(*, recount_every_s: float = RECOUNT_EVERY_S) -> dict[str, dict[str, Any]]:
@@ -29,5 +33,11 @@ def entries(*, recount_every_s: float = RECOUNT_EVERY_S) -> dict[str, dict[str, 
             "schedule": LOOK_EVERY_S,
             "kwargs": CleanupRequest(if_wanted=True).to_json(),
             "options": {"queue": queue_of(CleanupRequest.LANE), "expires": LOOK_EVERY_S},
+        },
+        "sweep": {
+            "task": VerifyRequest.TASK,
+            "schedule": SWEEP_EVERY_S,
+            "kwargs": VerifyRequest(repair=True, sample=SWEEP_PERCENT).to_json(),
+            "options": {"queue": queue_of(VerifyRequest.LANE), "expires": SWEEP_EVERY_S},
         },
     }

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from caskeeper.contract import (
@@ -15,6 +16,7 @@ from caskeeper.contract import (
     CommitRequest,
     ComputeSizeRequest,
     DiffRequest,
+    ExplainRequest,
     ExtractRequest,
     ImportRequest,
     LinkRequest,
@@ -25,6 +27,7 @@ from caskeeper.contract import (
     PushRequest,
     RemotesCheckRequest,
     RemoveRequest,
+    VerifyRequest,
 )
 from caskeeper.coordination import Coordination
 from caskeeper.errors import Busy, ConfigInvalid, InvalidRequest, NoSpace
@@ -35,7 +38,9 @@ from worker.services.cleanup import Cleanup
 from worker.services.commit import Commit
 from worker.services.diff import Diff
 from worker.services.disk_usage import DiskUsageReport
+from worker.services.explain import Explain
 from worker.services.extract import Extract
+from worker.services.healing import Healing
 from worker.services.importing import Import
 from worker.services.link import Link
 from worker.services.listing import Listing
@@ -48,13 +53,17 @@ from worker.services.presence import Presence
 from worker.services.pull import Pull
 from worker.services.push import Push
 from worker.services.recount import Recount
+from worker.services.relief import relieve
 from worker.services.remotes import Remotes
 from worker.services.remove import Remove
+from worker.services.restoring import Restore
 from worker.services.room import Room
 from worker.services.space import Space
 from worker.services.status import Status
+from worker.services.subjects import subjects_of
 from worker.services.takeover import take_over_refs
 from worker.services.trees import PullTree, PushDirectory, PushMessage
+from worker.services.verify import Verify
 from worker.store.adoption import adopt, needs_adoption
 from worker.store.closures import Closures
 from worker.store.failures import failure
@@ -113,7 +122,10 @@ class Services:
     check_remotes: Remotes
     cleanup: Cleanup
     compute_size: Recount
+    verify: Verify
     pins: Pinning
+    healing: Healing
+    explain: Explain
     status: Status
     listing: Listing
     browse: Browse
@@ -136,12 +148,14 @@ class Services:
             RemotesCheckRequest: self.check_remotes,
             CleanupRequest: self.cleanup,
             ComputeSizeRequest: self.compute_size,
+            VerifyRequest: self.verify,
+            ExplainRequest: self.explain,
         }
         verb = verbs.get(type(request))
         if verb is None:
             raise InvalidRequest("this worker does not know it", f"task {request.TASK}", "use a newer worker")
         try:
-            return verb(request, context)
+            return self.healing.around(lambda: verb(request, context), subjects_of(request), context)
         except OSError as error:
             # The store turns its own into the project's errors; a look from a service ends here (AC-80).
             raise failure(error, error.filename or self.layout.root) from error
@@ -191,8 +205,10 @@ def wire(settings: Settings, volume: Volume, coordination: Coordination, remotes
         space=space,
         make_ready=maintenance.ensure_ready,
         make_room=room.make,
+        relieve=partial(relieve, maintenance),
     )
     naming, presence = Naming(refs, coordination), Presence(closures, objects)
+    healing = Healing(maintenance, Restore(desk, settings=settings, remotes=remotes))
     extract = Extract(desk, naming, roots=settings.roots)
     return Services(
         settings=settings,
@@ -217,7 +233,10 @@ def wire(settings: Settings, volume: Volume, coordination: Coordination, remotes
         check_remotes=Remotes(settings=settings, remotes=remotes),
         cleanup=cleanup,
         compute_size=recount,
+        verify=Verify(maintenance, desk, cleanup, recount, healing),
         pins=Pinning(maintenance),
+        healing=healing,
+        explain=Explain(maintenance, presence, space),
         status=Status(volume, coordination, space),
         listing=Listing(refs, presence, coordination, pins),
         browse=Browse(naming, objects),

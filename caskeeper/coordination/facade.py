@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from caskeeper.coordination import keys as key_names
 from caskeeper.coordination.connection import Connection, address
+from caskeeper.coordination.events import Events
 from caskeeper.coordination.flights import Flights
 from caskeeper.coordination.keys import Keys
 from caskeeper.coordination.maintenance import Maintenance
@@ -50,6 +51,7 @@ class Coordination:
         self.operations = Operations(self._scripts, leases)
         self.usage = UsageCounter(self._scripts)
         self.recency = Recency(self._scripts)
+        self.events = Events(self._scripts)
         self.sessions = Sessions(self._scripts, leases)
         self.maintenance = Maintenance(
             self._scripts, leases, refuse_other=self._refuse_other, volume_id=volume_id

@@ -6,14 +6,21 @@ These keys have a TTL: losing one costs a second execution of an idempotent verb
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping
 
     from caskeeper.coordination.scripts import Scripts
 
 _DAY_MS = 24 * 60 * 60 * 1000
+
+
+class HeldKeys(NamedTuple):
+    """The transport's own keys of what workers hold: a sorted set of delivery tags, and a hash."""
+
+    tags: str
+    messages: str
 
 
 class Flights:
@@ -42,13 +49,19 @@ class Flights:
         key = self._scripts.keys.deliveries(task_id)
         return int(self._scripts.run_plain("flight_count", key, _DAY_MS)[1])
 
-    def beat(self, index_key: str, tags: Sequence[str]) -> None:
-        """The messages with these delivery tags are in good hands (queue.md 2.3).
+    def beat(
+        self, holder: str, number: int, messages: Mapping[str, str], *, answered: int, transport: HeldKeys
+    ) -> int:
+        """What a worker holds, by delivery tag, is in good hands (queue.md 2.3); how many had been lost.
 
-        ``index_key`` is the transport's own sorted set. It compares with the workers' clocks, so this
-        one writes such a time too; XX never brings an acknowledged message back.
+        The holder counts its beats; ``answered`` is the last one that it knows of. Where Redis does not, it
+        was emptied or is an older one, and messages that are not there any more come back, in the form in
+        which the transport keeps them. No acknowledged message does. The transport compares with the
+        workers' clocks, so this writes such a time too.
         """
-        now = time.time()
-        if tags:
-            pairs = [word for tag in tags for word in (now, tag)]
-            self._scripts.connection.command("ZADD", index_key, "XX", *pairs)
+        pairs = [word for pair in messages.items() for word in pair]
+        keys = (self._scripts.keys.beat(holder), transport.tags, transport.messages)
+        answer = self._scripts.run_plain(
+            "flight_beat", keys, answered, number, repr(time.time()), _DAY_MS, *pairs
+        )
+        return int(answer[1])

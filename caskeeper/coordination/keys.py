@@ -1,6 +1,6 @@
 """Every key in Redis that is ours: its type, its fields, who writes it.
 
-All but one begin with ``caskeeper:{<volume id>}:``; the braces are literal and keep one volume's
+All but two begin with ``caskeeper:{<volume id>}:``; the braces are literal and keep one volume's
 keys together. The first seven are the *shared state*: they have no TTL (expiry is a stored Redis
 TIME) and each carries the epoch, so that the loss of any one is seen (safety.md section 7). They are
 written by the scripts in ``lua/`` and by nothing else.
@@ -15,6 +15,11 @@ from caskeeper.errors import InvalidRequest
 #: String: the id of the volume this database belongs to. Written once by create.lua, and again by
 #: acquire.lua after a FLUSHALL. No TTL.
 VOLUME = "caskeeper:volume"
+
+#: Hash, of the whole database as well: holder ('' = nobody), host, expires_ms of the beat that leads;
+#: ``sent:<entry>``: when an entry of the schedule was last sent. A hint. Written by leader_take,
+#: leader_sent, leader_release.
+BEAT = "caskeeper:beat"
 
 #: Hash: epoch; run_id (of the server that wrote it); ready, known (0 or 1); evict_from_ms;
 #: stop_nonce (only between clean_stop.lua and resume.lua). Written by create, acquire, ready,
@@ -53,8 +58,13 @@ CLEANUP = "cleanup"
 #: session_open, session_require, session_close, session_renew, mark_dying.
 SESSION = "session:"
 
-#: Sorted set: ref -> Redis TIME in ms of its last use. A hint. Written by recency_touch, Recency.forget.
+#: Sorted set: ref -> Redis TIME in ms of its last use. A hint. Written by recency_touch, note,
+#: Recency.forget.
 RECENCY = "recency"
+
+#: Stream of about 50,000 entries: what became of refs. Fields of an entry: ref, what, more (JSON). A hint,
+#: without epoch and without TTL: it outlives the loss of the shared state. Written by note.
+EVENTS = "events"
 
 #: String with TTL, ``exec:<task id>``: the token of the one execution going on. Delivery only
 #: (queue.md 2.4). Written by flight_take, flight_renew, flight_release.
@@ -63,6 +73,10 @@ EXECUTION = "exec:"
 #: String with a day's TTL, ``deliv:<task id>``: how often the task was delivered (queue.md 2.6).
 #: Written by flight_count.
 DELIVERIES = "deliv:"
+
+#: String with a day's TTL, ``beat:<worker>``: the number of the worker's last heartbeat. One that is missing
+#: or too low says that Redis has lost what came after it. Written by flight_beat.
+BEAT = "beat:"
 
 _IDENTIFIER = re.compile(r"[A-Za-z0-9._-]{1,128}\Z")
 
@@ -85,6 +99,7 @@ class Keys:
         #: KEYS 1 to 7 of every script that touches the shared state.
         self.structures = tuple(self.prefix + name for name in names)
         self.recency = self.prefix + RECENCY
+        self.events = self.prefix + EVENTS
 
     def session(self, session_id: str) -> str:
         """The set of a session's keys."""
@@ -97,3 +112,7 @@ class Keys:
     def deliveries(self, task_id: str) -> str:
         """The delivery count of a task."""
         return f"{self.prefix}{DELIVERIES}{task_id}"
+
+    def beat(self, holder: str) -> str:
+        """The last heartbeat of a worker."""
+        return f"{self.prefix}{BEAT}{holder}"

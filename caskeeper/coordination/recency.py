@@ -14,7 +14,10 @@ _GROUP = 5000
 
 
 class Recency:
-    """Last use per ref, by Redis TIME. Every method raises CoordinatorUnavailable."""
+    """Last use per ref, by Redis TIME. Every method raises CoordinatorUnavailable.
+
+    What is noted in the event log is touched or forgotten there, in the same round trip.
+    """
 
     def __init__(self, scripts: Scripts) -> None:
         self._scripts = scripts
@@ -29,8 +32,8 @@ class Recency:
         """Per ref, in order: when it was last used, in ms since the epoch of Unix; None = not known."""
         found: list[int | None] = []
         for n in range(0, len(refs), _GROUP):
-            answer = self._scripts.connection.command("ZMSCORE", self._key, *refs[n : n + _GROUP])
-            found += [None if score is None else int(float(score)) for score in answer]
+            _, *scores = self._scripts.run_plain("recency_scores", self._key, *refs[n : n + _GROUP])
+            found += [None if score == "" else int(float(score)) for score in scores]
         return found
 
     def forget(self, refs: Sequence[str]) -> None:

@@ -29,7 +29,9 @@ _WITHOUT_GUARD = frozenset({"state", "create", "acquire", "resume"})
 
 #: Scripts that touch no shared state.
 _WITHOUT_PRELUDE = frozenset(
-    {"recency_touch", "flight_take", "flight_renew", "flight_release", "flight_count"}
+    {"recency_touch", "recency_scores", "note", "events_of"}
+    | {"leader_take", "leader_sent", "leader_release", "leader_read"}
+    | {"flight_take", "flight_renew", "flight_release", "flight_count", "flight_beat"}
 )
 
 #: Scripts that also read or write which volume the database belongs to.
@@ -95,6 +97,7 @@ class Scripts:
         kind, sentence = _REFUSALS[word]
         raise kind(sentence.format(what=what or name), self.connection.where)
 
-    def run_plain(self, name: str, key: str, *args: str | int) -> list[Any]:
-        """The answer of a script that touches one key beside the shared state."""
-        return self.connection.script(load(name, self.connection.run_id), (key,), args)
+    def run_plain(self, name: str, key: str | Sequence[str], *args: str | int) -> list[Any]:
+        """The answer of a script that touches one key, or some, beside the shared state."""
+        keys = (key,) if isinstance(key, str) else key
+        return self.connection.script(load(name, self.connection.run_id), keys, args)

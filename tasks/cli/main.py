@@ -38,6 +38,7 @@ _SECTIONS = {
         "contains": ("look", "Whether artifacts are here: exit 0 or 11."),
         "list": ("look", "The refs that are here."),
         "show": ("look", "Everything known of one ref."),
+        "explain": ("explain", "Why an artifact is kept, or why and when it went."),
         "files": ("browse", "What is in an artifact."),
         "cat": ("browse", "The bytes of one file of an artifact."),
         "du": ("browse", "What artifacts take: logical, unique, physical."),
@@ -48,6 +49,8 @@ _SECTIONS = {
     "Upkeep": {
         "cleanup": ("upkeep", "Evict what was not used for longest."),
         "compute-size": ("upkeep", "Recount the volume."),
+        "doctor": ("doctor", "What is not fit for work, and what to do about it."),
+        "verify": ("verify", "Look for damage, leftovers and drift; --repair mends."),
     },
     "Long-running parts": {
         "up": ("machine", "Everything on one machine until Ctrl-C, with an embedded Redis."),

@@ -122,8 +122,11 @@ def server(
 @command("beat")
 @click.pass_obj
 def beat(invocation: Invocation) -> int:
-    """Put the periodic upkeep into the queue until SIGTERM or Ctrl-C. One per fleet."""
-    from tasks.app import run_beat
+    """Put the periodic upkeep into the queue until SIGTERM or Ctrl-C.
+
+    Of several one leads, and another one takes over when it ends or dies.
+    """
+    from tasks.beat import run_beat
 
     return run_beat(invocation.settings, _answering_redis(invocation))
 

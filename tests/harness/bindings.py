@@ -14,11 +14,18 @@ from worker.server.remote_asset import RemoteAsset
 from worker.store.objects import Objects
 
 
+class Refused(Exception):
+    """The status and the sentence with which a server ended a call."""
+
+
 class Caller:
     """Stands where gRPC's context of a call stands: a client that waits."""
 
     def is_active(self):
         return True
+
+    def abort(self, code, sentence):
+        raise Refused(code, sentence)
 
 
 def refs_of(services):

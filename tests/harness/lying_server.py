@@ -114,7 +114,7 @@ class LyingServer:
         if "action-cache" in self.indexes:
             reapi_services.add_ActionCacheServicer_to_server(lying_indexes.Actions(self), self.server)
         if self.credentials is None:
-            self.url = f"http://127.0.0.1:{self.server.add_insecure_port('127.0.0.1:0')}"
+            self.url = f"http://127.0.0.1:{self.server.add_insecure_port(f'127.0.0.1:{self.port}')}"
         else:
             port = self.server.add_secure_port(f"127.0.0.1:{self.port}", self.credentials)
             self.url = f"https://localhost:{port}"

@@ -26,32 +26,41 @@ _LOOKS = {load(name, RUN_ID).sha for name in ("state", "read", "sessions_live")}
 
 
 class Life:
-    """Counts the steps of one process and ends before number ``at``."""
+    """Counts the steps of one process and ends before number ``at``.
 
-    def __init__(self, at=NEVER):
+    With ``meanwhile`` the process stands still there instead, all its threads, while others do that.
+    """
+
+    def __init__(self, at=NEVER, *, meanwhile=None):
         self.at = at
         self.steps = 0
+        self._meanwhile = meanwhile
         self._guard = threading.Lock()
 
     def step(self, *what):
         with self._guard:
             self.steps += 1
+            if self.steps == self.at and self._meanwhile is not None:
+                self._meanwhile()
         self.look(*what)
 
     def look(self, *what):
-        if self.steps >= self.at:
+        if self.steps >= self.at and self._meanwhile is None:
             raise Dead(*what)
 
 
 class MortalVolume(Volume):
     """The volume as one process sees it."""
 
-    def __init__(self, layout, life):
+    def __init__(self, layout, life, *, disk=None):
         super().__init__(layout)
         self._life = life
+        self._disk = disk
 
     def _change(self, verb, *paths):
         self._life.step(verb, *paths)
+        if self._disk is not None:
+            self._disk.change(verb, *paths)
 
 
 class MortalConnection(Connection):
@@ -73,30 +82,50 @@ class MortalConnection(Connection):
         return super().command(*words)
 
 
-def mortal_services(layout, url, volume_id, leases, *, remotes=(), roots=(), at=NEVER):
-    """(its life, the services of a process) on a volume and a Redis that are there."""
-    life = Life(at)
+def mortal_services(
+    layout,
+    url,
+    volume_id,
+    leases,
+    *,
+    remotes=(),
+    roots=(),
+    at=NEVER,
+    meanwhile=None,
+    disk=None,
+    cache=SMALL_CACHE,
+):
+    """(its life, the services of a process) on a volume and a Redis that are there.
+
+    ``disk`` is asked before each change of the volume (``harness.full_disk``).
+    """
+    life = Life(at, meanwhile=meanwhile)
     pool = MemoryPool()
     pool.remotes.update({remote.url: remote for remote in remotes})
     settings = Settings(
         cachedir=layout.root,
         roots=tuple(map(str, roots)),
-        cache=SMALL_CACHE,
+        cache=cache,
         leases=leases,
         artifacts=tuple(RemoteSpec(remote.url, push=True) for remote in remotes),
         source="test.yaml",
     )
     coordination = Coordination.over(MortalConnection(url, life), volume_id=volume_id, leases=leases)
-    return life, wire(settings, MortalVolume(layout, life), coordination, pool)
+    return life, wire(settings, MortalVolume(layout, life, disk=disk), coordination, pool)
 
 
 def expire_leases(client, volume_id):
-    """As if every lease of a process that is gone had run out: nobody has to wait for that in a test."""
+    """As if every lease of a process that is gone had run out: nobody has to wait for that in a test.
+
+    The waiting period after a loss of the state is over too, for it is as long as the longest of them.
+    """
     prefix = f"caskeeper:{{{volume_id}}}:"
     for name, text in client.hgetall(f"{prefix}operations").items():
         if name != "epoch":
             client.hset(f"{prefix}operations", name, json.dumps({**_record(text), "expires_ms": "0"}))
     client.hset(f"{prefix}cleanup", "expires_ms", "0")
+    if client.exists(f"{prefix}state"):
+        client.hset(f"{prefix}state", "evict_from_ms", "0")
 
 
 def _record(text):

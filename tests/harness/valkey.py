@@ -45,6 +45,11 @@ class ValkeyServer:
         assert self._process is not None, "the server does not run"
         return self._process.pid
 
+    @property
+    def pid_or_0(self) -> int:
+        """0 while it does not run."""
+        return 0 if self._process is None else self._process.pid
+
     def start(self) -> None:
         """The server answers when this returns."""
         assert self._process is None, "the server runs already"

@@ -272,6 +272,55 @@ def test_a_job_that_redis_has_forgotten_is_reported(server, queue, monkeypatch):
         job.result(WAIT_S)
 
 
+def test_a_job_survives_that_redis_is_emptied_and_its_worker_killed(server, queue, journal):
+    """The heartbeat stores the messages again that the worker holds."""
+    ref = "t/sleep/6"
+    with WorkerProcess(server.url, journal) as first:
+        job = pull(queue, ref)
+        begun(journal, ref)
+        with server.client() as client:
+            client.flushall()
+            until(lambda: client.hlen("unacked") == 1, "the message is there again")
+        os.killpg(first.pid, signal.SIGKILL)
+        with WorkerProcess(server.url, journal):
+            assert job.result(WAIT_S).pulled
+            until(lambda: queue.taken() == 0, "nothing is left of the message")
+    assert read_journal(journal)["begin", ref] == 2
+
+
+def test_a_job_whose_message_was_lost_on_its_way_is_sent_again_by_whoever_waits_for_it(
+    server, queue, journal, monkeypatch
+):
+    """A worker takes a message out of its queue in one step and keeps it in another: it may die between."""
+    monkeypatch.setattr("caskeeper.job.FORGOTTEN_S", 0.5)
+    job = pull(queue, "t/sleep/0")
+    with server.client() as client:
+        client.delete("caskeeper.pull")
+    assert queue.is_nowhere(job.id)
+    with WorkerProcess(server.url, journal):
+        assert job.result(WAIT_S).pulled
+
+
+def test_a_job_whose_message_redis_has_lost_is_reported_although_its_state_stands(
+    server, queue, journal, monkeypatch
+):
+    monkeypatch.setattr("caskeeper.job.FORGOTTEN_S", 0.5)
+    with WorkerProcess(server.url, journal) as worker:
+        job = pull(queue, "t/report/600")
+        begun(journal, "t/report/600")
+        assert not queue.is_nowhere(job.id)
+        os.killpg(worker.pid, signal.SIGKILL)
+    waiting = pull(queue, "t/sleep/0")
+    assert not queue.is_nowhere(job.id)
+    assert not queue.is_nowhere(waiting.id)
+    with server.client() as client:
+        client.delete("unacked", "unacked_index")
+    assert queue.state(job.id) is not None
+    with pytest.raises(CoordinatorUnavailable, match="forgotten"):
+        queue.job(job.id).result(WAIT_S)
+    assert not waiting.done
+
+
 def test_other_programs_see_the_state_in_the_queues_own_form(server, queue, journal):
     with WorkerProcess(server.url, journal):
         job = pull(queue, "t/sleep/0")

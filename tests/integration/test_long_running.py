@@ -22,7 +22,7 @@ BEAT = """
 import sys
 from caskeeper.config import Settings
 from tasks import schedule
-from tasks.app import run_beat
+from tasks.beat import run_beat
 schedule.entries.__kwdefaults__["recount_every_s"] = 0.5
 sys.exit(run_beat(Settings(cachedir="/nonexistent"), sys.argv[1]))
 """

@@ -24,12 +24,17 @@ class Told:
 
     def __init__(self, *states):
         self._states = list(states)
+        self.nowhere, self.looks = False, 0
 
     def state(self, job_id):
         state = self._states.pop(0) if len(self._states) > 1 else self._states[0]
         if isinstance(state, Exception):
             raise state
         return state
+
+    def is_nowhere(self, job_id):
+        self.looks += 1
+        return self.nowhere
 
 
 def job(*states, result=PullResult, recorded=True):
@@ -117,3 +122,30 @@ def test_a_deadline_names_the_job():
 
 def test_a_password_is_not_shown():
     assert place_of("redis://user:secret@host:1/0?x=y") == "redis://host:1/0"
+
+
+def test_a_job_that_is_nowhere_although_its_state_stands_is_reported_as_forgotten(monkeypatch):
+    monkeypatch.setattr(job_module, "FORGOTTEN_S", 0.02)
+    lost = job({"status": "PROGRESS", "result": {}})
+    lost._states.nowhere = True
+    with pytest.raises(CoordinatorUnavailable, match="forgotten"):
+        lost.result(60)
+    assert lost._states.looks == 2
+
+
+def test_a_job_whose_message_was_lost_on_its_way_is_sent_again_once(monkeypatch):
+    monkeypatch.setattr(job_module, "FORGOTTEN_S", 0.02)
+    states, sent = Told({"status": "QUEUED"}), []
+    states.nowhere = True
+    sender = Job(states, "j", result=PullResult, recorded=True, send_again=lambda: sent.append("j"))
+    with pytest.raises(CoordinatorUnavailable, match="forgotten"):
+        sender.result(60)
+    assert sent == ["j"]
+
+
+def test_a_job_that_waits_somewhere_is_waited_for_however_long_its_state_stands(monkeypatch):
+    monkeypatch.setattr(job_module, "FORGOTTEN_S", 0.02)
+    waiting = job({"status": "QUEUED"})
+    with pytest.raises(DeadlineExceeded):
+        waiting.result(0.5)
+    assert waiting._states.looks > 1

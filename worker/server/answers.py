@@ -14,6 +14,7 @@ import grpc
 from caskeeper.digest import Digest
 from caskeeper.errors import Cancelled, CaskeeperError, InvalidRequest, PermissionDenied, Transient
 from worker import status
+from worker.store.damage import ObjectDamaged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,9 +32,14 @@ _DETAILS_CHARACTERS = 1000
 _GONE = "the client went away"
 
 
+def number_for(error: CaskeeperError) -> int:
+    """The status of an error. What is damaged here is this server's loss and no fault of the client's."""
+    return status.DATA_LOSS if isinstance(error, ObjectDamaged) else status.code_of(error)
+
+
 def code_for(error: CaskeeperError) -> grpc.StatusCode:
-    """The status of an error."""
-    return _CODES.get(status.code_of(error), grpc.StatusCode.UNKNOWN)
+    """As ``number_for``, for a call as a whole."""
+    return _CODES.get(number_for(error), grpc.StatusCode.UNKNOWN)
 
 
 def details_of(error: CaskeeperError) -> str:

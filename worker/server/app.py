@@ -22,6 +22,7 @@ from worker.server.health import Health, is_serving, reflection_handlers
 from worker.server.indexes import ACTION_CACHE, INDEXES
 from worker.server.indexes import handlers as index_handlers
 from worker.server.listening import cannot_listen
+from worker.server.mending import Mender
 from worker.server.published import PublishedRefs
 from worker.server.rolling import Rolling
 from worker.server.security import Security
@@ -58,11 +59,12 @@ class RunningServer:
     """A server that answers until it is stopped."""
 
     def __init__(
-        self, server: grpc.Server, rolling: Rolling, streams: Streams, *, host: str, port: int
+        self, server: grpc.Server, rolling: Rolling, streams: Streams, mender: Mender, *, host: str, port: int
     ) -> None:
         self._server = server
         self._rolling = rolling
         self._streams = streams
+        self._mender = mender
         self.port = port
         #: HOST:PORT as a client dials it
         self.address = f"{host}:{port}"
@@ -71,6 +73,7 @@ class RunningServer:
         """Take no more calls, let running ones end within ``grace_s``, settle what was stored."""
         self._server.stop(grace_s).wait()
         self._streams.close()
+        self._mender.close()
         self._rolling.close()
 
     def wait(self) -> None:
@@ -108,6 +111,8 @@ def serve(
     host, wanted_port = _parse_listen(listen)
     security = security or Security(ServerSettings())
     objects = Objects(services.volume)
+    mender = Mender(services.healing)
+    objects.on_damage = mender.report
     grace_s = services.settings.leases.upload_grace_s
     uploads = Uploads()
     rolling = Rolling(
@@ -116,8 +121,8 @@ def serve(
     streams = Streams()
     offered: list[Any] = [  # the stubs do not know `service_name`
         capabilities.handlers(action_cache=ACTION_CACHE in indexes and not read_only),
-        ContentAddressableStorage(objects, rolling, read_only=read_only).handlers(),
-        ByteStream(objects, rolling, uploads, read_only=read_only).handlers(),
+        ContentAddressableStorage(objects, rolling, mender, read_only=read_only).handlers(),
+        ByteStream(objects, rolling, uploads, mender, read_only=read_only).handlers(),
         *index_handlers(indexes, PublishedRefs(services, objects, rolling), read_only=read_only),
     ]
     names = [handlers.service_name() for handlers in offered]
@@ -136,10 +141,12 @@ def serve(
         raise cannot_listen(host, wanted_port)
     rolling.start()
     streams.start()
+    mender.start()
     try:
         server.start()
     except BaseException:
         streams.close()
+        mender.close()
         rolling.close()
         raise
-    return RunningServer(server, rolling, streams, host=host, port=port)
+    return RunningServer(server, rolling, streams, mender, host=host, port=port)

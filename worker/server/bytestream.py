@@ -12,19 +12,22 @@ from typing import TYPE_CHECKING
 
 import grpc
 
-from caskeeper.errors import BlobMissing, Cancelled, DigestMismatch, InvalidRequest
+from caskeeper.errors import BlobMissing, Busy, Cancelled, DigestMismatch, InvalidRequest
 from worker import zstd
 from worker._protos import bytestream_pb2 as wire
 from worker.protocols import CHUNK_BYTES
 from worker.server.answers import answering, invalid, refuse, refuse_when_read_only, streaming
+from worker.server.recent import Recent
 from worker.server.resource_names import parse_read, parse_write
 from worker.server.upload_pieces import Unfinished, UploadPieces
 from worker.store.blobs import StoreBlobs
+from worker.store.damage import ObjectDamaged
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from caskeeper.digest import Digest
+    from worker.server.mending import Mender
     from worker.server.resource_names import Resource
     from worker.server.rolling import Rolling
     from worker.server.uploads import Upload, Uploads
@@ -33,15 +36,21 @@ if TYPE_CHECKING:
 SERVICE = "google.bytestream.ByteStream"
 #: The answer for a compressed upload of what is here: nobody knows how many bytes it would have been.
 _ALREADY_HERE = -1
+#: Of so many blobs it is known whether their last read was verified.
+_REMEMBERED = 65_536
 
 
 class ByteStream:
     """Read, Write and QueryWriteStatus. Made once for a server."""
 
-    def __init__(self, objects: Objects, rolling: Rolling, uploads: Uploads, *, read_only: bool) -> None:
+    def __init__(
+        self, objects: Objects, rolling: Rolling, uploads: Uploads, mender: Mender, *, read_only: bool
+    ) -> None:
         self._objects = objects
         self._rolling = rolling
         self._uploads = uploads
+        self._mender = mender
+        self._read_lately = Recent(_REMEMBERED)
         self._read_only = read_only
 
     def read(self, request: wire.ReadRequest, context: grpc.ServicerContext) -> Iterator[wire.ReadResponse]:
@@ -73,11 +82,14 @@ class ByteStream:
             yield wire.ReadResponse(data=piece)
 
     def _pieces(self, digest: Digest, *, offset: int, limit: int | None, chunk_bytes: int) -> Iterator[bytes]:
+        # Hashed on its way in (I1), and by the client that it goes to: who found it damaged asks again.
+        verify = self._read_lately.toggle(digest)
         try:
-            # Not hashed again: it was on its way in (I1), and the client hashes what arrives.
             yield from self._objects.stream(
-                digest, offset=offset, limit=limit, chunk_bytes=chunk_bytes, verify=False
+                digest, offset=offset, limit=limit, chunk_bytes=chunk_bytes, verify=verify
             )
+        except ObjectDamaged:
+            raise
         except DigestMismatch as other:
             # An object of this hash and another size is not what was asked for (presence is by both).
             raise BlobMissing(other.what, other.where) from None
@@ -107,15 +119,22 @@ class ByteStream:
     def _is_here(self, digest: Digest, context: grpc.ServicerContext) -> bool:
         """Whether it is here with this size; then it stays for a grace (I4)."""
 
-        def look(blobs: StoreBlobs) -> bool:
+        def look(blobs: StoreBlobs) -> bool | None:
             try:
                 return blobs.refresh(digest)
+            except ObjectDamaged:
+                return None
             except DigestMismatch:
                 return False
 
-        return self._rolling.run(
-            lambda operation: look(StoreBlobs(operation.staging, self._objects)), stop=context.cancel
-        )
+        for _time in range(2):
+            here = self._rolling.run(
+                lambda operation: look(StoreBlobs(operation.staging, self._objects)), stop=context.cancel
+            )
+            if here is not None:
+                return here
+            self._mender.await_taken([digest])  # then it is missing, and may be uploaded
+        raise Busy("a damaged object is being taken away", str(digest))
 
     @contextmanager
     def _begun(

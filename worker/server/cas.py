@@ -15,6 +15,7 @@ from google.rpc import status_pb2
 from caskeeper.digest import Digest
 from caskeeper.errors import (
     BlobMissing,
+    Busy,
     CacheTooFull,
     CaskeeperError,
     DigestMismatch,
@@ -27,17 +28,20 @@ from worker.server.answers import (
     answering,
     checked_digest,
     invalid,
+    number_for,
     refuse_when_read_only,
     require_client,
     streaming,
 )
 from worker.server.tree_pages import MESSAGE_BYTES, pages
-from worker.status import OK, code_of
+from worker.status import OK
 from worker.store.blobs import StoreBlobs
+from worker.store.damage import ObjectDamaged
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from worker.server.mending import Mender
     from worker.server.needs import Operation
     from worker.server.rolling import Rolling
     from worker.store.objects import Objects
@@ -47,13 +51,15 @@ SERVICE = "build.bazel.remote.execution.v2.ContentAddressableStorage"
 BATCH_LIMIT_BYTES = 1024 * 1024
 #: More than digests of their full length fit into one message.
 MOST_ENTRIES = 65_536
+#: So many of them are looked at between two looks at whether the client still waits.
+LOOKS = 1024
 
 _OK = status_pb2.Status(code=OK)
 
 
 def _status(error: CaskeeperError) -> status_pb2.Status:
     """An entry's status. Short: thousands of them share one message."""
-    return status_pb2.Status(code=code_of(error), message=error.what[:200])
+    return status_pb2.Status(code=number_for(error), message=error.what[:200])
 
 
 def _check_entries(count: int) -> None:
@@ -73,12 +79,23 @@ def _check_batch(size_bytes: int) -> None:
         )
 
 
-def _refresh(blobs: StoreBlobs, digest: Digest) -> bool:
-    """Whether it is here with this size; then it is young now (I4)."""
-    try:
-        return blobs.refresh(digest)
-    except DigestMismatch:
-        return False  # an object of this hash and another size is not what was asked for
+class _Found:
+    """What of many digests is here with the size asked for, and so young now (I4)."""
+
+    def __init__(self, blobs: StoreBlobs) -> None:
+        self._blobs = blobs
+        self.missing: set[Digest] = set()
+        self.damaged: dict[str, Digest] = {}
+
+    def look(self, digest: Digest) -> None:
+        try:
+            # Once it is known to be damaged, it is not hashed again for another size.
+            if digest.hash not in self.damaged and not self._blobs.refresh(digest):
+                self.missing.add(digest)
+        except ObjectDamaged:
+            self.damaged[digest.hash] = digest
+        except DigestMismatch:
+            self.missing.add(digest)  # an object of this hash and another size is not what was asked for
 
 
 class _Entry(NamedTuple):
@@ -104,23 +121,37 @@ def _plain(asked: reapi.BatchUpdateBlobsRequest.Request, digest: Digest) -> byte
 class ContentAddressableStorage:
     """The four calls. Made once for a server."""
 
-    def __init__(self, objects: Objects, rolling: Rolling, *, read_only: bool) -> None:
+    def __init__(self, objects: Objects, rolling: Rolling, mender: Mender, *, read_only: bool) -> None:
         self._objects = objects
         self._rolling = rolling
+        self._mender = mender
         self._read_only = read_only
 
     def find_missing(
         self, request: reapi.FindMissingBlobsRequest, context: grpc.ServicerContext
     ) -> reapi.FindMissingBlobsResponse:
-        """Those that are not here with this size; the others stay for a grace."""
+        """Those that are not here with this size; the others stay for a grace.
+
+        What is damaged is taken away first, and missing then: the client uploads it again.
+        """
         _check_entries(len(request.blob_digests))
         asked = list(dict.fromkeys(checked_digest(digest) for digest in request.blob_digests))
 
-        def look(operation: Operation) -> set[Digest]:
-            blobs = StoreBlobs(operation.staging, self._objects)
-            return {digest for digest in asked if not _refresh(blobs, digest)}
+        def look(operation: Operation) -> _Found:
+            found = _Found(StoreBlobs(operation.staging, self._objects))
+            for number, digest in enumerate(asked):
+                if number % LOOKS == 0:
+                    require_client(context)
+                found.look(digest)
+            return found
 
-        missing = self._rolling.run(look, stop=context.cancel)
+        found = self._rolling.run(look, stop=context.cancel)
+        if found.damaged:
+            self._mender.await_taken(found.damaged.values())
+            found = self._rolling.run(look, stop=context.cancel)
+        if found.damaged:
+            raise Busy("a damaged object is being taken away", str(next(iter(found.damaged.values()))))
+        missing = found.missing
         response = reapi.FindMissingBlobsResponse()
         for digest in asked:
             if digest in missing:
@@ -143,13 +174,25 @@ class ContentAddressableStorage:
             except CaskeeperError as error:
                 statuses[place] = _status(error)
         if entries:
-            found = self._rolling.run(lambda operation: self._store(entries, operation), stop=context.cancel)
+            found = self._store_all(entries, context)
             for place, trouble in found.items():
                 statuses[place] = _status(trouble)
         response = reapi.BatchUpdateBlobsResponse()
         for asked, status in zip(request.requests, statuses, strict=True):
             response.responses.add(digest=asked.digest, status=status)
         return response
+
+    def _store_all(
+        self, entries: dict[int, _Entry], context: grpc.ServicerContext
+    ) -> dict[int, CaskeeperError]:
+        """What was in the way is taken away, and then the rest stored."""
+        found = self._rolling.run(lambda operation: self._store(entries, operation), stop=context.cancel)
+        hurt = {place: entries[place] for place, error in found.items() if isinstance(error, ObjectDamaged)}
+        if hurt:
+            self._mender.await_taken([entry.digest for entry in hurt.values()])
+            again = self._rolling.run(lambda operation: self._store(hurt, operation), stop=context.cancel)
+            found = {place: error for place, error in found.items() if place not in hurt} | again
+        return found
 
     def _store(self, entries: dict[int, _Entry], operation: Operation) -> dict[int, CaskeeperError]:
         """All at once; where that fails, one by one, so that each one's trouble stays its own."""
@@ -216,6 +259,8 @@ class ContentAddressableStorage:
     def _read(self, digest: Digest) -> bytes:
         try:
             return self._objects.read(digest)
+        except ObjectDamaged:
+            raise
         except DigestMismatch as other:
             # An object of this hash and another size is not what was asked for (presence is by both).
             raise BlobMissing(other.what, other.where) from None

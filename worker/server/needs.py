@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
     from caskeeper.artifact import Ref
@@ -46,6 +46,13 @@ class Desk(Protocol):
         """An operation that lives as long as its ``with`` block, and so long waits for room."""
 
 
+class Healing(Protocol):
+    """Who takes damaged content away."""
+
+    def mend(self, digest: Digest, context: Context, *, taken: Callable[[], None] = ...) -> None:
+        """See ``worker.services.healing.Healing.mend``."""
+
+
 class Services(Protocol):
     """The parts of one volume's services that are served."""
 
@@ -60,6 +67,10 @@ class Services(Protocol):
     @property
     def coordination(self) -> Coordination:
         """For recency."""
+
+    @property
+    def healing(self) -> Healing:
+        """For what a reader finds damaged."""
 
     @property
     def desk(self) -> Desk:

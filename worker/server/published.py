@@ -28,11 +28,12 @@ from worker.server.answers import refuse, require_client
 from worker.server.budget import Budget
 from worker.store.blobs import StoreBlobs
 from worker.store.closures import Closures
+from worker.store.damage import ObjectDamaged
 from worker.store.refs import RefRecord, Refs
 from worker.views import OPTIONAL_PARTS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from caskeeper.artifact import Ref
     from caskeeper.digest import Digest
@@ -119,6 +120,8 @@ class PublishedRefs:
                 gap = _missing(blobs, listing.digests(), context)
                 if gap is not None:
                     return str(gap)
+        except ObjectDamaged:
+            raise
         except (BlobMissing, DigestMismatch) as trouble:
             return trouble.what
         return ""
@@ -157,14 +160,25 @@ class PublishedRefs:
                     for ref, labels in names.items()
                 ]
                 operation.hold(refs, content.roots)
-                for ref, path in staged:
-                    self._refs.publish(operation.staging, path, ref)
+                self._bind(staged, record, operation)
         except BlobMissing as gap:
             what = BlobMissing(gap.what, way_out=status.UPLOAD_FIRST)
             refuse(context, grpc.StatusCode.FAILED_PRECONDITION, what)
+        except ObjectDamaged as trouble:
+            # Taken away in the background; then it is missing, and the client is told to upload it.
+            raise Busy(trouble.what, str(trouble.digest)) from trouble
         except DigestMismatch as trouble:
             refuse(context, grpc.StatusCode.FAILED_PRECONDITION, trouble)
-        self._used(refs)
+
+    def _bind(self, staged: Sequence[tuple[Ref, str]], record: RefRecord, operation: Operation) -> None:
+        replaced: dict[str, str] = {}
+        try:
+            for ref, path in staged:
+                was = self._refs.publish(operation.staging, path, ref)
+                replaced[str(ref)] = "" if was is None else was.roots_text
+        finally:  # also those before a failure
+            events = self._services.coordination.events
+            events.bound(replaced, root=record.roots_text, by=operation.staging.id, why="server")
 
     def _complete(
         self, content: Content, operation: Operation, take: Take, context: grpc.ServicerContext
@@ -203,6 +217,8 @@ def _lost_parts(root: Directory, require: Callable[[Digest, Scope], object]) -> 
         if name in OPTIONAL_PARTS:
             try:
                 require(part, WHOLE)
+            except ObjectDamaged:
+                raise
             except (BlobMissing, DigestMismatch):
                 yield name
 

@@ -16,6 +16,7 @@ from worker._protos import remote_execution_pb2 as reapi
 from worker.directory import parse
 from worker.protocols import CHUNK_BYTES
 from worker.server.answers import invalid
+from worker.store.damage import ObjectDamaged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -90,6 +91,8 @@ def _read(objects: Objects, digest: Digest) -> tuple[bytes, list[Digest]]:
                 "read it as a blob",
             )
         data = objects.read(digest)
+    except ObjectDamaged:
+        raise
     except DigestMismatch as other:
         # An object of this hash and another size is not what was asked for (presence is by both).
         raise BlobMissing(other.what, other.where) from None

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 from caskeeper.config.sizes import pretty_size
 from caskeeper.contract import CleanupResult, Progress
+from caskeeper.coordination.events import EVICTED, Event
 from caskeeper.errors import CacheTooFull, NoSpace
 from worker.services.eviction import Evictor, evict
 from worker.services.fullness import explain, find_holders, is_for_good
 from worker.services.plan import EVICT, KEPT, PROTECTED, judge, take_inventory
+from worker.services.quarantined import make_way
 from worker.services.sweep import sweep
 from worker.services.uploaded import evict_uploaded, find_uploaded
 
@@ -50,28 +52,42 @@ class Cleanup:
                     used_after_bytes=now.usage.used_bytes,
                     target_bytes=now.limits.low_bytes,
                 )
-        result = self.clean(target_bytes=request.target_bytes, dry_run=request.dry_run, context=context)
+        target = request.target_bytes
+        why = "" if target is None else f"a cleanup down to {pretty_size(target)} was asked for"
+        result = self.clean(target_bytes=target, dry_run=request.dry_run, context=context, why=why)
         limits, usage, _disk = self._space.now()
         if not request.dry_run and usage.used_bytes + usage.reserved_bytes > limits.quota_bytes:
             raise self.too_full(result)
         return result
 
     def clean(
-        self, *, target_bytes: int | None, dry_run: bool, context: Context, wait_s: float = 120.0
+        self,
+        *,
+        target_bytes: int | None,
+        dry_run: bool,
+        context: Context,
+        wait_s: float = 120.0,
+        why: str = "",
     ) -> CleanupResult:
-        """One run. ``target_bytes`` None = the low watermark, less what the disk itself misses."""
+        """One run. ``target_bytes`` None = the low watermark, less what the disk itself misses.
+
+        ``why`` it runs is told by the event log; "" = the watermark that is passed.
+        """
         with self._maintenance.run("cleanup", wait_s=wait_s, check=context.check) as run:
             self._know_the_size(run)
+            why = why or self._space.why_cleanup() or "a cleanup was asked for"
             before = self._space.used_bytes()
             target = self._space.limits().low_bytes if target_bytes is None else target_bytes
             target = max(0, min(target, before - self._space.disk_deficit()))
             inodes = self._space.inodes_goal()
             pins = self._maintenance.pins.read()  # they change only under the lease
+            needs_room = before > target or self._space.inodes_lacking(inodes) > 0
+            freed = 0 if dry_run else make_way(run, self._maintenance, needs_room=needs_room)
             inventory = self._inventory(run)
             uploaded = find_uploaded(self._maintenance.volume, inventory, horizon_ns=run.horizon_ns)
             judge(
                 inventory,
-                used_bytes=before - uploaded.frees_bytes,
+                used_bytes=before - freed - uploaded.frees_bytes,
                 target_bytes=target,
                 required=self._maintenance.coordination.sessions.requirers(),
                 pins=pins,
@@ -82,18 +98,21 @@ class Cleanup:
             def reached() -> bool:
                 return self._space.used_bytes() <= target and not self._space.inodes_lacking(inodes)
 
-            freed, gone = 0, 0
+            gone = 0
             maintenance = self._maintenance.coordination.maintenance
             evictor = Evictor(run.trash, self._maintenance.refs, horizon_ns=run.horizon_ns)
             if not dry_run:
-                freed = evict_uploaded(
+                freed += evict_uploaded(
                     evictor,
                     uploaded,
                     give_back=lambda freed_bytes: maintenance.give_back(run.holder, run.epoch, freed_bytes),
                     check=run.check,
                 )
-                group_freed, gone = self._execute(run, evictor, inventory, reached=reached, context=context)
+                group_freed, gone = self._execute(
+                    run, evictor, inventory, reached=reached, context=context, why=why
+                )
                 freed += group_freed
+                evictor.kept_young_bytes = 0
                 if not reached():
                     freed += self._sweep(run, evictor, inventory)
             holders: tuple[CleanupHolder, ...] = ()
@@ -115,17 +134,23 @@ class Cleanup:
                 recovered_objects=run.recovered,
                 reaped_operations=run.reaped,
                 young_objects=evictor.kept_young,
+                young_bytes=evictor.kept_young_bytes,
                 groups=(*uploaded.as_messages(), *(group.as_message() for group in inventory.groups)),
                 holders=holders,
             )
 
     def too_full(
-        self, result: CleanupResult | None, *, size_bytes: int = 0, for_good: bool | None = None
+        self,
+        result: CleanupResult | None,
+        *,
+        size_bytes: int = 0,
+        written_bytes: int = 0,
+        for_good: bool | None = None,
     ) -> CacheTooFull | NoSpace:
         """What to raise with the numbers, when a cleanup ended with ``result``; None: none could run.
 
-        ``size_bytes`` were to be written on top. CacheTooFull when waiting cannot help; ``for_good`` says so
-        where that is known.
+        ``size_bytes`` were to be written on top of the ``written_bytes`` that the same operation has used
+        already. CacheTooFull when waiting cannot help; ``for_good`` says so where that is known.
         """
         now = self._space.now()
         what, ways = explain(
@@ -139,7 +164,12 @@ class Cleanup:
         if size_bytes:
             what = f"{pretty_size(size_bytes)} more do not fit: {what}"
         if for_good is None:
-            for_good = result is not None and is_for_good(result, quota_bytes=now.limits.quota_bytes)
+            for_good = result is not None and is_for_good(
+                result,
+                quota_bytes=now.limits.quota_bytes,
+                short_bytes=now.usage.used_bytes + size_bytes - now.limits.quota_bytes,
+                own_bytes=written_bytes,
+            )
         if for_good:
             return CacheTooFull(what, self._space.place, ", or ".join(ways))
         ways.append("try again when those who work on the cache are done")
@@ -174,6 +204,7 @@ class Cleanup:
         *,
         reached: Callable[[], bool],
         context: Context,
+        why: str,
     ) -> tuple[int, int]:
         chosen = [group for group in inventory.groups if group.action == EVICT]
         freed, gone = 0, 0
@@ -185,15 +216,25 @@ class Cleanup:
             context.progress(
                 Progress(phase="cleanup", done_objects=number, total_objects=len(chosen), done_bytes=freed)
             )
-            group_freed, refs = self.evict_group(run, evictor, inventory, group)
+            group_freed, refs = self.evict_group(run, evictor, inventory, group, why=f"{why}; {group.reason}")
             freed += group_freed
             gone += len(refs)
         return freed, gone
 
     def evict_group(
-        self, run: Run, evictor: Evictor, inventory: Inventory, group: Planned
+        self,
+        run: Run,
+        evictor: Evictor,
+        inventory: Inventory,
+        group: Planned,
+        *,
+        why: str,
+        what: str = EVICTED,
     ) -> tuple[int, list[str]]:
-        """Condemn, take, give back. (freed bytes, refs that are gone); nothing when it may not go."""
+        """Condemn, take, give back. (freed bytes, refs that are gone); nothing when it may not go.
+
+        ``what`` becomes of the refs and ``why`` is what the event log says.
+        """
         run.check()
         maintenance = self._maintenance.coordination.maintenance
         names = {"roots": list(group.roots), "refs": group.names, "keys": group.keys}
@@ -203,15 +244,39 @@ class Cleanup:
             return 0, []
         uncondemn: Callable[[], None] = lambda: maintenance.uncondemn(run.holder, run.epoch, **names)  # noqa: E731 -- one call, twice named
         steps = inventory.as_group(group)
-        done = evict(evictor, steps, uncondemn=uncondemn, check=run.check)
+        frees_bytes = inventory.frees_bytes(group, block_bytes=self._maintenance.volume.block_bytes)
+        done = evict(
+            evictor,
+            steps,
+            uncondemn=uncondemn,
+            check=run.check,
+            told=lambda refs: self._note(run, group, refs, what=what, why=why, frees_bytes=frees_bytes),
+        )
         maintenance.give_back(run.holder, run.epoch, done.freed_bytes)
         group.frees_bytes = done.freed_bytes
         if len(done.refs) == len(group.entries) and not done.kept_young:
             inventory.drop(group)
-        gone = [str(ref) for ref in done.refs]
-        if gone:
-            self._maintenance.coordination.recency.forget(gone)
-        return done.freed_bytes, gone
+        return done.freed_bytes, [str(ref) for ref in done.refs]
+
+    def _note(
+        self, run: Run, group: Planned, refs: Sequence[Ref], *, what: str, why: str, frees_bytes: int
+    ) -> None:
+        """Refs of a group are gone. ``frees_bytes``: what follows when all of them are."""
+        gone = [entry for entry in group.entries if entry.ref in set(refs)]
+        self._maintenance.coordination.events.note_all(
+            [
+                Event(
+                    what,
+                    str(entry.ref),
+                    why,
+                    run.holder,
+                    before=entry.record.roots_text if entry.record else "",
+                    freed_bytes=frees_bytes if len(gone) == len(group.entries) else 0,
+                    used_ms=group.used_ms,
+                )
+                for entry in gone
+            ]
+        )
 
     def _sweep(self, run: Run, evictor: Evictor, inventory: Inventory) -> int:
         """Still above the target: look for what nothing refers to, the leavings of crashed operations."""

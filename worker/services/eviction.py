@@ -50,6 +50,8 @@ class Evictor:
         self.horizon_ns = horizon_ns
         #: how many things were to go and stayed for being young
         self.kept_young = 0
+        #: and how many charged bytes; a thing tried twice counts twice
+        self.kept_young_bytes = 0
 
     def take_refs(self, judged: Sequence[tuple[Ref, RefRecord | None]]) -> tuple[list[Ref], int]:
         """Remove the refs that still are what was judged; the others stay. (those gone, freed bytes)."""
@@ -129,7 +131,9 @@ class Evictor:
 
     def _two_looks(self, place: str, taken: str) -> tuple[int, bool]:
         freed, kept = self._take(place, taken)
-        self.kept_young += kept
+        if kept:
+            self.kept_young += 1
+            self.kept_young_bytes += self.volume.charge(_size_of(place))
         return freed, kept
 
     def _take(self, place: str, taken: str) -> tuple[int, bool]:
@@ -150,8 +154,18 @@ class Evictor:
 
 def age_ns_of(path: str) -> int | None:
     """The age of a file in the volume's clock; None = it is not there. Raises VolumeFailed."""
+    there = _look(path)
+    return None if there is None else there.st_atime_ns
+
+
+def _size_of(path: str) -> int:
+    there = _look(path)
+    return 0 if there is None else there.st_size
+
+
+def _look(path: str) -> os.stat_result | None:
     try:
-        return os.stat(path, follow_symlinks=False).st_atime_ns
+        return os.stat(path, follow_symlinks=False)
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -172,9 +186,16 @@ class Group:
 
 
 def evict(
-    evictor: Evictor, group: Group, *, uncondemn: Callable[[], None], check: Callable[[], None]
+    evictor: Evictor,
+    group: Group,
+    *,
+    uncondemn: Callable[[], None],
+    check: Callable[[], None],
+    told: Callable[[Sequence[Ref]], None] = lambda _refs: None,
 ) -> Evicted:
     """Evict one condemned group. ``uncondemn`` is called as soon as its names are gone.
+
+    ``told`` which refs are gone at once: what follows may take long, and may be killed.
 
     ``check`` raises LeaseLost when the cleanup's lease is no longer ours; what was taken by then lies in
     the trash folder, and the next cleanup puts it back.
@@ -182,6 +203,7 @@ def evict(
     result = Evicted()
     try:
         result.refs, result.freed_bytes = evictor.take_refs(group.refs)
+        told(result.refs)
         if len(result.refs) == len(group.refs):
             # Also those that were made since the plan.
             paths = [evictor.layout.extract(ref, root) for ref, _record in group.refs for root in group.roots]

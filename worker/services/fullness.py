@@ -114,12 +114,19 @@ def _since(oldest: str, operations: Sequence[OperationRecord], leases: LeaseSett
     return Who(MARGIN, "leases: clock-margin", f"used in the last {leases.clock_margin_s:g} s")
 
 
-def is_for_good(result: CleanupResult, *, quota_bytes: int) -> bool:
-    """Whether waiting does not help: what is left is required or pinned, and nothing else holds any of it."""
+def is_for_good(result: CleanupResult, *, quota_bytes: int, short_bytes: int = 1, own_bytes: int = 0) -> bool:
+    """Whether waiting does not help: what is left is required or pinned, and nothing else holds any of it.
+
+    What has no ref and is only too young goes by waiting, except the ``own_bytes`` of whoever asks. It helps
+    when it makes up for the ``short_bytes`` that are lacking.
+    """
     holders = [one for one in result.holders if one.artifacts]
     if any(one.kind in LASTING and one.size_bytes > quota_bytes for one in holders):
         return True
-    return bool(holders) and all(one.kind in LASTING for one in holders)
+    if not holders or any(one.kind not in LASTING for one in holders):
+        return False
+    passing_bytes = result.young_bytes - own_bytes
+    return passing_bytes <= 0 or passing_bytes < short_bytes
 
 
 def explain(

@@ -14,6 +14,7 @@ from worker.closure import MAX_DEPTH, part_of
 from worker.directory import MAX_TREE_BYTES, Directory, check_size, parse
 from worker.services import transfer
 from worker.services.meter import Meter
+from worker.store.damage import ObjectDamaged
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -113,8 +114,10 @@ def _fetch(
     here = [digest for digest in new if digest not in absent]
     try:
         transfer.copy(store, held, here, context=context, meter=meter)
-    except (BlobMissing, DigestMismatch):
-        # Damaged here: the remote's is as good. Storing it again is the store's business.
+    except (BlobMissing, DigestMismatch) as gap:
+        if isinstance(gap, ObjectDamaged):
+            raise  # it is taken away before the next try, else it would stay here as it is
+        # The remote's is as good. Storing it again is the store's business.
         lacking = [digest for digest in new if digest not in held.data]
     transfer.copy(remote, held, lacking, context=context, meter=meter)
 

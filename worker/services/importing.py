@@ -15,6 +15,7 @@ from caskeeper.roots import below_roots
 from worker.services import transfer
 from worker.services.meter import Meter
 from worker.services.takeover import Look
+from worker.store.damage import trouble_of
 from worker.store.old_cache import OldCache
 from worker.store.refs import RefRecord
 
@@ -35,7 +36,7 @@ log = logging.getLogger(__name__)
 
 IMPORTED, PRESENT, KEPT, DAMAGED = "imported", "present", "kept", "damaged"
 _BUILDTREE = "buildtree"
-#: What is wrong with the source, or with a file here that the outcome then names: the other trees go on.
+#: What is wrong with the source: the other trees go on.
 _DAMAGE = (BlobMissing, DigestMismatch, InvalidRequest)
 
 
@@ -132,6 +133,8 @@ class Import:
         try:
             self._copy(old, tree, closure, context, meter)
         except _DAMAGE as damage:
+            if trouble_of(damage) is not None:
+                raise  # a file here, which is healed before the next try
             log.warning("not imported", extra={"ref": str(tree.refs[0]), "reason": str(damage)})
             reason = f"{damage.what} [{damage.where}]" if damage.where else damage.what
             return [ImportedRef(ref=str(ref), outcome=DAMAGED, reason=reason) for ref in tree.refs]

@@ -13,18 +13,19 @@ from caskeeper.contract import Message
 from caskeeper.errors import (
     ArtifactNotFound,
     BlobMissing,
-    Busy,
     CoordinatorUnavailable,
     InvalidRequest,
-    VolumeFailed,
 )
 from caskeeper.presence import has_subdir, is_here
 from worker._protos import ref_record_pb2
+from worker.services.fullness import OPERATION
+from worker.services.keepers import find_keepers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from caskeeper.artifact import Ref
+    from caskeeper.contract import Keeper
     from caskeeper.coordination import Coordination
     from caskeeper.digest import Digest
     from worker.services.presence import Presence
@@ -172,30 +173,14 @@ class Listing:
         }
 
     def _protectors(self, ref: Ref, record: RefRecord) -> tuple[str, ...]:
-        """Who keeps it: pins by its name, sessions by its key, operations by their claims."""
-        return (*self._pinned(ref), *self._leased(ref, record))
+        """Who keeps it, everybody: pins by its name, sessions by its key, operations by their claims."""
+        keepers, remarks = find_keepers(ref, record, pins=self._pins, coordination=self._coordination)
+        return (*(_named(keeper) for keeper in keepers), *remarks)
 
-    def _pinned(self, ref: Ref) -> tuple[str, ...]:
-        try:
-            pattern = self._pins.read().holder(ref)
-        except VolumeFailed:
-            return ("a pin that cannot be read (`caskeeper pins` says which)",)  # I9
-        return (f"pin {pattern}",) if pattern else ()
 
-    def _leased(self, ref: Ref, record: RefRecord) -> tuple[str, ...]:
-        claims = {f"ref:{ref}", *(f"root:{root.hash}" for root in record.roots)}
-        try:
-            session = self._coordination.sessions.required_keys().get(ref.key)
-            operations = self._coordination.operations.list()
-        except (Busy, CoordinatorUnavailable):
-            return ()
-        holders = [f"session {session}"] if session is not None else []
-        holders += [
-            f"operation {operation.id} ({operation.verb})"
-            for operation in operations
-            if claims.intersection(operation.claims)
-        ]
-        return tuple(holders)
+def _named(keeper: Keeper) -> str:
+    verb = f" ({keeper.detail.partition(' ')[0]})" if keeper.kind == OPERATION else ""
+    return f"{keeper.kind} {keeper.name}{verb}"
 
 
 def _in_ms(used: tuple[int, int]) -> int:

@@ -15,7 +15,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from caskeeper.errors import Busy, LeaseLost, NoSpace
+from caskeeper.coordination import StateLost
+from caskeeper.errors import Busy, CoordinatorUnavailable, LeaseLost, NoSpace
 from worker.services.one_coordinator import take_up
 from worker.services.recovery import recover
 from worker.services.trash import Trash, delete_tree
@@ -54,6 +55,7 @@ class Run:
     oldest: str = ""  # the operation, or the promise, whose start the horizon is; "": this run
     gave_ballast: bool = False
     lost: str = ""
+    spares: bool = False  # in the waiting period after a loss: nothing was reaped, so nothing may be counted
 
     def check(self) -> None:
         """Raises LeaseLost when somebody else took over."""
@@ -103,6 +105,12 @@ class Maintenance:
             yield run
             run.check()
             self._take_ballast_back(run)
+        except (LeaseLost, CoordinatorUnavailable):
+            raise
+        except Exception as trouble:
+            # Whoever was overtaken meets what the other one did meanwhile: no damage, a lost lease.
+            self._tell_overtaken(run, trouble)
+            raise
         finally:
             stop.set()
             renewer.join()
@@ -111,6 +119,15 @@ class Maintenance:
                 run.trash.end()
             finally:
                 self.coordination.maintenance.release(run.holder)
+
+    def _tell_overtaken(self, run: Run, trouble: Exception) -> None:
+        """Raises LeaseLost from ``trouble`` when another one has the lease, StateLost in another epoch."""
+        try:
+            self.coordination.maintenance.renew(run.holder, run.epoch)
+        except CoordinatorUnavailable:
+            return
+        except (LeaseLost, StateLost) as lost:
+            raise lost from trouble
 
     def _begin_trash(self, run: Run) -> None:
         """A disk that is full to the brim has no room for a folder either: the ballast is for that."""
@@ -178,12 +195,13 @@ class Maintenance:
         maintenance.give_back(run.holder, run.epoch, freed)
         self._reap(run, spare_young=spare_young)
         run.trash.clock_went_on()
-        run.horizon_ns = self._horizon(run)
+        run.horizon_ns, run.oldest = self.horizon_at(run.trash.start_ns)
 
     def _reap(self, run: Run, *, spare_young: bool) -> None:
         """Fence what is dead: mark, move the folder away until it is gone, convert the reservation."""
         maintenance = self.coordination.maintenance
         if self._waiting_after_loss():
+            run.spares = True
             return  # operations of the time before may still come back until the waiting period is over
         dying = set(maintenance.mark_dying(run.holder, run.epoch))
         known = self._registered()
@@ -196,12 +214,16 @@ class Maintenance:
             run.reaped += 1
 
     def refuse_while_waiting(self, run: Run) -> None:
-        """Raises Busy during the waiting period after a loss of Redis (safety.md section 7)."""
+        """Raises Busy during the waiting period after a loss of Redis (safety.md section 7).
+
+        Also in a run that began in it: who had not come back by then was neither fenced nor counted.
+        """
         state = self.coordination.state()
-        if state.evict_from_ms > state.now_ms:
+        if run.spares or state.evict_from_ms > state.now_ms:
+            left_s = max(0.0, (state.evict_from_ms - state.now_ms) / 1000)
             raise Busy(
                 "Redis lost its state; nothing is evicted or recounted until builds had time to come back "
-                f"({(state.evict_from_ms - state.now_ms) / 1000:.0f} s)",
+                f"({left_s:.0f} s)",
                 f"cleanup {run.holder}",
             )
 
@@ -256,8 +278,12 @@ class Maintenance:
         if self.volume.take(self.volume.layout.operation(name), taken):
             delete_tree(self.volume, taken)
 
-    def _horizon(self, run: Run) -> int:
-        now_ns = run.trash.start_ns
+    def horizon_at(self, now_ns: int) -> tuple[int, str]:
+        """What was touched since then may be in use, and whose start decides that ('' = the moment itself).
+
+        ``now_ns`` is a time of the volume's own clock that has passed; then whoever is at work began before
+        it or touches what it relies on after it. Without a lease it is good for looking.
+        """
         starts = [(now_ns, "")]
         promised = Promises(self.volume).heed(now_ns, grace_s=self.leases.upload_grace_s)
         starts += [(promised_ns, PREFIX) for promised_ns in promised]
@@ -265,8 +291,8 @@ class Maintenance:
             started = self._started_ns(name)
             if started is not None:
                 starts.append((started, name))
-        horizon_ns, run.oldest = min(starts)
-        return horizon_ns - int(self.leases.clock_margin_s * 1e9)
+        horizon_ns, oldest = min(starts)
+        return horizon_ns - int(self.leases.clock_margin_s * 1e9), oldest
 
     def ensure_ready(self) -> None:
         """Bring lost or unready coordination back, or wait until whoever does it is done (section 7).

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from caskeeper.coordination.events import origin
 from caskeeper.errors import ArtifactNotFound, Busy, CaskeeperError
 
 if TYPE_CHECKING:
@@ -58,9 +59,15 @@ class Naming:
         operation.staging.volume.sync()
         staged = [(ref, self.refs.stage(operation.staging, ref, record)) for ref in refs]
         operation.hold(refs, record.roots)
-        for ref, path in staged:
-            self.refs.publish(operation.staging, path, ref)
-        self.used(refs)
+        replaced: dict[str, str] = {}
+        try:
+            for ref, path in staged:
+                was = self.refs.publish(operation.staging, path, ref)
+                replaced[str(ref)] = "" if was is None else was.roots_text
+        finally:  # also those before a failure
+            self._coordination.events.bound(
+                replaced, root=record.roots_text, by=operation.id, why=origin(record.origin)
+            )
 
     def used(self, refs: Sequence[Ref], *, touch: bool = False) -> None:
         """These were used now (D-29). Recency is a hint (I6): without Redis the ages of the files decide."""

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from caskeeper.contract import Progress
 from caskeeper.coordination import StateLost
-from caskeeper.errors import Busy, CoordinatorUnavailable, LeaseLost
+from caskeeper.coordination.events import REFUSED
+from caskeeper.errors import Busy, CacheTooFull, CoordinatorUnavailable, LeaseLost, NoSpace, TooLarge
 from worker.services.room import WAIT_S
 from worker.store.blobs import StoreBlobs
 from worker.store.staging import Staging
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from caskeeper.artifact import Ref
     from caskeeper.coordination import Coordination
     from caskeeper.digest import Digest
+    from caskeeper.errors import CaskeeperError
     from worker.protocols import Context
     from worker.services.space import Space
     from worker.store.objects import Objects
@@ -139,16 +141,19 @@ class Operation:
         self.context.check()
 
     def end(self) -> None:
-        """Settle: what was published is now used, whatever became of the rest; then the folder goes."""
+        """The folder goes, then what was published is settled as used, whatever became of the rest.
+
+        Raises VolumeFailed and the like when something staged cannot be removed.
+        """
+        # What stays in the folder stays paid for: nothing is settled then, the record expires, and its whole
+        # reservation is converted when the folder is fenced (I5).
+        self.staging.end()
         try:
-            self.staging.end()
-        finally:
-            try:
-                self._settle()
-            except (Busy, CoordinatorUnavailable):
-                # Redis cannot be told. Lost state means a recount before anything is evicted; a record
-                # that survived expires, and its whole reservation is converted: never understated (I5).
-                log.warning("operation not settled", extra={"operation": self.id})
+            self._settle()
+        except (Busy, CoordinatorUnavailable):
+            # Redis cannot be told. Lost state means a recount before anything is evicted; a record
+            # that survived expires, and its whole reservation is converted: never understated (I5).
+            log.warning("operation not settled", extra={"operation": self.id})
 
     def _settle(self) -> None:
         """What was published under a lost epoch is told to the next; a reaped record was converted."""
@@ -272,6 +277,8 @@ class Operation:
         except StateLost:
             self._desk.when_ready(self._register)
             claimed = claim()
+        if not claimed and self._desk.relieve():
+            claimed = claim()
         if claimed:
             self._claimed.update(names)
         return claimed
@@ -295,7 +302,8 @@ class Operation:
                 continue
             if time.monotonic() > deadline:
                 raise Busy("the artifact is being removed", f"ref {names[0] if names else hashes[0]}")
-            time.sleep(0.02)
+            if not self._desk.relieve():
+                time.sleep(0.02)
 
 
 class OperationDesk:
@@ -313,7 +321,9 @@ class OperationDesk:
         space: Space,
         make_ready: Callable[[], None],
         make_room: MakeRoom,
+        relieve: Callable[[], bool],
     ) -> None:
+        """``relieve`` clears what a dead cleanup had condemned; False: it lives."""
         self.volume = volume
         self.objects = objects
         self.coordination = coordination
@@ -322,6 +332,7 @@ class OperationDesk:
         self.host = f"{socket.gethostname()}:{os.getpid()}"
         self._make_ready = make_ready
         self.make_room = make_room
+        self.relieve = relieve
         self._running: set[Operation] = set()
         self._guard = threading.Lock()
         self._wake = threading.Event()
@@ -337,10 +348,18 @@ class OperationDesk:
             operation.begin()
             self._watch(operation)
             yield operation
+        except (CacheTooFull, NoSpace, TooLarge) as full:
+            self._note_refused(operation, full)
+            raise
         finally:
             with self._guard:
                 self._running.discard(operation)
             operation.end()
+
+    def _note_refused(self, operation: Operation, full: CaskeeperError) -> None:
+        """For whoever asks later why an artifact never came."""
+        if operation.subject.count("/") == 2:  # else it is no ref
+            self.coordination.events.note(REFUSED, [operation.subject], why=str(full), by=operation.id)
 
     #: A reader stages too (its extract, an executable), so it is the same thing under another name.
     reader = writer

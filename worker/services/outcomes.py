@@ -18,6 +18,7 @@ from caskeeper.errors import (
     Transient,
 )
 from worker.services.watched import Watched
+from worker.store.damage import trouble_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -262,7 +263,9 @@ def first_to_give(
             given = fetch(remote, watched)
         except CaskeeperError as failure:
             # A size that contradicts what is stored here came from the remote, whoever noticed it.
-            if not (watched.caused(failure) or isinstance(failure, DigestMismatch)):
+            if trouble_of(failure) is not None or not (
+                watched.caused(failure) or isinstance(failure, DigestMismatch)
+            ):
                 raise
             if not isinstance(failure, BlobMissing):
                 failures.append((spec.url, failure))

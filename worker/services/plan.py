@@ -54,6 +54,12 @@ class Planned:
         """Its refs as text."""
         return [str(entry.ref) for entry in self.entries]
 
+    @property
+    def used_ms(self) -> int:
+        """When it was last used, by whichever clock ranks it."""
+        by_redis, when = self.age
+        return when if by_redis else when // 1_000_000
+
     def as_message(self) -> CleanupGroup:
         """The printable form."""
         return CleanupGroup(

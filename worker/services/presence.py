@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import stat
 from typing import TYPE_CHECKING
 
 from caskeeper.digest import Digest
-from caskeeper.errors import BlobMissing
 from worker.closure import Closure
 from worker.services import transfer
+from worker.store.damage import missing
 
 if TYPE_CHECKING:
     from worker.closure import Scope
@@ -38,15 +39,16 @@ class Presence:
         Raises BlobMissing naming the first that is gone; the operation may rely on nothing then.
         """
         closure = self.closure(root, scope)
-        missing = transfer.find_missing(operation.blobs, closure.digests, context)
-        if missing:
-            raise BlobMissing(str(missing[0]), f"tree {root}")
+        lost = transfer.find_missing(operation.blobs, closure.digests, context)
+        if lost:
+            raise missing(lost[0], f"tree {root}")
         self.closures.write(operation.staging, closure)
         return closure
 
     def require(self, digests: list[Digest]) -> None:
         """Raises BlobMissing for the first of ``digests`` that cannot be read here (AC-67)."""
         for digest in digests:
-            if self.objects.stat(digest.hash) is None:
+            found = self.objects.stat(digest.hash)
+            if found is None or found.st_size != digest.size_bytes or not stat.S_ISREG(found.st_mode):
                 # a reader looks into the trash too before it speaks of a miss (safety.md section 3)
                 next(iter(self.objects.stream(digest, limit=1)), None)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from caskeeper.artifact import Ref
 from caskeeper.contract import PullResult
-from caskeeper.errors import BlobMissing, Busy, DigestMismatch
+from caskeeper.errors import Busy, DigestMismatch
 from caskeeper.layout import relative_subdir
 from worker.closure import Scope, descend, normalise, walk
 from worker.services import tree_copy
@@ -15,6 +15,7 @@ from worker.services.gather import Gathered, gather
 from worker.services.kinds import incoming, offered
 from worker.services.naming import ATTEMPTS
 from worker.services.outcomes import Subject, fetch_specs, first_to_give
+from worker.store.damage import ObjectDamaged, ObjectMissing
 from worker.store.refs import RefRecord
 
 if TYPE_CHECKING:
@@ -82,11 +83,20 @@ class Pull:
         ref, wanted = Ref.parse(request.ref, where="ref"), Wanted.of(request)
         with self._desk.writer("pull", str(ref), context) as operation:
             running = context._replace(check=operation.check)
-            if not request.refresh and self._is_here(operation, ref, wanted, running):
+            gap: ObjectMissing | None = None
+            here = False
+            try:
+                here = not request.refresh and self._is_here(operation, ref, wanted, running)
+            except ObjectMissing as lost:
+                log.warning("artifact has a gap here", extra={"ref": str(ref), "reason": str(lost)})
+                gap = lost
+            if here:
                 result = PullResult(pulled=False, cached=True)
             else:
                 found = self._from_remotes(operation, ref, wanted, request.remotes, running)
                 if found is None:
+                    if gap is not None:
+                        raise gap  # nobody fills it: the ref that cannot be read is healed away
                     here = request.refresh and self._is_here(operation, ref, wanted, running)
                     return PullResult(pulled=False, cached=here)
                 result = found
@@ -97,7 +107,7 @@ class Pull:
     def _is_here(self, operation: Operation, ref: Ref, wanted: Wanted, context: Context) -> bool:
         """Whether the ref is complete in the scope asked for, and now young and held.
 
-        Raises InvalidRequest when it is and has no such sub-directory.
+        Raises InvalidRequest when it is and has no such sub-directory, ObjectMissing, ObjectDamaged.
         """
         for _attempt in range(ATTEMPTS):
             record = self._naming.refs.read(ref)
@@ -107,8 +117,10 @@ class Pull:
                 self._presence.rely(operation, record.root, record.scope, context)
                 if wanted.subdir is not None:
                     descend(record.root, wanted.subdir, self._presence.objects.directory, where=f"ref {ref}")
-            except (BlobMissing, DigestMismatch) as gap:
-                log.warning("artifact is damaged here", extra={"ref": str(ref), "reason": str(gap)})
+            except (ObjectDamaged, ObjectMissing):
+                raise
+            except DigestMismatch as lie:
+                log.warning("artifact names wrong sizes here", extra={"ref": str(ref), "reason": str(lie)})
                 return False
             operation.hold([ref], record.roots)
             again = self._naming.refs.read(ref)

@@ -11,8 +11,19 @@ from typing import TYPE_CHECKING
 
 from caskeeper.artifact import Ref
 from caskeeper.digest import EMPTY
-from caskeeper.errors import CaskeeperError
-from worker.services.trash import CLOSURE, EXECUTABLE, OBJECT, REF, delete_tree, ref_of, unlink
+from caskeeper.errors import CaskeeperError, LeaseLost
+from worker.services.trash import (
+    CLOSURE,
+    EXECUTABLE,
+    OBJECT,
+    REF,
+    STRANGE,
+    aside,
+    delete_tree,
+    ref_of,
+    unlink,
+)
+from worker.store.failures import failure
 from worker.store.objects import is_file
 
 if TYPE_CHECKING:
@@ -64,8 +75,11 @@ def _put_back_all(folder: str, *, refs: Refs, closures: Closures, objects: Objec
     layout = volume.layout
     restored = freed = 0
     later = []
-    for name in sorted(os.listdir(folder)):
+    for name in _names(folder):
         path, prefix, rest = f"{folder}/{name}", name[:2], name[2:]
+        if prefix == STRANGE:
+            aside(volume, path)
+            continue
         if not is_file(path):
             target = ""  # a checkout, or nothing that a cleanup takes under such a name
         elif prefix == REF:
@@ -83,6 +97,16 @@ def _put_back_all(folder: str, *, refs: Refs, closures: Closures, objects: Objec
         else:
             freed += unlink(volume, path)
     return restored, freed
+
+
+def _names(folder: str) -> list[str]:
+    """What lies in a fenced trash folder. LeaseLost: a third cleanup recovers it, and so fences us."""
+    try:
+        return sorted(os.listdir(folder))
+    except FileNotFoundError:
+        raise LeaseLost("another cleanup has taken over", folder) from None
+    except OSError as error:
+        raise failure(error, folder) from error
 
 
 def _place(layout: Layout, prefix: str, rest: str) -> str:

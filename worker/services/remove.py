@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from caskeeper.artifact import Ref
 from caskeeper.contract import RemoveResult
+from caskeeper.coordination.events import REFUSED, REMOVED
 from caskeeper.errors import (
     ArtifactNotFound,
     BlobMissing,
@@ -20,7 +22,7 @@ from worker.services.pins import pinned_by
 from worker.services.plan import PROTECTED, Planned, take_inventory
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from caskeeper.contract import RemoveRequest
     from worker.protocols import Context
@@ -38,6 +40,7 @@ class Remove:
     def __init__(self, maintenance: Maintenance, cleanup: Cleanup) -> None:
         self._maintenance = maintenance
         self._cleanup = cleanup
+        self._events = maintenance.coordination.events
 
     def __call__(self, request: RemoveRequest, context: Context) -> RemoveResult:
         """Remove every ref, or say which cannot go. Content an operation may still use is freed later.
@@ -48,23 +51,36 @@ class Remove:
         wanted = [Ref.parse(text, where="refs") for text in dict.fromkeys(request.refs)]
         with self._maintenance.run("remove", check=context.check) as run:
             records = {ref: self._look(ref) for ref in wanted}
-            self._refuse_pinned(wanted)
-            freed, gone = self._drop_damaged(
-                run, [(ref, record) for ref, record in records.items() if not self._is_readable(record)]
-            )
-            inventory = self._inventory(run)
-            leaving = {
-                number: [entry.ref for entry in group.entries if entry.ref in records]
-                for number, group in enumerate(inventory.groups)
-            }
-            for number, group in enumerate(inventory.groups):
-                self._refuse_held(run, group, leaving[number])
-            for number, group in enumerate(inventory.groups):
-                if leaving[number]:
-                    more, names = self._remove_from(run, inventory, group, leaving[number])
-                    freed += more
-                    gone += names
-            return RemoveResult(freed_bytes=freed, removed=tuple(gone))
+            with self._noting_refusal(run, wanted):
+                return self._remove(run, records)
+
+    @contextmanager
+    def _noting_refusal(self, run: Run, wanted: Sequence[Ref]) -> Iterator[None]:
+        try:
+            yield
+        except (PermissionDenied, Busy) as held:
+            names = [str(ref) for ref in wanted]
+            self._events.note(REFUSED, names, why=f"{held.what} [{held.where}]", by=run.holder)
+            raise
+
+    def _remove(self, run: Run, records: Mapping[Ref, RefRecord | None]) -> RemoveResult:
+        self._refuse_pinned(list(records))
+        freed, gone = self._drop_damaged(
+            run, [(ref, record) for ref, record in records.items() if not self._is_readable(record)]
+        )
+        inventory = self._inventory(run)
+        leaving = {
+            number: [entry.ref for entry in group.entries if entry.ref in records]
+            for number, group in enumerate(inventory.groups)
+        }
+        for number, group in enumerate(inventory.groups):
+            self._refuse_held(run, group, leaving[number])
+        for number, group in enumerate(inventory.groups):
+            if leaving[number]:
+                more, names = self._remove_from(run, inventory, group, leaving[number])
+                freed += more
+                gone += names
+        return RemoveResult(freed_bytes=freed, removed=tuple(gone))
 
     def _look(self, ref: Ref) -> RefRecord | None:
         try:
@@ -129,13 +145,19 @@ class Remove:
         finally:
             self._uncondemn(run, roots=[], refs=refs)
         self._maintenance.coordination.maintenance.give_back(run.holder, run.epoch, freed)
+        self._note(run, gone, why="it was asked for, and what the ref named could not be read")
         return freed, [str(ref) for ref in gone]
+
+    def _note(self, run: Run, gone: Sequence[Ref], *, why: str) -> None:
+        self._events.note(REMOVED, [str(ref) for ref in gone], why=why, by=run.holder)
 
     def _remove_from(
         self, run: Run, inventory: Inventory, group: Planned, leaving: list[Ref]
     ) -> tuple[int, list[str]]:
         if len(leaving) == len(group.entries):
-            freed, gone = self._cleanup.evict_group(run, self._evictor(run), inventory, group)
+            freed, gone = self._cleanup.evict_group(
+                run, self._evictor(run), inventory, group, why="it was asked for", what=REMOVED
+            )
             if group.action == PROTECTED:
                 raise Busy(f"it cannot be removed: {group.reason}", f"ref {leaving[0]}")
             return freed, gone
@@ -152,9 +174,8 @@ class Remove:
             freed += evictor.take_extracts(layout.extract(ref, root) for ref in gone for root in group.roots)
         finally:
             self._uncondemn(run, roots=[], refs=leaving)
-        coordination = self._maintenance.coordination
-        coordination.maintenance.give_back(run.holder, run.epoch, freed)
-        coordination.recency.forget([str(ref) for ref in gone])
+        self._maintenance.coordination.maintenance.give_back(run.holder, run.epoch, freed)
+        self._note(run, gone, why="it was asked for; other refs keep the tree")
         return freed, [str(ref) for ref in gone]
 
     def _evictor(self, run: Run) -> Evictor:

@@ -6,7 +6,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
-from caskeeper.config.sizes import pretty_sizes
+from caskeeper.config.sizes import pretty_size, pretty_sizes
 from caskeeper.errors import Busy, CacheTooFull, TooLarge
 from worker.protocols import Context
 from worker.services.fullness import OPERATION
@@ -50,7 +50,7 @@ class Room:
         """
         self._refuse_hopeless(size_bytes, written_bytes=written_bytes)
         began = time.monotonic()
-        too_full = partial(self._cleanup.too_full, size_bytes=size_bytes)
+        too_full = partial(self._cleanup.too_full, size_bytes=size_bytes, written_bytes=written_bytes)
         while True:
             if ask():
                 return
@@ -89,7 +89,13 @@ class Room:
         target = min(limits.low_bytes, limits.quota_bytes - reserved - size_bytes)
         target -= self._space.disk_deficit(size_bytes)
         context = Context(progress=lambda _progress: None, check=check)
-        return self._cleanup.clean(target_bytes=max(0, target), dry_run=False, context=context, wait_s=1.0)
+        return self._cleanup.clean(
+            target_bytes=max(0, target),
+            dry_run=False,
+            context=context,
+            wait_s=1.0,
+            why=f"{pretty_size(size_bytes)} more did not fit",
+        )
 
     def _patience_s(self, result: CleanupResult | None, *, others_bytes: int) -> float:
         """How long waiting can help: until others end, or what is young is older than the margin."""

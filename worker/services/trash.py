@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING
 
 from caskeeper.artifact import Ref
 from caskeeper.errors import Busy, InvalidRequest, LeaseLost
+from worker.store.failures import failure
 
 if TYPE_CHECKING:
     from worker.store.volume import Volume
 
 #: What the first letter of a name in a trash folder says.
 OBJECT, EXECUTABLE, CLOSURE, REF, FOLDER = "o-", "x-", "c-", "r-", "e-"
+#: What stood in the place of something of ours and is none: never deleted, but put aside.
+STRANGE = "s-"
 #: Separates the parts of a ref in a name: not allowed in any of them.
 _SEPARATOR = "%"
 _NAME_BYTES = 250
@@ -36,17 +39,25 @@ class Trash:
         self._serial = 0
 
     def begin(self) -> None:
-        """Make the folder; its time is the cleanup's start."""
+        """Make the folder; its time is the cleanup's start. LeaseLost: another one fenced it at once."""
         self.volume.make_folder(self.folder)
-        self.start_ns = os.stat(self.folder).st_mtime_ns
+        self.start_ns = self._status().st_mtime_ns
 
     def clock_went_on(self) -> None:
         """Raises Busy when the volume's clock is behind this cleanup's start (safety.md section 5)."""
         # By a touch and not by a new file: there may be no inode left for one.
         if not self.volume.touch(self.folder):
             raise LeaseLost("another cleanup has taken over", self.folder)
-        if os.stat(self.folder).st_atime_ns < self.start_ns:
+        if self._status().st_atime_ns < self.start_ns:
             raise Busy("the volume's clock went back during a cleanup", self.folder)
+
+    def _status(self) -> os.stat_result:
+        try:
+            return os.stat(self.folder)
+        except FileNotFoundError:
+            raise LeaseLost("another cleanup has taken over", self.folder) from None
+        except OSError as error:
+            raise failure(error, self.folder) from error
 
     def place(self, prefix: str, name: str) -> str:
         """The path in this trash of a thing to be taken."""
@@ -60,6 +71,19 @@ class Trash:
     def end(self) -> None:
         """Remove the emptied folder; silent when it was moved away."""
         self.volume.remove_folder(self.folder)
+
+
+def aside(volume: Volume, path: str) -> str:
+    """Move a thing that is not ours out of a trash folder to ``damaged/``; where it lies now."""
+    place = f"{volume.layout.root}/damaged/{os.path.basename(path).removeprefix(STRANGE)}"
+    number = 1
+    target = place
+    while not volume.put_back(path, target):
+        if not os.path.lexists(path):
+            break  # another one was faster
+        number += 1
+        target = f"{place}.{number}"
+    return target
 
 
 def ref_name(ref: Ref) -> str:

@@ -26,6 +26,7 @@ from worker.services.outcomes import (
     offer,
     require_one_reached,
 )
+from worker.store.damage import missing
 from worker.tree import parse_tree
 
 if TYPE_CHECKING:
@@ -156,7 +157,7 @@ class PushDirectory:
         self._presence.require(lost)
         still = transfer.find_missing(operation.blobs, lost, context)
         if still:
-            raise BlobMissing(str(still[0]), f"directory {root}")
+            raise missing(still[0], f"directory {root}")
         return closure
 
     def _sender(

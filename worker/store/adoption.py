@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from caskeeper.errors import VolumeFailed
 from worker.protocols import CHUNK_BYTES
+from worker.store.damage import hash_of
 from worker.store.failures import failure
 from worker.store.format import find_format, staged_formats
-from worker.store.objects import hash_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,14 +7,15 @@ nothing replaces it; what was added is counted once. After a fence every write r
 from __future__ import annotations
 
 import os
+import stat
 import time
 from typing import TYPE_CHECKING
 
 from caskeeper.digest import EMPTY, Digest, Hasher
 from caskeeper.errors import DigestMismatch, LeaseLost, VolumeFailed
 from worker.store.arriving import Arriving
+from worker.store.damage import wrong_size
 from worker.store.failures import failure
-from worker.store.objects import mismatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -50,7 +51,8 @@ class StoreBlobs:
     def refresh(self, digest: Digest) -> bool:
         """Make an object young and answer whether it may be relied upon (safety.md section 9).
 
-        False: it is not there. DigestMismatch: a file of another size is.
+        False: it is not there. ObjectDamaged: something is there that is not it. DigestMismatch: ``digest``
+        claims another size than it has.
         """
         if digest in self._young or digest == EMPTY:
             return True
@@ -65,15 +67,18 @@ class StoreBlobs:
             if not self._volume.touch(path):
                 return False
             try:
-                there = os.stat(path)
+                there = os.lstat(path)
             except FileNotFoundError:
                 return False
             except OSError as error:
                 raise failure(error, path) from error
             if there.st_atime_ns >= self.staging.start_ns:
-                if there.st_size != digest.size_bytes:
-                    raise mismatch(digest, path)
-                return True
+                if stat.S_ISREG(there.st_mode) and there.st_size == digest.size_bytes:
+                    return True
+                trouble = wrong_size(digest, path)
+                if trouble is not None:
+                    raise self.objects.told(trouble)
+                continue  # it was healed between the two looks
             if look:
                 time.sleep(_MOMENT_S)
         raise VolumeFailed(

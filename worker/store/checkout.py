@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from caskeeper.contract import Progress
 from caskeeper.digest import EMPTY
-from caskeeper.errors import BlobMissing, DestinationExists, InvalidRequest, VolumeFailed
+from caskeeper.errors import DestinationExists, InvalidRequest, VolumeFailed
 from worker.closure import WHOLE, Part, Scope, descend, part_of
 from worker.directory import Directory
 from worker.store.comparison import is_copy
+from worker.store.damage import missing
 from worker.store.destination import MARK, Destination
 from worker.store.parallel import Crew
 
@@ -210,7 +211,7 @@ class _Links(_Checkout):
         try:
             return self._volume.link(source, path)
         except FileNotFoundError:
-            raise BlobMissing(str(entry.digest), source) from None
+            raise missing(entry.digest, source) from None
 
     def _copy_large(self, unit: _Large) -> None:
         """No link was possible: too many links, or a file system that has none."""

@@ -12,6 +12,7 @@ import re
 import stat
 import struct
 import time
+from bisect import bisect_left
 from typing import TYPE_CHECKING, NamedTuple
 
 from caskeeper.digest import Digest, Hasher
@@ -70,6 +71,14 @@ class ClosureList:
         """Every digest."""
         for hash_bytes, size in _RECORD.iter_unpack(self._records):
             yield Digest(hash_bytes.hex(), size & ~_IS_DIRECTORY)
+
+    def holds(self, hash_bytes: bytes) -> bool:
+        """Whether one of the records is of this hash."""
+        records, width = self._records, _RECORD.size
+        at = bisect_left(
+            range(len(self)), hash_bytes, key=lambda number: records[number * width : number * width + 32]
+        )
+        return records[at * width : at * width + 32] == hash_bytes
 
     @property
     def size_bytes(self) -> int:

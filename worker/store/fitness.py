@@ -7,15 +7,19 @@ clock that does not run backwards (safety.md section 2). Each failure says which
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import time
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple
 
 from caskeeper.errors import ConfigInvalid, PermissionDenied, VolumeFailed
 from worker.store.failures import failure
 from worker.store.system_calls import MTIME_S
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from worker.store.format import Format
     from worker.store.volume import Volume
 
@@ -51,21 +55,78 @@ def check_owner(volume_format: Format, where: str) -> None:
 
 def check_file_system(volume: Volume) -> int:
     """Try what the protocol needs in a folder of its own; the volume's time in ns. Leaves nothing."""
+    with _probe(volume) as (first, second):
+        volume.stage(second, b"second")
+        if volume.publish(second, first):
+            raise ConfigInvalid(
+                "this file system replaces a file where it must not",
+                os.path.dirname(first),
+                "use a local file system",
+            )
+        return _volume_time_ns(volume, first)
+
+
+def can_link(volume: Volume) -> bool:
+    """Whether a second name can be given to a file here; else everything that would be a link is a copy."""
+    with _probe(volume) as (first, second):
+        return volume.link(first, second)
+
+
+@contextmanager
+def _probe(volume: Volume) -> Iterator[tuple[str, str]]:
+    """A file, and a free name beside it, in a folder of their own that goes with the block."""
     folder = f"{volume.layout.run}/probe.{secrets.token_hex(8)}"
     first, second = f"{folder}/1", f"{folder}/2"
     volume.make_folders(folder)
     try:
         volume.stage(first, b"first")
-        volume.stage(second, b"second")
-        if volume.publish(second, first):
-            raise ConfigInvalid(
-                "this file system replaces a file where it must not", folder, "use a local file system"
-            )
-        return _volume_time_ns(volume, first)
+        yield first, second
     finally:
         volume.unlink(first)
         volume.unlink(second)
         volume.remove_folder(folder)
+
+
+class Mount(NamedTuple):
+    """Where a path lies: the kind of file system, and how it is mounted."""
+
+    kind: str
+    options: frozenset[str]
+
+    @property
+    def is_network(self) -> bool:
+        """Other hosts may change what is there, and this one may not see it at once."""
+        return _NETWORK.match(self.kind) is not None
+
+    @property
+    def most_links(self) -> int | None:
+        """How many names one file may have; None: not known, or more than anybody needs."""
+        return _MOST_LINKS.get(self.kind)
+
+
+_NETWORK = re.compile(r"nfs|cifs|smb|9p|afs|ceph|lustre|gluster|gfs2|ocfs2|beegfs|fuse\.(?!fuse-overlayfs)")
+_MOST_LINKS = {"ext2": 32_000, "ext3": 32_000, "ext4": 65_000, "btrfs": 65_535}
+_ESCAPED = re.compile(r"\\([0-7]{3})")
+
+
+def mount_of(path: str, *, table: str = "/proc/self/mountinfo") -> Mount | None:
+    """The mount that a path lies on; None where the system does not tell."""
+    try:
+        with open(table, encoding="utf-8", errors="surrogateescape") as file:
+            lines = file.read().splitlines()
+    except OSError:
+        return None
+    real, found, longest = os.path.realpath(path), None, -1
+    for line in lines:
+        own, _, kinds = line.partition(" - ")
+        fields, (kind, *_rest) = own.split(" "), kinds.split(" ")
+        point = _ESCAPED.sub(lambda code: chr(int(code[1], 8)), fields[4])
+        inside = real == point or real.startswith(f"{point.rstrip('/')}/")
+        if inside and len(point) >= longest:  # a later one lies over an earlier one
+            longest = len(point)
+            options = {*fields[5].split(","), *kinds.split(" ")[-1].split(",")}
+            found = Mount(kind, frozenset(options))
+    return found
 
 
 def _volume_time_ns(volume: Volume, path: str) -> int:

@@ -8,64 +8,35 @@ says. Promises nothing about the next moment: nothing here makes an object young
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from caskeeper.digest import EMPTY, Digest, Hasher
-from caskeeper.errors import BlobMissing, DigestMismatch, LeaseLost
+from caskeeper.errors import Busy, CaskeeperError, LeaseLost
 from worker.directory import Directory, check_size, parse
 from worker.protocols import CHUNK_BYTES
+from worker.store.damage import ObjectDamaged, Verdict, damaged, examine, missing, wrong_size
 from worker.store.failures import failure
+from worker.store.format import without_age
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from worker.store.volume import Volume
 
+Trouble = TypeVar("Trouble", bound=CaskeeperError)
 #: What a trash folder calls an object: this and the hash.
 OBJECT_IN_TRASH = "o-"
+#: A link is never followed, and whatever else may stand there is opened without waiting for its other end.
+_OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+#: How often a file that changes under its reader is looked at again.
+_LOOKS = 8
 
 
-def hash_of(fd: int, path: str) -> Digest:
-    """The digest of everything from the present position of ``fd`` on."""
-    hasher, size_bytes = Hasher(), 0
-    buffer = bytearray(CHUNK_BYTES)
-    view = memoryview(buffer)
-    try:
-        while count := os.readv(fd, [buffer]):
-            hasher.update(view[:count])
-            size_bytes += count
-    except OSError as error:
-        raise failure(error, path) from error
-    return Digest(hasher.hexdigest(), size_bytes)
-
-
-def mismatch(digest: Digest, path: str) -> DigestMismatch:
-    """Which of the two is wrong when the file at ``path`` is not as long as ``digest`` says.
-
-    Nothing replaces or removes an object here (I9): the reader is told what to do.
-    """
-    try:
-        fd = os.open(path, os.O_RDONLY)
-        try:
-            found = hash_of(fd, path)
-        finally:
-            os.close(fd)
-    except OSError as error:
-        raise failure(error, path) from error
-    if found.hash == digest.hash:
-        return DigestMismatch(f"{digest} claims another size than the {found.size_bytes} bytes it names")
-    return damaged(digest, path)
-
-
-def damaged(digest: Digest, path: str) -> DigestMismatch:
-    """The error for a stored file whose bytes are not its digest's."""
-    return DigestMismatch(
-        f"the stored file of {digest} is damaged",
-        path,
-        "check the disk, move this file out of the cache, and pull or commit the artifact again",
-    )
+def _nobody(_trouble: ObjectDamaged) -> None:
+    """Nobody wants to know."""
 
 
 def is_file(path: str) -> bool:
@@ -84,12 +55,20 @@ class Objects:
     def __init__(self, volume: Volume) -> None:
         self.volume = volume
         self._layout = volume.layout
+        #: told of every damaged file that a reader meets; a server's takes it away
+        self.on_damage: Callable[[ObjectDamaged], None] = _nobody
+
+    def told(self, trouble: Trouble) -> Trouble:
+        """``trouble``, which is about to be raised, once whoever wants to know of it does."""
+        if isinstance(trouble, ObjectDamaged):
+            self.on_damage(trouble)
+        return trouble
 
     def stat(self, hash_hex: str) -> os.stat_result | None:
-        """The object's file at its place, or None."""
+        """What stands at the object's place, or None."""
         path = self._layout.object(hash_hex)
         try:
-            return os.stat(path)
+            return os.lstat(path)
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -98,26 +77,48 @@ class Objects:
     def open(self, digest: Digest) -> int:
         """A descriptor to read it from, which the caller closes.
 
-        Raises BlobMissing; DigestMismatch when its size is another one.
+        Raises ObjectMissing; ObjectDamaged for what is no file of its size, DigestMismatch when ``digest``
+        claims another size than the object has.
         """
         path = self._layout.object(digest.hash)
-        fd = self._open(path)
-        if fd is None:
-            fd = self._out_of_trash(digest.hash, path)
-        if fd is None:
-            raise BlobMissing(str(digest), path)
-        try:
-            right = os.fstat(fd).st_size == digest.size_bytes
-        except OSError as error:
+        for _look in range(_LOOKS):
+            fd = self._open(path, digest)
+            if fd is None:
+                fd = self._out_of_trash(digest, path)
+            if fd is None:
+                raise missing(digest, path)
+            try:
+                status = os.fstat(fd)
+            except OSError as error:
+                os.close(fd)
+                raise failure(error, path) from error
+            if stat.S_ISREG(status.st_mode) and status.st_size == digest.size_bytes:
+                return fd
             os.close(fd)
-            raise failure(error, path) from error
-        if not right:
+            trouble = wrong_size(digest, path)
+            if trouble is not None:
+                raise self.told(trouble)
+        raise Busy("it is replaced again and again", path)
+
+    def examine(self, digest: Digest, *, check: Callable[[], None] = lambda: None) -> Verdict:
+        """What the bytes say, at its place or in a cleanup's hands. Nothing is made younger."""
+        path = self._layout.object(digest.hash)
+        verdict = examine(path, digest.hash, check=check).verdict
+        if verdict is Verdict.GONE and digest != EMPTY and self.find(digest):
+            verdict = examine(path, digest.hash, check=check).verdict
+        return Verdict.GOOD if digest == EMPTY else verdict
+
+    def find(self, digest: Digest) -> bool:
+        """Whether something stands at its place, after a look into every trash folder (section 3)."""
+        if self.stat(digest.hash) is None:
+            fd = self._out_of_trash(digest, self._layout.object(digest.hash))
+            if fd is None:
+                return False
             os.close(fd)
-            raise mismatch(digest, path)
-        return fd
+        return True
 
     def read(self, digest: Digest) -> bytes:
-        """The whole blob, verified. For small ones. BlobMissing, DigestMismatch, VolumeFailed."""
+        """The whole blob, verified; for small ones. What ``open`` raises, ObjectDamaged, VolumeFailed."""
         if digest == EMPTY:
             return b""
         fd = self.open(digest)
@@ -131,7 +132,7 @@ class Objects:
         finally:
             os.close(fd)
         if Hasher(data).hexdigest() != digest.hash:
-            raise damaged(digest, path)
+            raise self.told(damaged(digest, path))
         return data
 
     def stream(
@@ -146,7 +147,7 @@ class Objects:
         """The bytes from ``offset`` on, at most ``limit``, in pieces.
 
         A blob read whole is verified unless ``verify`` is off: its last piece comes only after all of it
-        matched. BlobMissing comes with the first piece, DigestMismatch and VolumeFailed with any.
+        matched. What ``open`` raises comes with the first piece, ObjectDamaged and VolumeFailed with any.
         """
         end = digest.size_bytes if limit is None else min(digest.size_bytes, offset + limit)
         if digest == EMPTY or offset >= end:
@@ -158,12 +159,12 @@ class Objects:
             while offset < end:
                 chunk = os.pread(fd, min(chunk_bytes, end - offset), offset)
                 if not chunk:
-                    raise damaged(digest, path)
+                    raise self.told(damaged(digest, path))
                 offset += len(chunk)
                 if hasher is not None:
                     hasher.update(chunk)
                     if offset == end and hasher.hexdigest() != digest.hash:
-                        raise damaged(digest, path)
+                        raise self.told(damaged(digest, path))
                 yield chunk
         except OSError as error:
             raise failure(error, path) from error
@@ -178,15 +179,17 @@ class Objects:
         check_size(digest)
         return parse(self.read(digest), digest)
 
-    def _open(self, path: str) -> int | None:
+    def _open(self, path: str, digest: Digest) -> int | None:
         try:
-            return os.open(path, os.O_RDONLY)
+            return without_age(path, _OPEN)  # looking is no use
         except FileNotFoundError:
             return None
         except OSError as error:
+            if error.errno in {errno.ELOOP, errno.ENXIO}:
+                raise self.told(damaged(digest, path)) from error
             raise failure(error, path) from error
 
-    def _out_of_trash(self, hash_hex: str, place: str) -> int | None:
+    def _out_of_trash(self, digest: Digest, place: str) -> int | None:
         """Fetch an object from the cleanup, running or dead, that has taken it, and open it at its place.
 
         A cleanup that recovers another's folder renames it, and it may slip between two of our looks:
@@ -195,8 +198,8 @@ class Objects:
         before: list[str] | None = None
         while (cleanups := self._cleanups()) != before:
             for cleanup_id in cleanups:
-                self._put_back(cleanup_id, hash_hex, place)
-            fd = self._open(place)
+                self._put_back(cleanup_id, digest.hash, place)
+            fd = self._open(place, digest)
             if fd is not None:
                 return fd
             before = cleanups

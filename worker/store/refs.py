@@ -16,7 +16,7 @@ from google.protobuf.message import DecodeError
 
 from caskeeper.artifact import Ref
 from caskeeper.digest import EMPTY, Digest
-from caskeeper.errors import BlobMissing, DigestMismatch, InvalidRequest, VolumeFailed
+from caskeeper.errors import BlobMissing, CaskeeperError, DigestMismatch, InvalidRequest, VolumeFailed
 from worker._protos import ref_record_pb2 as pb
 from worker.closure import WHOLE, Scope
 from worker.store.failures import failure
@@ -52,6 +52,11 @@ class RefRecord(NamedTuple):
     def root(self) -> Digest:
         """The leading root."""
         return self.roots[0]
+
+    @property
+    def roots_text(self) -> str:
+        """All roots on one line, as the event log has them."""
+        return " ".join(map(str, self.roots))
 
     @classmethod
     def fresh(
@@ -162,19 +167,22 @@ class Refs:
         """Write the record into the operation's folder; its path."""
         return staging.stage(encode(ref, record))
 
-    def publish(self, staging: Staging, staged: str, ref: Ref) -> None:
+    def publish(self, staging: Staging, staged: str, ref: Ref) -> RefRecord | None:
         """Bind the ref by one rename, replacing what it named (the commit point, I3).
 
-        The operation holds the ref: no cleanup takes it away between the look at what is replaced and
-        the rename, so a replaced file's place counts once. LeaseLost when the operation was fenced.
+        Answers what was replaced, for the event log; None = nothing, or nothing readable. The operation
+        holds the ref: no cleanup takes it away between the look at what is replaced and the rename, so a
+        replaced file's place counts once. LeaseLost when the operation was fenced.
         """
         path = self._layout.ref(ref)
         charged = self.volume.charge(_size(staged))
         replaced = self.volume.charge(_size(path))
+        was = _decoded(path)
         self.volume.replace(staged, path)
         staging.add(max(0, charged - replaced))
         if replaced:
             staging.refund(min(charged, replaced))
+        return was
 
     def listing(self) -> Iterator[RefEntry]:
         """Every ref, in no particular order. VolumeFailed for a folder that cannot be listed and for
@@ -209,7 +217,8 @@ class Refs:
 def _look(path: str) -> tuple[bytes, os.stat_result] | None:
     """Content and status of one file; None = gone."""
     try:
-        fd = without_age(path, os.O_RDONLY | os.O_NOFOLLOW)  # looking is no use
+        # Looking is no use. A named pipe in its place shall not keep us waiting for a writer.
+        fd = without_age(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         try:
             return os.read(fd, MAX_RECORD_BYTES), os.fstat(fd)
         finally:
@@ -218,6 +227,15 @@ def _look(path: str) -> tuple[bytes, os.stat_result] | None:
         return None
     except OSError as error:
         raise failure(error, path) from error
+
+
+def _decoded(path: str) -> RefRecord | None:
+    """What a file names at this moment, as far as that can be told."""
+    try:
+        found = _look(path)
+    except CaskeeperError:
+        return None  # it is about to be replaced
+    return None if found is None else decode(found[0])
 
 
 def _size(path: str) -> int:

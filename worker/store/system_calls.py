@@ -10,6 +10,7 @@ import os
 from typing import Any
 
 _AT_FDCWD = -100
+_AT_SYMLINK_NOFOLLOW = 0x100
 _RENAME_NOREPLACE = 1
 _UTIME_NOW = (1 << 30) - 1
 _UTIME_OMIT = (1 << 30) - 2
@@ -56,8 +57,11 @@ def _failed(*paths: str) -> OSError:
 
 
 def touch(path: str) -> None:
-    """Make ``path`` young: age = now, applied and timed by the kernel, never an explicit age."""
-    if _utimensat(_AT_FDCWD, os.fsencode(path), _YOUNG, 0):
+    """Make ``path`` young: age = now, applied and timed by the kernel, never an explicit age.
+
+    A symbolic link itself: what it leads to is not ours.
+    """
+    if _utimensat(_AT_FDCWD, os.fsencode(path), _YOUNG, _AT_SYMLINK_NOFOLLOW):
         raise _failed(path)
 
 

@@ -53,7 +53,7 @@ class Space(NamedTuple):
     inodes_free: int
 
 
-def _process_umask() -> int:
+def process_umask() -> int:
     """The umask without changing it: ``os.umask`` would, for every thread."""
     try:
         with open("/proc/self/status", encoding="ascii", errors="replace") as status:
@@ -71,8 +71,8 @@ class Volume:
     def __init__(self, layout: Layout) -> None:
         """Raises VolumeFailed or PermissionDenied when the root folder cannot be looked at."""
         self.layout = layout
-        self.umask = _process_umask()
-        self._has_noreplace = system_calls.HAS_RENAMEAT2
+        self.umask = process_umask()
+        self.has_noreplace = system_calls.HAS_RENAMEAT2
         try:
             self.block_bytes: int = os.statvfs(layout.root).f_frsize or 4096
         except OSError as error:
@@ -169,14 +169,14 @@ class Volume:
         while True:
             self._change("publish", source, target)
             try:
-                if not self._has_noreplace:
+                if not self.has_noreplace:
                     return self._publish_by_link(source, target)
                 system_calls.rename_noreplace(source, target)
             except OSError as error:
                 if error.errno == errno.EEXIST:
                     return False
-                if error.errno in _NO_NOREPLACE and self._has_noreplace:
-                    self._has_noreplace = False  # this file system cannot: link and unlink from now on
+                if error.errno in _NO_NOREPLACE and self.has_noreplace:
+                    self.has_noreplace = False  # this file system cannot: link and unlink from now on
                 elif error.errno != errno.ENOENT or not self._made_way(source, target):
                     raise self._failure(error, source, target) from error
             else:

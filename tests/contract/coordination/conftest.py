@@ -58,6 +58,7 @@ class Place:
             "hash": self.raw.hgetall,
             "set": self.raw.smembers,
             "zset": lambda key: self.raw.zrange(key, 0, -1, withscores=True),
+            "stream": self.raw.xrange,
         }
         return {key: read[self.raw.type(key)](key) for key in self.raw.keys("*")}
 

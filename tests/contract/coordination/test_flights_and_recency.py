@@ -2,6 +2,10 @@
 
 import time
 
+import pytest
+
+from caskeeper.coordination.flights import HeldKeys
+
 
 def test_one_token_executes_a_task_at_a_time(place):
     flights = place.create().flights
@@ -31,18 +35,44 @@ def test_deliveries_are_counted_per_task_for_a_day(place):
     assert 0 < place.raw.ttl(place.prefix + "deliv:task") <= 86_400
 
 
+def beat(place, number, messages, *, answered):
+    keys = HeldKeys("unacked_index", "unacked")
+    return place.create().flights.beat("worker", number, messages, answered=answered, transport=keys)
+
+
 def test_a_heartbeat_moves_the_messages_that_are_there_and_brings_none_back(place):
     place.raw.zadd("unacked_index", {"held": 1.0, "other": 2.0})
     before = time.time()
-    place.create().flights.beat("unacked_index", ["held", "acknowledged"])
+    beat(place, 1, {"held": "[1]", "acknowledged": "[2]"}, answered=0)
+    beat(place, 2, {"held": "[1]", "acknowledged": "[2]"}, answered=1)
     assert before <= place.raw.zscore("unacked_index", "held") <= time.time()
     assert place.raw.zscore("unacked_index", "other") == 2.0
     assert place.raw.zscore("unacked_index", "acknowledged") is None
 
 
-def test_a_heartbeat_without_messages_is_nothing(place):
-    place.create().flights.beat("unacked_index", [])
-    assert not place.raw.exists("unacked_index")
+def test_a_heartbeat_without_messages_touches_none(place):
+    assert beat(place, 1, {}, answered=0) == 0
+    assert not place.raw.exists("unacked_index", "unacked")
+    assert 0 < place.raw.ttl(place.prefix + "beat:worker") <= 86_400
+
+
+@pytest.mark.parametrize("loss", ["emptied", "older", "another type"])
+def test_a_heartbeat_stores_again_what_redis_has_lost_since_the_last_one(place, loss):
+    beat(place, 1, {"kept": "[1]"}, answered=0)
+    beat(place, 2, {"kept": "[1]"}, answered=1)
+    place.raw.hset("unacked", "kept", "[1]")
+    place.raw.zadd("unacked_index", {"kept": 1.0})
+    key = place.prefix + "beat:worker"
+    place.raw.delete(key)
+    if loss == "older":
+        place.raw.set(key, 1)
+    elif loss == "another type":
+        place.raw.lpush(key, "x")
+    assert beat(place, 3, {"kept": "[other]", "lost": "[2]"}, answered=2) == 1
+    assert place.raw.hgetall("unacked") == {"kept": "[1]", "lost": "[2]"}
+    assert min(place.raw.zscore("unacked_index", tag) for tag in ("kept", "lost")) > 1.0
+    assert beat(place, 4, {"lost": "[2]", "acknowledged": "[3]"}, answered=3) == 0
+    assert not place.raw.hexists("unacked", "acknowledged")
 
 
 def test_recency_is_redis_time_of_the_last_touch(place):

@@ -24,7 +24,7 @@ from caskeeper.contract import (
     RemoveRequest,
 )
 from caskeeper.digest import Digest
-from caskeeper.errors import BlobMissing, InvalidRequest, PartialArtifact, RemoteUnavailable
+from caskeeper.errors import ArtifactNotFound, InvalidRequest, PartialArtifact, RemoteUnavailable
 from worker.protocols import ACTION_RESULT, ARTIFACT, BLOB, DIRECTORY, Published, quiet
 from worker.services.operations import Operation
 from worker.store.refs import RefRecord
@@ -282,12 +282,20 @@ def test_a_remote_that_cannot_name_it_is_told_before_anything_is_sent(services, 
     assert sink.blobs.data == {}
 
 
-def test_a_lost_part_is_found_out_before_anything_is_named(services, artifact):
+def test_a_lost_part_is_found_out_before_anything_is_named(services, a, artifact):
     pull(services)
     os.unlink(services.layout.object(artifact.blobs["build.log"].hash))
-    with pytest.raises(BlobMissing):
+    del a.blobs.data[artifact.blobs["build.log"].hash]
+    with pytest.raises(ArtifactNotFound):
         push(services, remotes=(B,))
     assert not services.remotes.remotes[B].index.refs
+
+
+def test_a_lost_part_comes_back_from_another_remote_before_it_is_pushed(services, artifact):
+    pull(services)
+    os.unlink(services.layout.object(artifact.blobs["build.log"].hash))
+    assert push(services, remotes=(B,)).pushed
+    assert artifact.blobs["build.log"].hash in services.remotes.remotes[B].blobs.data
 
 
 # Names that change their kind.

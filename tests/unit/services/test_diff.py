@@ -19,7 +19,7 @@ from caskeeper.contract import (
     TypeChange,
 )
 from caskeeper.digest import Digest
-from caskeeper.errors import ArtifactNotFound, BlobMissing, Cancelled, InvalidRequest, PartialArtifact
+from caskeeper.errors import ArtifactNotFound, Cancelled, InvalidRequest, PartialArtifact
 from worker.closure import EVERYTHING, MAX_DEPTH
 from worker.protocols import Context, quiet
 from worker.services import diff as module
@@ -166,7 +166,7 @@ def test_a_message_that_is_gone_is_no_difference(services, tmp_path):
     root = Digest.parse(services.listing.list(B)[0].root)
     folder = services.desk.objects.directory(root).directory("files")
     os.unlink(services.layout.object(folder.digest.hash))
-    with pytest.raises(BlobMissing):
+    with pytest.raises(ArtifactNotFound, match=folder.digest.hash):
         run(services)
 
 

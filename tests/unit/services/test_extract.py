@@ -18,7 +18,6 @@ from caskeeper.contract import (
 from caskeeper.digest import Digest
 from caskeeper.errors import (
     ArtifactNotFound,
-    BlobMissing,
     DestinationExists,
     InvalidRequest,
     PartialArtifact,
@@ -133,10 +132,10 @@ def test_what_is_not_here_cannot_be_extracted(services):
         extract(services, "demo/hello/other")
 
 
-def test_a_gap_is_an_error_and_leaves_nothing_half_done(services):
+def test_a_gap_that_nobody_fills_is_a_miss_and_leaves_nothing_half_done(services):
     digest = Digest.of(b"deep code")
     os.unlink(services.layout.object(digest.hash))
-    with pytest.raises(BlobMissing, match=digest.hash):
+    with pytest.raises(ArtifactNotFound, match=digest.hash):
         extract(services)
     assert not os.path.exists(f"{services.layout.extracts}/demo/hello") or not os.listdir(
         f"{services.layout.extracts}/demo/hello"
@@ -230,7 +229,7 @@ def test_an_empty_folder_may_be_filled_and_anything_else_is_left_alone(services,
 
 def test_a_failed_copy_leaves_nothing_half_written(services, tmp_path):
     os.unlink(services.layout.object(Digest.of(b"deep code").hash))
-    with pytest.raises(BlobMissing):
+    with pytest.raises(ArtifactNotFound):
         extract(services, destination=str(tmp_path / "out"))
     assert not os.path.exists(tmp_path / "out")
 

@@ -1,5 +1,7 @@
 """What is said of a cache that stays full, and whether waiting can help (AC-44)."""
 
+from dataclasses import replace
+
 import pytest
 
 from caskeeper.config import Limits
@@ -69,6 +71,24 @@ def test_what_a_write_in_progress_keeps_young_does_not_make_required_artifacts_g
         holders=(*result.holders, young),
     )
     assert is_for_good(both, quota_bytes=10 * MIB)
+
+
+@pytest.mark.parametrize(
+    ("young", "own", "short", "for_good"),
+    [
+        (3 * MIB, 0, 2 * MIB, False),
+        (3 * MIB, MIB, 2 * MIB, False),
+        (3 * MIB, 2 * MIB, 2 * MIB, True),
+        (3 * MIB, 3 * MIB, 2 * MIB, True),
+        (MIB, 0, 2 * MIB, True),
+    ],
+)
+def test_unnamed_content_that_is_only_too_young_goes_by_waiting_unless_it_is_ones_own(
+    young, own, short, for_good
+):
+    """Decision 0008."""
+    result = replace(held("session"), young_bytes=young)
+    assert is_for_good(result, quota_bytes=10 * MIB, short_bytes=short, own_bytes=own) == for_good
 
 
 def test_the_numbers_come_with_those_who_have_reserved_most():

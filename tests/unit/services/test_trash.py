@@ -7,6 +7,7 @@ from harness.volumes import WatchedVolume, new_volume
 
 from caskeeper.errors import Busy, LeaseLost
 from worker.services.trash import Trash
+from worker.store.volume import Volume
 
 
 @pytest.fixture
@@ -33,3 +34,36 @@ def test_who_took_the_folder_over_has_stopped_the_cleanup(trash):
     os.rename(trash.folder, trash.volume.layout.trash("stolen"))
     with pytest.raises(LeaseLost):
         trash.clock_went_on()
+
+
+class Overtaken(Volume):
+    """Another cleanup renames the folder away right after one change of it."""
+
+    def __init__(self, layout, *, at):
+        super().__init__(layout)
+        self.at = at
+
+    def make_folder(self, path, *, mode=0o777):
+        made = super().make_folder(path, mode=mode)
+        self._lose("make_folder", path)
+        return made
+
+    def touch(self, path):
+        touched = super().touch(path)
+        self._lose("touch", path)
+        return touched
+
+    def _lose(self, verb, path):
+        if verb == self.at and os.path.dirname(path) == self.layout.trashes:
+            os.rename(path, f"{path}.recovers.x")
+
+
+def _start_and_go_on(trash):
+    trash.begin()
+    trash.clock_went_on()
+
+
+@pytest.mark.parametrize("at", ["make_folder", "touch"])
+def test_who_is_fenced_between_a_change_of_the_folder_and_the_look_at_it_has_lost_the_lease(tmp_path, at):
+    with pytest.raises(LeaseLost):
+        _start_and_go_on(Trash(new_volume(tmp_path, Overtaken, at=at), "cleanup-1"))

@@ -6,7 +6,8 @@ from harness.volumes import WatchedVolume, bare_volume, begin, blobs_of
 from caskeeper.digest import EMPTY, Digest
 from caskeeper.errors import BlobMissing, DigestMismatch, InvalidRequest, PermissionDenied, VolumeFailed
 from worker.directory import MAX_MESSAGE_BYTES, Directory, DirectoryEntry, serialise
-from worker.store.objects import OBJECT_IN_TRASH, Objects, hash_of
+from worker.store.damage import hash_of
+from worker.store.objects import OBJECT_IN_TRASH, Objects
 
 CONTENT = bytes(range(256)) * 20
 DIGEST = Digest.of(CONTENT)

@@ -1,0 +1,75 @@
+"""What `explain` answers: why an artifact is kept, or why and when it went.
+
+Take the types from ``caskeeper.contract``, which pairs them with the request.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from caskeeper.message import Message
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Keeper(Message):
+    """Somebody because of whom no cleanup takes an artifact. ``kind``: session, pin or operation.
+
+    ``detail``: a session's label, or what the operation does and where; ``expires_in_s`` is None for a pin,
+    and negative for an operation whose lease ran out and that is not fenced yet.
+    """
+
+    kind: str
+    name: str
+    detail: str = ""
+    expires_in_s: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Happening(Message):
+    """One entry of the event log. ``what``: published, bound, evicted, removed, withdrawn or refused.
+
+    ``root`` is what the ref named from then on and ``before`` what until then, as HASH/SIZE; ``by`` the
+    operation or the cleanup, ``job`` the one it ran for; times in ms since the epoch of Unix.
+    """
+
+    what: str
+    at_ms: int
+    why: str = ""
+    by: str = ""
+    job: str = ""
+    host: str = ""
+    root: str = ""
+    before: str = ""
+    freed_bytes: int = 0
+    used_ms: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Explanation(Message):
+    """``here``: there is such a ref now; ``complete``: all that it names is here, else ``missing`` says what.
+
+    ``seen``: here, or in the log. ``action`` (evict, protected, young or kept) with its ``reason`` is what a
+    cleanup down to the low watermark would do now; "" = that cannot be told. ``place`` in the order of
+    eviction among ``places``, 1 goes first; 0 = protected, or not told. ``before`` it go so many artifacts,
+    the first of them named in ``before_refs``, and ``before_bytes`` become free by that. ``history`` of the
+    ref, newest first. ``remarks``: what could not be looked at, and why.
+    """
+
+    ref: str
+    here: bool
+    seen: bool
+    complete: bool = False
+    missing: str = ""
+    roots: tuple[str, ...] = ()
+    excluded: tuple[str, ...] = ()
+    kept_by: tuple[Keeper, ...] = ()
+    used_ms: int = 0
+    action: str = ""
+    reason: str = ""
+    place: int = 0
+    places: int = 0
+    before: int = 0
+    before_bytes: int = 0
+    before_refs: tuple[str, ...] = ()
+    history: tuple[Happening, ...] = ()
+    remarks: tuple[str, ...] = ()

@@ -1,0 +1,79 @@
+"""Runs every long safety test and writes docs/safety-report.md: ``make test-faults-long``.
+
+    python -P -m harness.safety_run [PAGE]
+
+with ``tests`` on PYTHONPATH. The page is written at the end, also when something failed: then the figures
+say so, and so does the exit code.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+from xml.etree import ElementTree as ET
+
+from harness.safety_report import FOLDER, record, render
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Stage(NamedTuple):
+    """One run of pytest."""
+
+    name: str
+    words: tuple[str, ...]
+    environment: tuple[tuple[str, str], ...] = ()
+
+
+_HISTORIES = "test_histories.py"
+STAGES = (
+    # Alone on the machine: its leases are short.
+    Stage("histories", (f"tests/faults_long/{_HISTORIES}",)),
+    Stage(
+        "file systems and other long tests", ("tests/faults_long", f"--ignore=tests/faults_long/{_HISTORIES}")
+    ),
+    Stage("faults", ("tests/faults", f"--ignore=tests/faults/{_HISTORIES}")),
+    Stage("interleavings and mutants", ("tests/stateful",), (("CASKEEPER_TEST_LONG", "1"),)),
+)
+
+
+def run(stage: Stage, folder: str) -> bool:
+    """Whether all of it passed; told in the section of runs."""
+    results = f"{folder}/{stage.name.replace(' ', '-')}.xml"
+    command = [sys.executable, "-P", "-m", "pytest", *stage.words, f"--junitxml={results}"]
+    code = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, **dict(stage.environment)}, check=False
+    ).returncode
+    told: dict[str, object] = {"passed": 0, "failed": 0, "which": ""}
+    if os.path.exists(results):
+        cases = list(ET.parse(results).iter("testcase"))
+        failed = [
+            case for case in cases if case.find("failure") is not None or case.find("error") is not None
+        ]
+        told = {
+            "passed": len(cases) - len(failed),
+            "failed": len(failed),
+            "which": sorted({f"{case.get('classname')}.{case.get('name')}" for case in failed}),
+        }
+    if code and not told["failed"]:
+        told["which"] = f"ended with {code}"
+    record("runs", {stage.name: told})
+    return code == 0
+
+
+def main(page: str) -> int:
+    with tempfile.TemporaryDirectory(prefix="ck-safety-") as folder:
+        os.environ[FOLDER] = folder
+        try:
+            passed = [run(stage, folder) for stage in STAGES]
+        finally:
+            Path(page).write_text(render(folder), encoding="utf-8")
+    return 0 if all(passed) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1] if len(sys.argv) > 1 else str(ROOT / "docs/safety-report.md")))

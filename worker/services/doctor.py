@@ -1,0 +1,33 @@
+"""Doctor: is everything fit for work? Each part reports by itself, whatever is wrong with the others."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from worker.services.checks import Check, Checks
+from worker.services.doctor_host import look_at_configuration, look_at_process
+from worker.services.doctor_redis import look_at_redis
+from worker.services.doctor_volume import look_at_volume
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from caskeeper.config import Settings
+
+
+def examine(settings: Settings, *, redis_url: str | None) -> Iterator[Check]:
+    """Every check that needs no queue, as soon as it is made.
+
+    ``redis_url`` None: there is none to look at, because the embedded one is not running.
+    """
+    yield from look_at_process()
+    yield from look_at_configuration(settings)
+    facts = None
+    if redis_url is not None:
+        made, facts = look_at_redis(redis_url)
+        yield from made
+    else:
+        checks = Checks("redis")
+        checks.ok("embedded", "not running now: the first command that needs it starts it")
+        yield from checks.made
+    yield from look_at_volume(settings, facts)

@@ -1,0 +1,119 @@
+"""What `verify` finds: the kinds, and the collection that a repair works through.
+
+A finding names a thing on the volume by its path, or a ref. Whoever repairs looks again at what a finding
+names; whether it is mended is told by that look, never by the attempt.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from caskeeper.contract import Finding
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from caskeeper.artifact import Ref
+    from caskeeper.digest import Digest
+
+DAMAGED = "damaged-object"
+DAMAGED_EXECUTABLE = "damaged-executable"
+DANGLING = "dangling-ref"
+UNREADABLE = "unreadable-ref"
+LIST = "closure-list"
+ORPHAN = "orphan-object"
+ORPHAN_EXECUTABLE = "orphan-executable"
+ORPHAN_LIST = "orphan-closure-list"
+ORPHAN_EXTRACT = "orphan-extract"
+STALE_STAGING = "stale-staging"
+STALE_TRASH = "stale-trash"
+MODE = "wrong-mode"
+TIME = "wrong-time"
+KIND = "wrong-kind"
+STRANGER = "stranger"
+PIN = "damaged-pin"
+ESTIMATE = "wrong-estimate"
+STATE = "damaged-state"
+
+#: So many travel through the queue; the counts are of all.
+MOST = 2000
+REPAIR = "`caskeeper verify --repair` mends it"
+_MOVE = "move it out of the cache"
+_WAYS = {STRANGER: _MOVE, PIN: "`caskeeper pin` with its pattern writes it anew, or move it away"}
+
+
+@dataclass(eq=False, slots=True)
+class Found:
+    """One finding while it is worked on. ``hash_hex``: of the object, executable or root it is about."""
+
+    kind: str
+    where: str
+    what: str
+    hash_hex: str = ""
+    ref: Ref | None = None
+    way_out: str = ""
+    done: str = ""
+    repaired: bool = False
+
+    def as_message(self) -> Finding:
+        """The printable form."""
+        way_out = "" if self.repaired else self.way_out or _WAYS.get(self.kind, REPAIR)
+        return Finding(
+            kind=self.kind,
+            where=self.where,
+            what=self.what,
+            way_out=way_out,
+            repaired=self.repaired,
+            done=self.done if self.repaired else "",
+        )
+
+
+@dataclass
+class Findings:
+    """All of one look, in the order in which they were found."""
+
+    all: list[Found] = field(default_factory=list)
+    #: content that some ref needs and that is not here, with the refs
+    missing: dict[Digest, set[Ref]] = field(default_factory=dict)
+    #: why something was not looked at, or not mended
+    remarks: list[str] = field(default_factory=list)
+    quarantined: list[str] = field(default_factory=list)
+
+    def add(
+        self,
+        kind: str,
+        where: str,
+        what: str,
+        *,
+        hash_hex: str = "",
+        ref: Ref | None = None,
+        way_out: str = "",
+    ) -> None:
+        """One more."""
+        self.all.append(Found(kind, where, what, hash_hex, ref, way_out))
+
+    def of(self, *kinds: str) -> Iterator[Found]:
+        """Those of some kinds."""
+        return (found for found in self.all if found.kind in kinds)
+
+    def remark(self, sentence: str) -> None:
+        """Once, however often it comes."""
+        if sentence not in self.remarks:
+            self.remarks.append(sentence)
+
+    def counts(self) -> dict[str, int]:
+        """How many there are of each kind."""
+        return dict(sorted(Counter(found.kind for found in self.all).items()))
+
+    def messages(self) -> tuple[Finding, ...]:
+        """Of many, some of every kind travel: what is rare is not crowded out by what is frequent."""
+        share = max(1, MOST // max(1, len(self.counts())))
+        left: Counter[str] = Counter()
+        chosen = []
+        for found in self.all:
+            if len(self.all) <= MOST or left[found.kind] < share:
+                left[found.kind] += 1
+                chosen.append(found.as_message())
+        return tuple(chosen)

@@ -1,0 +1,55 @@
+"""Removing quarantined files: through the trash of whoever has the lease, like everything that goes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from worker.services.trash import unlink
+from worker.services.withdrawal import Withdrawal
+from worker.store.quarantine import Quarantine
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from worker.services.maintenance import Maintenance, Run
+    from worker.store.quarantine import Quarantined
+
+
+def make_way(run: Run, maintenance: Maintenance, *, needs_room: bool) -> int:
+    """What a cleanup does before it looks at any group; freed bytes.
+
+    Refs that came to need what is missing are withdrawn again, and for room all of this goes first.
+    """
+    Withdrawal(maintenance).again(run)
+    return drop_quarantined(run, maintenance) if needs_room else 0
+
+
+def drop_excess(run: Run, maintenance: Maintenance) -> int:
+    """The oldest beyond what is kept; freed bytes, given back."""
+    return _drop(run, maintenance, Quarantine(maintenance.volume).excess())
+
+
+def drop_quarantined(run: Run, maintenance: Maintenance) -> int:
+    """All of them, for a cleanup that needs room; freed bytes, given back.
+
+    One that is missing at its place, and younger than the horizon, stays: it says for which refs to look
+    again (worker.services.withdrawal).
+    """
+    going = [
+        kept
+        for kept in Quarantine(maintenance.volume).listing()
+        if kept.age_ns < run.horizon_ns or maintenance.objects.stat(kept.hash_hex) is not None
+    ]
+    return _drop(run, maintenance, going)
+
+
+def _drop(run: Run, maintenance: Maintenance, going: Iterable[Quarantined]) -> int:
+    freed = 0
+    for one in going:
+        run.check()
+        taken = run.trash.fresh()
+        if maintenance.volume.take(one.path, taken):
+            freed += unlink(maintenance.volume, taken)
+    if freed:
+        maintenance.coordination.maintenance.give_back(run.holder, run.epoch, freed)
+    return freed

@@ -1,0 +1,160 @@
+"""Verify: look at everything on the volume, and mend it when asked to (safety.md section 5, full sweep).
+
+The look holds no lease and makes nothing younger: workers go on beside it. What is younger than the horizon
+may belong to one of them and is no finding. A repair mends under the lease what it finds there again.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from caskeeper.contract import ComputeSizeRequest, ComputeSizeResult, VerifyResult
+from caskeeper.errors import InvalidRequest, LeaseLost
+from worker.services import findings as kinds
+from worker.services.findings import Findings
+from worker.services.verify_content import NOTHING, Reader, Sample
+from worker.services.verify_files import FilesLook, look_at_leftovers
+from worker.services.verify_refs import RefsLook
+from worker.services.verify_repair import Repair
+from worker.store.failures import failure
+from worker.store.measure import used_bytes
+
+if TYPE_CHECKING:
+    from caskeeper.contract import VerifyRequest
+    from worker.protocols import Context
+    from worker.services.cleanup import Cleanup
+    from worker.services.healing import Healing
+    from worker.services.maintenance import Maintenance
+    from worker.services.operations import OperationDesk
+    from worker.services.recount import Recount
+
+
+class Verify:
+    """The verb ``cache.verify``."""
+
+    def __init__(
+        self,
+        maintenance: Maintenance,
+        desk: OperationDesk,
+        cleanup: Cleanup,
+        recount: Recount,
+        healing: Healing,
+    ) -> None:
+        self._maintenance, self._desk, self._cleanup = maintenance, desk, cleanup
+        self._recount, self._healing = recount, healing
+        self._volume, self._coordination = maintenance.volume, maintenance.coordination
+
+    def __call__(self, request: VerifyRequest, context: Context) -> VerifyResult:
+        """Look, and repair.
+
+        Raises InvalidRequest for a sample of nothing; with ``repair`` Busy while another holds the lease,
+        and until the waiting period after a loss of Redis is over.
+        """
+        if request.sample is not None and not 0 < request.sample <= 100:
+            raise InvalidRequest(
+                f"{request.sample:g} % is no sample", "argument sample", "give more than 0 and at most 100"
+            )
+        findings, reader, sample = Findings(), Reader(context), Sample.of(request.sample)
+        look_at_leftovers(
+            self._volume,
+            self._coordination,
+            findings,
+            now_ns=self._now_ns(),
+            life_s=self._maintenance.leases.operation_s,
+        )
+        self._maintenance.ensure_ready()
+        if request.repair:
+            with self._maintenance.run("verify", check=context.check) as run:
+                self._maintenance.refuse_while_waiting(run)
+        refs, files = self._look(findings, reader, sample)
+        objects, hashed_objects, hashed_bytes = reader.objects, reader.hashed_objects, reader.hashed_bytes
+        reader.phase = "counting"
+        reader.step()
+        size = self._measure(findings)
+        if request.repair:
+            reader.phase = "repairing"
+            reader.step()
+            Repair(
+                self._maintenance,
+                self._desk,
+                self._cleanup,
+                self._healing,
+                refs=refs,
+                files=files,
+                findings=findings,
+                context=context,
+                look_again=lambda: self._look_for_orphans(context),
+            ).run()
+            size = self._recount(ComputeSizeRequest(), context)
+            for found in findings.of(kinds.ESTIMATE):
+                found.repaired, found.done = True, "counted anew"
+        return VerifyResult(
+            repair=request.repair,
+            sampled_percent=sample.share * 100,
+            refs=refs.count,
+            objects=objects,
+            hashed_objects=hashed_objects,
+            hashed_bytes=hashed_bytes,
+            used_bytes=size.used_bytes,
+            estimate_bytes=size.estimate_bytes,
+            findings=findings.messages(),
+            counts=findings.counts(),
+            repaired=sum(found.repaired for found in findings.all),
+            quarantined=tuple(findings.quarantined),
+            remarks=tuple(findings.remarks),
+        )
+
+    def _look(self, findings: Findings, reader: Reader, sample: Sample) -> tuple[RefsLook, FilesLook]:
+        horizon_ns, _oldest = self._maintenance.horizon_at(self._now_ns())
+        refs = RefsLook(
+            self._maintenance.refs,
+            self._maintenance.closures,
+            self._maintenance.objects,
+            reader=reader,
+            sample=sample,
+            horizon_ns=horizon_ns,
+            findings=findings,
+        )
+        refs.run()
+        files = FilesLook(
+            self._volume, refs, reader=reader, sample=sample, horizon_ns=horizon_ns, findings=findings
+        )
+        files.run()
+        return refs, files
+
+    def _look_for_orphans(self, context: Context) -> Findings:
+        findings = Findings()
+        self._look(findings, Reader(context), NOTHING)
+        return findings
+
+    def _now_ns(self) -> int:
+        """The volume's own clock: FORMAT is touched at every start too, and a full disk has room for that."""
+        place = self._volume.layout.format
+        if not self._volume.touch(place):
+            raise LeaseLost("the volume is gone", place, "mount it, then try again")
+        try:
+            return os.stat(place).st_atime_ns
+        except OSError as error:
+            raise failure(error, place) from error
+
+    def _measure(self, findings: Findings) -> ComputeSizeResult:
+        """Estimate and scan. They are compared only when nobody worked from before one to after the other."""
+        before = self._pulse()
+        scanned = used_bytes(self._volume)
+        after = self._pulse()
+        estimate = self._coordination.usage.snapshot()
+        if before == after and before is not None and estimate.known and estimate.used_bytes != scanned:
+            findings.add(
+                kinds.ESTIMATE,
+                "Redis",
+                f"{estimate.used_bytes} bytes are counted as used, {scanned} are there",
+            )
+        return ComputeSizeResult(used_bytes=scanned, estimate_bytes=estimate.used_bytes)
+
+    def _pulse(self) -> tuple[int, int] | None:
+        """What was ever added and is used now; None: somebody is at work on the volume."""
+        if self._coordination.operations.list() or self._coordination.maintenance.holder() is not None:
+            return None
+        usage = self._coordination.usage.snapshot()
+        return usage.added_total_bytes, usage.used_bytes

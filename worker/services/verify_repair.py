@@ -1,0 +1,369 @@
+"""`verify --repair`: what was found is looked at again and mended (safety.md section 5).
+
+Everything that removes happens under the maintenance lease, each step with a look of its own: what was
+found without the lease is only where to look. Others who wait for the lease get it every few seconds.
+Content goes first, for what is whole decides what is needed: quarantine, fetch again, and withdraw the refs
+of what is gone for good; orphans go last, and only while everything can be read (I9).
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from collections import deque
+from typing import TYPE_CHECKING, TypeVar
+
+from caskeeper.coordination.events import WITHDRAWN
+from caskeeper.digest import Digest
+from caskeeper.errors import BlobMissing, CaskeeperError, DigestMismatch, InvalidRequest, VolumeFailed
+from worker.closure import walk
+from worker.services import findings as kinds
+from worker.services.eviction import Evictor
+from worker.services.plan import EVICT, take_inventory
+from worker.services.trash import STRANGE, aside, unlink
+from worker.services.uploaded import evict_uploaded, find_uploaded
+from worker.services.verify_content import has_time, look
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from caskeeper.artifact import Ref
+    from worker.protocols import Context
+    from worker.services.cleanup import Cleanup
+    from worker.services.findings import Findings, Found
+    from worker.services.healing import Healing
+    from worker.services.maintenance import Maintenance, Run
+    from worker.services.operations import OperationDesk
+    from worker.services.plan import Inventory
+    from worker.services.verify_files import FilesLook
+    from worker.services.verify_refs import RefsLook
+
+T = TypeVar("T")
+
+#: How long the lease is held before others get it, and how long they have to take it.
+HOLD_S = 5.0
+PAUSE_S = 0.2
+#: How long a repair waits for operations that were alive when content was taken away. One that lasts longer
+#: may still publish a ref that names it; whoever reads that heals it.
+AGAIN_S = 300.0
+_SWEEP = "a full sweep"
+_CONTENT = (kinds.DAMAGED, kinds.DAMAGED_EXECUTABLE)
+_ORPHANS = (kinds.ORPHAN, kinds.ORPHAN_EXECUTABLE, kinds.ORPHAN_LIST, kinds.ORPHAN_EXTRACT)
+
+
+class Repair:
+    """One repair of what one look has found."""
+
+    def __init__(
+        self,
+        maintenance: Maintenance,
+        desk: OperationDesk,
+        cleanup: Cleanup,
+        healing: Healing,
+        *,
+        refs: RefsLook,
+        files: FilesLook,
+        findings: Findings,
+        context: Context,
+        look_again: Callable[[], Findings],
+    ) -> None:
+        """``look_again`` looks without hashing: for orphans, once it can be told what is needed."""
+        self._look_again = look_again
+        self._maintenance, self._desk, self._cleanup, self._healing = maintenance, desk, cleanup, healing
+        self._volume, self._layout = maintenance.volume, maintenance.volume.layout
+        self._refs, self._files, self._findings, self._context = refs, files, findings, context
+        self._alive: set[str] = set()
+        self._gone: set[str] = set()
+
+    def run(self) -> None:
+        """All of it. Raises Busy during the waiting period after a loss of Redis, LeaseLost."""
+        self._each(self._findings.of(kinds.MODE, kinds.TIME), self._set_right)
+        self._files.hash_unread()
+        self._heal()
+        self._each(self._findings.of(kinds.KIND), self._put_aside)
+        self._each(self._findings.of(kinds.UNREADABLE), self._drop_unreadable)
+        for found in self._findings.of(kinds.LIST):
+            self._context.check()
+            self._rewrite(found)
+        self._each(self._findings.of(kinds.STALE_STAGING, kinds.STALE_TRASH), self._take_leftover)
+        self._withdraw_again()
+        self._sweep()
+        for found in self._findings.all:
+            found.repaired = found.repaired or self._is_mended(found)
+
+    def _each(self, items: Iterable[T], do: Callable[[Run, T], None]) -> None:
+        """``do`` for each of them under the lease, which others get in between."""
+        todo = deque(items)
+        while todo:
+            with self._maintenance.run("verify", check=self._context.check) as run:
+                self._maintenance.refuse_while_waiting(run)
+                until = time.monotonic() + HOLD_S
+                while todo:
+                    self._context.check()
+                    run.check()
+                    do(run, todo.popleft())
+                    if time.monotonic() >= until:
+                        break
+            if todo:
+                time.sleep(PAUSE_S)
+
+    def _evictor(self, run: Run) -> Evictor:
+        return Evictor(run.trash, self._maintenance.refs, horizon_ns=run.horizon_ns)
+
+    def _give_back(self, run: Run, freed_bytes: int) -> None:
+        self._maintenance.coordination.maintenance.give_back(run.holder, run.epoch, freed_bytes)
+
+    # -- single files ------------------------------------------------------------------------------------
+
+    def _set_right(self, _run: Run, found: Found) -> None:
+        status = look(found.where)
+        if status is None or not stat.S_ISREG(status.st_mode):
+            return
+        if found.kind == kinds.TIME:
+            self._volume.settle_times(found.where)
+        elif stat.S_IMODE(status.st_mode) != self._mode_of(found.where):
+            self._volume.chmod(found.where, self._mode_of(found.where))
+        found.done = "set right"
+
+    def _mode_of(self, path: str) -> int:
+        return 0o555 if path.startswith(f"{self._layout.executables}/") else 0o444
+
+    def _put_aside(self, run: Run, found: Found) -> None:
+        """What stands in the place of something of ours and is no file: it is not ours to delete."""
+        status = look(found.where)
+        if status is None or stat.S_ISREG(status.st_mode):
+            return
+        name = os.path.relpath(found.where, self._layout.root).replace("/", "%")[-200:]
+        taken = run.trash.place(STRANGE, name)
+        if self._volume.take(found.where, taken):
+            found.done = f"moved to {aside(self._volume, taken)}"
+
+    def _drop_unreadable(self, run: Run, found: Found) -> None:
+        """Only the name goes; a writer that has published it anew meanwhile loses nothing."""
+        if found.ref is None:
+            return
+        gone, freed = self._evictor(run).take_refs([(found.ref, None)])
+        self._give_back(run, freed)
+        if gone:
+            found.done = "dropped"
+            self._maintenance.coordination.events.note(
+                WITHDRAWN, [str(found.ref)], why="its record could not be read", by=run.holder
+            )
+
+    def _take_leftover(self, run: Run, found: Found) -> None:
+        """Folders went when the lease was taken; a file that was staged for a new volume is left."""
+        found.done = "cleared"
+        status = look(found.where)
+        if status is not None and stat.S_ISREG(status.st_mode):
+            taken = run.trash.fresh()
+            if self._volume.take(found.where, taken):
+                self._give_back(run, unlink(self._volume, taken))
+
+    # -- content -----------------------------------------------------------------------------------------
+
+    def _heal(self) -> None:
+        """Take what is damaged, fetch what some ref needs, withdraw the refs of what nobody has."""
+        bad = list(self._findings.of(*_CONTENT))
+        bad += [found for found in self._findings.of(kinds.KIND) if found.hash_hex]
+        if not bad and not self._findings.missing:
+            return
+        needed = self._refs.naming({found.hash_hex for found in bad if found.kind == kinds.DAMAGED})
+        sizes = {digest.hash: digest for digest in needed}
+
+        def quarantine(run: Run, found: Found) -> None:
+            status = look(found.where)
+            size_bytes = 0 if status is None else status.st_size
+            digest = sizes.get(found.hash_hex) or Digest(found.hash_hex, size_bytes)
+            try:
+                if self._healing.quarantine(run, digest, found=status):
+                    found.done = "quarantined"
+            except VolumeFailed as trouble:  # the disk does not even give it to be hashed
+                self._findings.remark(f"not taken away: {trouble}")
+
+        for digest, refs in self._findings.missing.items():
+            needed.setdefault(digest, set()).update(refs)
+        # As long as this operation lives, no cleanup withdraws what is about to be fetched again.
+        with self._desk.writer("verify", "content", self._context) as operation:
+            self._each(bad, quarantine)
+            self._alive = self._folders() - {operation.id}
+            self._fetch(needed)
+        self._withdraw()
+
+    def _fetch(self, needed: dict[Digest, set[Ref]]) -> None:
+        """A Directory that came back may name more that is missing: as long as something comes, go on."""
+        refs = {ref for refs in needed.values() for ref in refs}
+        missing = set(needed)
+        while missing:
+            projects = sorted({ref.project for ref in refs})
+            came = self._healing.restore(missing, projects, self._context)
+            left = self._still_missing(refs) | (missing - came)
+            if not came or left == missing:
+                break
+            missing = left
+        self._gone = {digest.hash for digest in missing}
+
+    def _still_missing(self, refs: Iterable[Ref]) -> set[Digest]:
+        missing: set[Digest] = set()
+        for ref in refs:
+            record = self._maintenance.refs.record_at(self._layout.ref(ref))
+            if record is not None:
+                missing |= self._refs.check(ref, record)
+        return missing
+
+    def _withdraw(self) -> None:
+        def withdraw(run: Run, hashes: set[str]) -> None:
+            self._healing.withdraw(run, hashes)
+
+        if self._gone:
+            self._each([self._gone], withdraw)
+
+    def _withdraw_again(self) -> None:
+        """An operation that relied on content before it was taken may have published since."""
+        until = time.monotonic() + AGAIN_S
+        while self._gone and self._alive & self._folders():
+            self._context.check()
+            if time.monotonic() > until:
+                self._findings.remark("an operation that began before the repair still runs: verify again")
+                break
+            time.sleep(PAUSE_S)
+        self._withdraw()
+
+    def _folders(self) -> set[str]:
+        with os.scandir(self._layout.staging) as listing:
+            return {entry.name for entry in listing if entry.is_dir(follow_symlinks=False)}
+
+    # -- closure lists -----------------------------------------------------------------------------------
+
+    def _rewrite(self, found: Found) -> None:
+        """As a writer: the list is derived, so nothing is lost by writing it again."""
+        parts, ref = self._maintenance, found.ref
+        record = None if ref is None else parts.refs.record_at(self._layout.ref(ref))
+        if ref is None or record is None:
+            return
+        with self._desk.writer("verify", str(ref), self._context) as operation:
+            for root in record.roots:
+                if root.hash == found.hash_hex and operation.claim([root]):
+                    try:
+                        closure = walk(root, record.scope, parts.objects.directory)
+                    except (BlobMissing, DigestMismatch, InvalidRequest) as trouble:
+                        self._findings.remark(f"no closure list for ref {ref}: {trouble.what}")
+                        return
+                    parts.closures.write(operation.staging, closure)
+                    found.done = "written anew"
+
+    # -- orphans -----------------------------------------------------------------------------------------
+
+    def _sweep(self) -> None:
+        """What no ref needs and nobody has used since the horizon; each slice judges by its own look."""
+        if self._refs.doubt or self._gone:  # what belonged to refs that are gone now is garbage too
+            known = {found.where for found in self._findings.all}
+            again = self._look_again()
+            self._findings.all += [found for found in again.of(*_ORPHANS) if found.where not in known]
+        todo = deque(self._findings.of(kinds.ORPHAN, kinds.ORPHAN_EXECUTABLE))
+        groups = any(self._findings.of(kinds.ORPHAN_LIST, kinds.ORPHAN_EXTRACT))
+        more = True
+        while todo or more:
+            with self._maintenance.run("sweep", check=self._context.check) as run:
+                self._maintenance.refuse_while_waiting(run)
+                try:
+                    inventory = self._inventory(run)
+                except VolumeFailed as doubt:
+                    self._findings.remark(f"no orphan was taken: {doubt}")
+                    return
+                evictor = self._evictor(run)
+                if more:
+                    self._take_unnamed(run, evictor, inventory, groups=groups)
+                    more = False
+                self._take_objects(run, evictor, inventory, todo)
+            if todo:
+                time.sleep(PAUSE_S)
+
+    def _inventory(self, run: Run) -> Inventory:
+        def no_scores(refs: Sequence[Ref]) -> list[int | None]:
+            return [None] * len(refs)
+
+        parts = self._maintenance
+        return take_inventory(
+            parts.refs,
+            parts.closures,
+            parts.objects,
+            charge=self._volume.charge,
+            scores=no_scores,
+            horizon_ns=run.horizon_ns,
+        )
+
+    def _take_unnamed(self, run: Run, evictor: Evictor, inventory: Inventory, *, groups: bool) -> None:
+        """Uploads without a name, and the groups that have lost their last ref."""
+        evict_uploaded(
+            evictor,
+            find_uploaded(self._volume, inventory, horizon_ns=run.horizon_ns),
+            give_back=lambda freed_bytes: self._give_back(run, freed_bytes),
+            check=run.check,
+        )
+        for group in inventory.groups if groups else ():
+            if not group.entries and not group.young:
+                self._context.check()
+                group.action = EVICT
+                self._cleanup.evict_group(run, evictor, inventory, group, why=_SWEEP)
+
+    def _take_objects(self, run: Run, evictor: Evictor, inventory: Inventory, todo: deque[Found]) -> None:
+        until = time.monotonic() + HOLD_S
+        while todo:
+            self._context.check()
+            run.check()
+            found = todo.popleft()
+            if inventory.is_needed(bytes.fromhex(found.hash_hex)):
+                found.done, found.repaired = "needed again", True
+            else:
+                freed, kept = evictor.take_object(found.hash_hex)
+                self._give_back(run, freed)
+                if kept:
+                    found.done, found.repaired = "in use again", True
+            if time.monotonic() >= until:
+                break
+
+    # -- the last look -----------------------------------------------------------------------------------
+
+    def _is_mended(self, found: Found) -> bool:
+        status = None if found.ref is not None or found.kind == kinds.STATE else look(found.where)
+        match found.kind:
+            case kinds.MODE:
+                return status is None or stat.S_IMODE(status.st_mode) == self._mode_of(found.where)
+            case kinds.TIME:
+                return status is None or has_time(status)
+            case kinds.KIND:
+                return status is None or stat.S_ISREG(status.st_mode)
+            case kinds.DAMAGED | kinds.DAMAGED_EXECUTABLE:
+                stored = self._files.reader.hash(found.where, found.hash_hex)
+                if stored is not None and stored.right:
+                    found.done = "fetched anew"
+                return stored is None or stored.right is True
+            case kinds.DANGLING | kinds.UNREADABLE | kinds.LIST:
+                return self._is_ref_mended(found)
+            case kinds.STATE:
+                return self._maintenance.coordination.state().ready
+        if found.kind in _ORPHANS:
+            found.done = "removed"
+        return status is None and found.kind not in {kinds.STRANGER, kinds.PIN, kinds.ESTIMATE}
+
+    def _is_ref_mended(self, found: Found) -> bool:
+        assert found.ref is not None
+        path = self._layout.ref(found.ref)
+        try:
+            record = self._maintenance.refs.record_at(path)
+        except CaskeeperError:
+            return False
+        if record is None:
+            found.done = found.done or "withdrawn"
+            return look(path) is None
+        if found.kind == kinds.LIST:
+            return bool(found.done)
+        if self._refs.check(found.ref, record):
+            return False
+        found.done = found.done or "whole again"
+        return not any(
+            tree.trouble
+            for root in record.roots
+            if (tree := self._refs.trees.get((root.hash, record.scope.id))) is not None
+        )
