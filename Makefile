@@ -39,7 +39,7 @@ bench: $(READY)
 
 # An hour and more: writes docs/safety-report.md, also when something failed.
 test-faults-long: $(READY)
-	PYTHONPATH=tests $(BIN)/python -P -m harness.safety_run docs/safety-report.md
+	PYTHONPATH=$(CURDIR)/tests $(BIN)/python -P -m harness.safety_run docs/safety-report.md
 
 test-interop: $(READY)
 	$(BIN)/python -P -m pytest tests/interop

@@ -13,6 +13,7 @@ from typing import ClassVar, Self
 from caskeeper.errors import InvalidRequest
 from caskeeper.explanation import Explanation, Happening, Keeper
 from caskeeper.message import Message
+from caskeeper.request import LANES, VERSION, Request, queue_of
 from caskeeper.results import (
     OTHER_PROJECTS,
     CleanupGroup,
@@ -97,42 +98,8 @@ __all__ = [
     "queue_of",
 ]
 
-#: The version of the payloads this code sends. A worker also understands the one before it.
-VERSION = 1
-
 #: What a job of ``artifacts.push_message`` may carry: it travels through Redis, and whole.
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
-
-#: The lanes in the order in which one worker serves them, and their queues.
-LANES = ("pull", "local", "push", "maintenance")
-
-
-def queue_of(lane: str) -> str:
-    """The queue of a lane."""
-    return f"caskeeper.{lane}"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Request(Message):
-    """The keyword arguments of one task."""
-
-    TASK: ClassVar[str]
-    LANE: ClassVar[str]
-    RESULT: ClassVar[type[Message]]
-
-    version: int = VERSION
-
-    def __post_init__(self) -> None:
-        if self.version not in {VERSION, VERSION - 1}:
-            raise InvalidRequest(
-                f"payload version {self.version} is not understood",
-                f"task {self.TASK}",
-                f"this worker speaks version {VERSION}: upgrade the older side",
-            )
-
-    def subject(self) -> str:
-        """What the job is about, short, for logs and listings."""
-        return ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -44,6 +44,7 @@ from worker.services.healing import Healing
 from worker.services.importing import Import
 from worker.services.link import Link
 from worker.services.listing import Listing
+from worker.services.lost_format import find_or_mend_format
 from worker.services.maintenance import Maintenance
 from worker.services.naming import Naming
 from worker.services.one_coordinator import refuse_second, take_up
@@ -247,7 +248,7 @@ def wire(settings: Settings, volume: Volume, coordination: Coordination, remotes
 def open_volume(settings: Settings, *, redis_url: str) -> tuple[Volume, Coordination]:
     """The volume at ``settings.cachedir`` and what Redis knows of it; both are made when neither exists."""
     layout = Layout(settings.cachedir)
-    found = find_format(layout)
+    found = find_or_mend_format(layout, redis_url=redis_url)
     if found is None:
         _refuse_unmounted(layout, redis_url=redis_url)
         Volume.make_root(layout)

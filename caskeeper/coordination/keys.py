@@ -19,7 +19,7 @@ VOLUME = "caskeeper:volume"
 #: Hash, of the whole database as well: holder ('' = nobody), host, expires_ms of the beat that leads;
 #: ``sent:<entry>``: when an entry of the schedule was last sent. A hint. Written by leader_take,
 #: leader_sent, leader_release.
-BEAT = "caskeeper:beat"
+LEADER = "caskeeper:leader"
 
 #: Hash: epoch; run_id (of the server that wrote it); ready, known (0 or 1); evict_from_ms;
 #: stop_nonce (only between clean_stop.lua and resume.lua). Written by create, acquire, ready,

@@ -75,4 +75,4 @@ class Leader:
         self._connection.close()
 
     def _run(self, name: str, *args: str | int) -> list[str]:
-        return self._connection.script(load(name, self._connection.run_id), (key_names.BEAT,), args)
+        return self._connection.script(load(name, self._connection.run_id), (key_names.LEADER,), args)

@@ -32,11 +32,11 @@ byte pst; bool gro;                                        /* age of tmp/served-
 byte epoch=1, epc=1; bool ready=1, canEvict=1;
 byte opreg[3]; bool opexp[3]; byte res[3]; byte opep[3];   /* operations: 0 none 1 registered 3 dying */
 byte clR[3]; byte clK[3];
-byte cur; bool curexp; byte condR, condK, req;
+byte cur; bool curexp; byte condR, condK, condS, req;  /* condemned: roots, refs, and keys as sessions are told */
 byte used; bool known=1; byte delta;
 /* ---- what somebody was told (ghosts), and what an operation knows of itself ---- */
 byte sessep; bool sess; byte promised; bool told; byte wipes;
-byte gr[3]; bool alive[3]; byte rcl;                       /* granted bytes; runs; epoch in which the reader's claim was granted */
+byte gr[3]; bool alive[3]; byte hR[3]; byte hK[3];         /* granted bytes; runs; what it claimed */
 bool dmg; byte rino[3];                                    /* inode 1 is damaged; the inode of o0 that a ref relied upon */
 
 #ifdef M_SHARED_TRASH
@@ -59,6 +59,22 @@ bool dmg; byte rino[3];                                    /* inode 1 is damaged
 #else
 #define NS 2
 #endif
+#if defined(W2) || defined(W2A) || defined(W2B) || defined(PULL) || defined(UP) || defined(SV) || defined(LK)
+#define OP1 true
+#else
+#define OP1 false
+#endif
+#ifdef W1
+#define OP0 true
+#else
+#define OP0 false
+#endif
+#ifdef RD
+#define OP2 true
+#else
+#define OP2 false
+#endif
+#define IS_OP(w) (((w)==0 && OP0) || ((w)==1 && OP1) || ((w)==2 && OP2))
 #define HAVE(o) (place[o]!=0 || tr[o]!=0 || tr[2+(o)]!=0 || tr[4+(o)]!=0)
 #define COMPLETE(root) (HAVE(0) && ((root)==B || HAVE(1)))
 #ifdef HEAL
@@ -94,7 +110,12 @@ inline unl(i) { nl[i]--; if :: nl[i]==0 -> disk--; st[i]=0 :: else fi }
 #else
 #define GHOST(x) skip
 #endif
-#define PROTECTED(r) (sess && (req & RB(r))!=0 && sessep==epoch && epoch!=0)
+#ifdef HEAL
+#define SOUND !(dmg && rel==1)
+#else
+#define SOUND true
+#endif
+#define PROTECTED(r) (sess && (req & RB(r))!=0 && sessep==epoch && epoch!=0 && SOUND)
 
 /* ---------------- whoever relies on objects: touch, look at the path, else write ---------------- */
 inline refresh_all(w, root, canw) {
@@ -160,7 +181,7 @@ inline end_operation(w) {
                        -> COUNT(res[w] = (res[w]>ad -> res[w]-ad : 0)); if :: opreg[w]==1 -> opreg[w]=3 :: else fi   /* the rest is converted by whoever reaps */
                     :: else -> res[w]=0; opreg[w]=0; clR[w]=0; clK[w]=0 fi
               :: opep[w]!=epoch && epoch!=0 -> COUNT(used=used+ad; delta=delta+ad)        /* told to the next epoch */
-              :: else -> skip fi; alive[w]=0; gr[w]=0; ad=0; kept=0; GHOST(rel=0); chk() };
+              :: else -> skip fi; alive[w]=0; gr[w]=0; KNOWS(hR[w]=0; hK[w]=0); ad=0; kept=0; GHOST(rel=0); chk() };
 }
 
 proctype Writer(byte w; byte root; byte r; bool canw; bool look) {
@@ -177,7 +198,7 @@ proctype Writer(byte w; byte root; byte r; bool canw; bool look) {
   if :: r==SERVE -> atomic { pst=tstart[w] } :: else fi;                           /* the promise, before anything is told */
   if :: !canw ->                                                                   /* link: resolve, claim, resolve */
      atomic { if :: ref[0]==A -> skip :: else -> goto fin fi };
-     atomic { if :: opreg[w]==1 && opep[w]==epoch && ready && (condR & A)==0 -> clR[w]=A :: else -> goto fin fi };
+     atomic { if :: opreg[w]==1 && opep[w]==epoch && ready && (condR & A)==0 -> clR[w]=A; KNOWS(hR[w]=A) :: else -> goto fin fi };
      atomic { if :: ref[0]==A -> skip :: else -> goto fin fi };
 #ifdef M_LINK_NO_REFRESH
      atomic { if :: place[0]!=0 && place[1]!=0 -> goto bind :: else -> goto fin fi };
@@ -196,7 +217,7 @@ bind:
   /* hold: lease alive, nothing condemned (else it waits); after a loss it waits until it is registered again */
 #ifndef M_NO_HOLD
   atomic { (opep[w]==epoch && (opreg[w]!=1 || (ready && (condK & RB(r))==0 && (condR & root)==0))) ->
-           if :: opreg[w]==1 -> clR[w]=clR[w]|root; clK[w]=RB(r); printf("W%d holds\n",w) :: else -> goto fin fi };
+           if :: opreg[w]==1 -> clR[w]=clR[w]|root; clK[w]=RB(r); KNOWS(hR[w]=clR[w]; hK[w]=clK[w]); printf("W%d holds\n",w) :: else -> goto fin fi };
 #else
   atomic { if :: opreg[w]==1 && opep[w]==epoch -> skip :: else -> goto fin fi };
 #endif
@@ -209,11 +230,6 @@ fin:
 stays: skip
 }
 
-#ifdef WIPE
-#define RCL rcl==epoch
-#else
-#define RCL true
-#endif
 /* ---------------- reader: extracts A through ref0 or ref2 ---------------- */
 #define NAMED(root) (ref[0]==(root) || ref[1]==(root) || ref[2]==(root))
 proctype Reader() {
@@ -222,7 +238,7 @@ proctype Reader() {
   atomic { ready && epoch!=0 -> opreg[2]=1; opexp[2]=0; opep[2]=epoch; KNOWS(alive[2]=1) };
   if :: NAMED(A) -> skip :: else -> goto fin fi;
 #ifndef M_NO_CLAIM
-  atomic { if :: opreg[2]==1 && opep[2]==epoch && ready && (condR & A)==0 -> clR[2]=A; KNOWS(rcl=epoch); printf("E claims A\n") :: else -> goto fin fi };
+  atomic { if :: opreg[2]==1 && opep[2]==epoch && ready && (condR & A)==0 -> clR[2]=A; KNOWS(hR[2]=A); printf("E claims A\n") :: else -> goto fin fi };
 #endif
   if :: NAMED(A) -> skip :: else -> goto fin fi;                                   /* resolve again after the claim */
   do :: o==2 -> break
@@ -242,11 +258,7 @@ again:  atomic { if :: place[o]!=0 -> if :: !TD(2) -> goto fin :: else fi;
         od;
         look++;
         if :: look<2 -> goto again :: else fi;
-#if defined(M_NO_CLAIM) || defined(M_BACK_WITHOUT_CLAIM)
-        atomic { assert((dmg && o==0) || !(opreg[2]==1 && opep[2]==epoch && ready)) };      /* it believes that it has one */
-#else
-        atomic { assert((dmg && o==0) || !(opreg[2]==1 && opep[2]==epoch && ready && (RCL))) };
-#endif
+        atomic { assert((dmg && o==0) || !(opreg[2]==1 && opep[2]==epoch && ready && TD(2))) };     /* a miss with a valid claim */
         goto fin;
 nx:     skip
   od;
@@ -254,7 +266,7 @@ nx:     skip
 fin:
   atomic { if :: TD(2) -> if :: !pub -> if :: e0!=0 -> unl(e0); ext[0]=0 :: else fi; if :: e1!=0 -> unl(e1); ext[1]=0 :: else fi :: else fi; tdir[2]=0
               :: else fi; e0=0; e1=0; chk() };
-  atomic { if :: opreg[2]==1 && opep[2]==epoch -> opreg[2]=0; clR[2]=0 :: else fi; alive[2]=0 }
+  atomic { if :: opreg[2]==1 && opep[2]==epoch -> opreg[2]=0; clR[2]=0 :: else fi; alive[2]=0; KNOWS(hR[2]=0) }
 }
 
 #ifdef M_NO_TOKEN
@@ -307,8 +319,9 @@ inline begin_run() {
   s=0;
   do
   :: s==NS -> break
-  :: s<NS ->
-     atomic { if :: s!=c && (cdir[s]==1 || (rby[s]!=0 && rby[s]!=c+1)) -> cdir[s]=2; rby[s]=c+1; printf("C%d fences trash %d\n",c,s)
+  :: s<NS && s==c -> s++
+  :: s<NS && s!=c ->
+     atomic { if :: (cdir[s]==1 || (rby[s]!=0 && rby[s]!=c+1)) -> cdir[s]=2; rby[s]=c+1; printf("C%d fences trash %d\n",c,s)
                  :: else -> s++; goto nxs fi };
      o=0;
      do
@@ -342,7 +355,7 @@ nxo:    skip
 nxs: skip
   od; s=0;
 #endif
-  atomic { if :: MINE -> condR=0; condK=0; ready=1 :: else -> goto done fi };
+  atomic { if :: MINE -> condR=0; condK=0; condS=0; ready=1 :: else -> goto done fi };
 #ifdef ACC
   if :: gb>0 -> giveback() :: else fi;
 #endif
@@ -354,7 +367,7 @@ nxs: skip
 #endif
   if :: reaped ->
   atomic { if :: MINE -> w=0; do :: w==3 -> break :: w<3 -> if :: opreg[w]==1 && opexp[w] -> opreg[w]=3; fencing[w]=1; printf("C%d: op %d is dying\n",c,w) :: opreg[w]==3 -> fencing[w]=1 :: else fi; w++ od; w=0 :: else -> goto done fi };
-  atomic { do :: w==3 -> break :: w<3 -> if :: opreg[w]==0 && tdir[w]==1 -> if :: fencing[w]=2 :: SPARE -> skip fi :: else fi; w++ od; w=0 };
+  atomic { do :: w==3 -> break :: w<3 -> if :: opreg[w]==0 && tdir[w]==1 -> if :: fencing[w]=2 :: SPARE && opep[w]==0 -> skip fi :: else fi; w++ od; w=0 };
   do :: w==3 -> break
      :: w<3 && fencing[w]==0 -> w++
      :: w<3 && fencing[w]!=0 ->
@@ -392,7 +405,8 @@ nxs: skip
   atomic { if :: pst!=0 && !gro && pst<h -> h=pst :: else fi };
 #endif
   do :: w==3 -> break
-     :: w<3 ->
+     :: w<3 && !IS_OP(w) -> w++
+     :: w<3 && IS_OP(w) ->
 #ifdef M_HORIZON_NO_OPS
         w++
 #else
@@ -402,7 +416,14 @@ nxs: skip
   printf("C%d horizon %d\n",c,h)
 }
 inline list_refs() {
-  atomic { s0=ref[0]; q0=rser[0] }; atomic { s1=ref[1]; q1=rser[1] }; atomic { s2=ref[2]; q2=rser[2]; printf("C%d lists %d %d %d\n",c,s0,s1,s2) };
+  atomic { s0=ref[0]; q0=rser[0] };
+#if defined(W1) || defined(W2)
+  atomic { s1=ref[1]; q1=rser[1] };
+#endif
+#ifdef LK
+  atomic { s2=ref[2]; q2=rser[2] };
+#endif
+  printf("C%d lists %d %d %d\n",c,s0,s1,s2)
 }
 inline drop_ref(r, sr, q) {
   if :: (rk & RB(r))!=0 ->
@@ -422,7 +443,7 @@ dr_end: skip
 /* the folder goes when it is empty, then the lease */
 inline end_run() {
   atomic { if :: cdir[c]==1 -> cdir[c]=0 :: else fi };
-  atomic { if :: MINE -> cur=0; condR=0; condK=0 :: else fi }
+  atomic { if :: MINE -> cur=0; condR=0; condK=0; condS=0 :: else fi }
 }
 
 /* ---------------- cleanup of one group; mode 1: remove of ref0 while other refs keep its tree ---------------- */
@@ -461,6 +482,9 @@ proctype Cleaner(byte c; bool mode) {
   atomic { if :: MINE -> used=tot+delta; known=1; printf("C%d counts %d\n",c,used) :: else -> goto done fi; tot=0; chk() };
 #endif
 #endif
+#if defined(WIPE) && !defined(RECON)
+  atomic { if :: MINE && reaped -> known=1 :: else -> goto rel fi };
+#endif
 #ifndef M_HORIZON_LATE
   list_refs();
 #endif
@@ -481,7 +505,7 @@ proctype Cleaner(byte c; bool mode) {
   if :: s1!=0 && s1!=g -> keep = keep | CL(s1) :: else fi;
   if :: s2!=0 && s2!=g -> keep = keep | CL(s2) :: else fi;
   free = CL(g) & (3-keep);
-  atomic { if :: TOK && canEvict && ready && known && REQOK && CLOK -> condR=gc; condK=rk; printf("C%d condemns root%d refs %d\n",c,gc,rk)
+  atomic { if :: TOK && canEvict && ready && known && REQOK && CLOK -> condR=gc; condK=rk; condS=rk; printf("C%d condemns root%d refs %d\n",c,gc,rk)
 #ifdef SWEEP
               /* the target is not reached: what no list has goes, and a protected list counts */
 #ifdef M_SWEEP_FORGETS_LISTS
@@ -499,7 +523,7 @@ proctype Cleaner(byte c; bool mode) {
            if :: ext[0]!=0 -> unl(ext[0]); COUNT(if :: nl[ext[0]]==0 -> gb++ :: else fi); ext[0]=0 :: else fi;
            if :: ext[1]!=0 -> unl(ext[1]); COUNT(if :: nl[ext[1]]==0 -> gb++ :: else fi); ext[1]=0 :: else fi :: else fi; chk() } :: else fi;
 #ifndef M_OBJ_FIRST
-  atomic { if :: MINE -> condR=0; condK=0 :: else fi };
+  atomic { if :: MINE -> condR=0; condK=0; condS=0 :: else fi };
   if :: kept || mode -> goto back :: else fi;                                    /* bound anew meanwhile: the tree is wanted */
 #endif
 objs:
@@ -549,13 +573,18 @@ done:
 #endif
 }
 
+#ifdef M_WITHDRAW_TWO_LOOKS
+#define BACK false
+#else
+#define BACK HAVE(0)                                       /* what it needs came back after the look: the ref goes back */
+#endif
 /* as drop_ref, for one ref of the healer: three times in one process, so without labels */
 inline take_ref(r, sr, q) {
   atomic { if :: rk!=0 && CD(c) && ref[r]==sr && rser[r]==q -> skip :: else -> kept=1 fi };
   if :: !kept -> atomic { if :: CD(c) && ref[r]!=0 -> gref[c]=ref[r]; gser[c]=rser[r]; grn[c]=r; ref[r]=0 :: else -> kept=1 fi } :: else fi;
   if :: !kept -> atomic { if :: !CD(c) || gref[c]==0 -> goto done
-                             :: CD(c) && gref[c]!=0 && gser[c]==q -> gref[c]=0; gser[c]=0; grn[c]=0; printf("H%d withdraws ref%d\n",c,r)
-                             :: CD(c) && gref[c]!=0 && gser[c]!=q -> if :: ref[r]==0 -> ref[r]=gref[c]; rser[r]=gser[c] :: else fi; gref[c]=0; gser[c]=0; grn[c]=0 fi; chk() } :: else fi
+                             :: CD(c) && gref[c]!=0 && gser[c]==q && !BACK -> gref[c]=0; gser[c]=0; grn[c]=0; printf("H%d withdraws ref%d\n",c,r)
+                             :: CD(c) && gref[c]!=0 && (gser[c]!=q || BACK) -> if :: ref[r]==0 -> ref[r]=gref[c]; rser[r]=gser[c] :: else fi; gref[c]=0; gser[c]=0; grn[c]=0 fi; chk() } :: else fi
 }
 
 /* ---------------- heal, and verify --repair: a damaged o0 is taken from its place ---------------- */
@@ -589,13 +618,18 @@ wd:
 #ifdef M_WITHDRAW_LOOKS_FIRST
         atomic { if :: HAVE(0) -> goto nxr :: else fi };
 #endif
-        atomic { if :: MINE && ready && CLOK -> condK=rk; condR=gc; printf("H%d condemns refs %d\n",c,rk) :: else -> goto nxr fi };
+        atomic { if :: MINE && ready && CLOK ->
+                 condK=rk; condR=gc;
+#ifndef M_WITHDRAW_NO_KEYS
+                 condS=rk;
+#endif
+                 printf("H%d condemns refs %d\n",c,rk) :: else -> goto nxr fi };
 #ifndef M_WITHDRAW_LOOKS_FIRST
         atomic { if :: HAVE(0) -> rk=0 :: else fi };
 #endif
         kept=0;
         if :: w==0 -> take_ref(0,s0,q0) :: w==1 -> take_ref(1,s1,q1) :: w==2 -> take_ref(2,s2,q2) fi;
-        atomic { if :: MINE -> condR=0; condK=0 :: else fi };
+        atomic { if :: MINE -> condR=0; condK=0; condS=0 :: else fi };
 nxr:    w++
   od;
   end_run();
@@ -605,19 +639,19 @@ done: skip
 
 /* ---------------- session: requires the keys of refs in K ---------------- */
 #ifdef HEAL
-#define WHOLE(r) COMPLETE(ref[r])
+#define WHOLE(r) (place[0]!=0 && !(dmg && place[0]==1) && COMPLETE(ref[r]))
 #else
 #define WHOLE(r) true
 #endif
 proctype Session(byte K) {
   bool cond; byte n;
-  atomic { sess=1; ready && epoch!=0 -> req = req | K; sessep=epoch; cond = (condK & K)!=0; printf("S marks %d (condemned %d)\n",K,cond) };
+  atomic { sess=1; ready && epoch!=0 -> req = req | K; sessep=epoch; cond = (condS & K)!=0; printf("S marks %d (condemned %d)\n",K,cond) };
   if :: cond -> skip
      :: else -> atomic { if :: sess && sessep==epoch && (K & 1)!=0 && ref[0]!=0 && WHOLE(0) -> promised = promised | 1; printf("S: ref0 is present\n") :: else fi;
                 if :: sess && sessep==epoch && (K & 2)!=0 && ref[1]!=0 && WHOLE(1) -> promised = promised | 2 :: else fi; chk() }
   fi;
   n=0;
-  do :: n<1 && sess -> atomic { ready && epoch!=0 && sessep!=epoch && sess -> n++; req = req | K; sessep=epoch; cond = (condK & K)!=0 };
+  do :: n<1 && sess -> atomic { ready && epoch!=0 && sessep!=epoch && sess -> n++; req = req | K; sessep=epoch; cond = (condS & K)!=0 };
           atomic { if :: sess && sessep==epoch && !cond && (K & 1)!=0 && ref[0]!=0 && WHOLE(0) -> promised = promised | 1 :: else fi; chk() }
      :: break
   od
@@ -646,15 +680,17 @@ proctype Adv() {
 #endif
 #ifdef WIPE
   :: atomic { wipes<1 -> wipes++; epoch=0; ready=0; canEvict=0; opreg[0]=0; opreg[1]=0; opreg[2]=0; res[0]=0; res[1]=0; res[2]=0; clR[0]=0;clR[1]=0;clR[2]=0;clK[0]=0;clK[1]=0;clK[2]=0;
-       opexp[0]=0;opexp[1]=0;opexp[2]=0; cur=0; curexp=0; condR=0; condK=0; req=0; known=0; used=0; delta=0; printf("-- REDIS IS EMPTIED\n") }
+       opexp[0]=0;opexp[1]=0;opexp[2]=0; cur=0; curexp=0; condR=0; condK=0; condS=0; req=0; known=0; used=0; delta=0; printf("-- REDIS IS EMPTIED\n") }
   :: atomic { ready && epoch!=0 && !canEvict -> canEvict=1; if :: sess && sessep!=epoch -> sess=0; promised=0 :: else fi; printf("-- the waiting period is over\n") }
-  /* an operation's renewal finds the new epoch: it registers with what it was granted, then claims again */
-  :: atomic { alive[0] && opep[0]!=epoch && epoch!=0 && ready -> opreg[0]=1; opep[0]=epoch; opexp[0]=0; res[0]=gr[0]; printf("-- op 0 is back\n") }
-  :: atomic { alive[1] && opep[1]!=epoch && epoch!=0 && ready -> opreg[1]=1; opep[1]=epoch; opexp[1]=0; res[1]=gr[1]; printf("-- op 1 is back\n") }
-  :: atomic { alive[2] && opep[2]!=epoch && epoch!=0 && ready -> opreg[2]=1; opep[2]=epoch; opexp[2]=0; printf("-- op 2 is back\n") }
-#ifndef M_BACK_WITHOUT_CLAIM
-  :: atomic { alive[2] && opreg[2]==1 && opep[2]==epoch && rcl!=0 && rcl!=epoch && ready && (condR & A)==0 -> clR[2]=A; rcl=epoch; printf("-- op 2 claims again\n") }
+  /* an operation's renewal finds the new epoch: it registers with what it was granted and claimed, in one script */
+#ifdef M_BACK_WITHOUT_CLAIM
+#define AGAIN(w) skip
+#else
+#define AGAIN(w) clR[w]=hR[w]; clK[w]=hK[w]
 #endif
+  :: atomic { alive[0] && opep[0]!=epoch && epoch!=0 && ready && (condR & hR[0])==0 && (condK & hK[0])==0 -> opreg[0]=1; opep[0]=epoch; opexp[0]=0; COUNT(res[0]=gr[0]); AGAIN(0); printf("-- op 0 is back\n") }
+  :: atomic { alive[1] && opep[1]!=epoch && epoch!=0 && ready && (condR & hR[1])==0 && (condK & hK[1])==0 -> opreg[1]=1; opep[1]=epoch; opexp[1]=0; COUNT(res[1]=gr[1]); AGAIN(1); printf("-- op 1 is back\n") }
+  :: atomic { alive[2] && opep[2]!=epoch && epoch!=0 && ready && (condR & hR[2])==0 -> opreg[2]=1; opep[2]=epoch; opexp[2]=0; AGAIN(2); printf("-- op 2 is back\n") }
 #endif
   od
 }

@@ -68,7 +68,10 @@ def test_a_sound_history_has_no_violation():
             "cleaner0: v ended",
         ),
         ([{"event": "bug", "actor": "builder", "text": "KeyError"}], "bug in builder"),
-        ([{"event": "ended by itself", "process": "worker1", "code": 1}], "ended by itself with 1"),
+        (
+            [{"at": 90.0, "event": "ended by itself", "process": "worker1", "code": 1}],
+            "ended by itself with 1",
+        ),
     ],
 )
 def test_what_must_not_be_is_told(lines, told):
@@ -101,7 +104,10 @@ def test_a_job_that_redis_lost_or_that_was_refused_is_no_violation():
 
 
 def test_who_cannot_start_for_want_of_redis_is_no_violation():
-    assert violations([{"event": "ended by itself", "process": "server", "code": 25}], FINAL, {}) == []
+    ended = {"at": 90.0, "event": "ended by itself", "process": "worker1", "code": 25}
+    assert violations([ended], FINAL, {}) == []
+    kill = {"at": 80.0, "event": "fault", "kind": "kill child", "process": "worker1"}
+    assert violations([kill, {**ended, "code": 1}], FINAL, {}) == []
 
 
 def test_only_errors_that_no_fault_explains_are_bugs():

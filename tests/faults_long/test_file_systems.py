@@ -53,7 +53,7 @@ def test_r25_more_links_to_one_object_than_ext4_allows_are_made_by_copies(tmp_pa
     ):
         used = []
         for number in range(2):
-            source = f"{tmp_path}/tree-{number}"
+            source = f"{place}/tree-{number}"
             os.makedirs(source)
             for name in range(NAMES):
                 with open(f"{source}/{number}-{name}", "wb") as file:
@@ -71,7 +71,6 @@ def test_r25_more_links_to_one_object_than_ext4_allows_are_made_by_copies(tmp_pa
         copies = sum(len(inodes) - 1 for _path, inodes in used)
         assert EXT4_LINKS - 1 <= links <= EXT4_LINKS
         assert links - 1 + copies >= 70_000
-        assert len({(os.stat(path).st_dev) for path, _inodes in used}) == 1
         counted = services.run(ComputeSizeRequest(), quiet())
         assert counted.used_bytes == counted.estimate_bytes == oracle.used_bytes()
         assert oracle.troubles() == []
@@ -100,14 +99,13 @@ def test_ext4_that_keeps_whole_seconds_is_refused_at_start_with_the_reason(tmp_p
 
 
 @pytest.mark.parametrize("kind", ["there", "inodes"])
-def test_a_real_ext4_that_somebody_fills_in_the_middle_of_a_verb_is_survived(tmp_path, kind, tell):
+def test_a_real_ext4_that_somebody_fills_in_the_middle_of_a_verb_is_survived(tmp_path, kind):
     """Other than a tmpfs it needs room for names too: a rename into the trash can fail."""
     words = ("-N", "3000") if kind == "inodes" else ("-N", "20000")
     with mounted(tmp_path, "-m", "0", "-b", "1024", *words, size_bytes=32 * MIB) as place:
         told = every_verb_on(place, "inodes on disk" if kind == "inodes" else kind, points=4)
     points = sum(one["points"] for one in told.values())
     refused = sum(one["refused"] for one in told.values())
-    tell(f"{points} points in {len(told)} verbs, {refused} refused")
     name = f"ext4 filled up by its {'inodes' if kind == 'inodes' else 'size'}"
     record("file systems", {name: {"points": points, "refused": refused}})
     assert refused > len(told) / 2

@@ -21,6 +21,7 @@ REFUSALS = {
 }
 #: Only while a remote lies, or of whoever has to do with one.
 _OF_REMOTES = {"DigestMismatch", "DeadlineExceeded"}
+_YOUNG_S = 20.0
 FORGOTTEN = "the queue has forgotten this job"
 _POISON = "times and its worker ended each time"
 #: What `verify` may never find where nobody has put a hand on the volume: a kill leaves garbage, no more.
@@ -122,8 +123,13 @@ def _jobs(lines, states):
 
 def _ended_by_themselves(lines):
     """Who starts while Redis or the disk is away may say so and end: whoever started it tries again."""
-    for line in _of(lines, "ended by itself"):
-        if not 20 <= line["code"] < 30:
+    killed = {}  # process -> when a child of it was
+    for line in lines:
+        if line.get("kind") == "kill child":
+            killed[line["process"]] = line["at"]
+        # The library ends a worker whose child dies before it has begun: that is no fault of ours.
+        young = line["event"] == "ended by itself" and line["at"] - killed.get(line["process"], 0) < _YOUNG_S
+        if line["event"] == "ended by itself" and not young and not 20 <= line["code"] < 30:
             yield f"{line['process']} ended by itself with {line['code']}"
 
 

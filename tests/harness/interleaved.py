@@ -35,25 +35,45 @@ class Scenario:
     after: object = None
     #: whether somebody may lose its claim and then find something missing
     heals: bool = False
+    #: the quota during the runs; 0: none
+    quota_bytes: int = 0
+    #: how many times as long a run takes as others: so many fewer there are
+    slow: int = 1
     most_switches: int = 2
 
 
 class Failure(AssertionError):
-    """One interleaving that breaks a promise, and how to see it again."""
+    """One interleaving that breaks a promise, and how to see it again. ``what`` is broken, in a line."""
+
+    def __init__(self, text, *, what, is_violation):
+        super().__init__(text)
+        self.what = what
+        #: of a promise, and not an accident of the harness or an error of the program's
+        self.is_violation = is_violation
 
 
 class Search:
     """The interleavings of one scenario on one site. ``runs``: how many there were."""
 
-    def __init__(self, scenario, site, *, focus=()):
-        """``focus``: switches only before steps that one of these tells: `actor verb part of a path`."""
+    def __init__(self, scenario, site, *, focus=(), guide=()):
+        """``focus``: switches only before steps that one of these tells: `actor verb part of a path`.
+
+        ``guide``: the n-th switch only before such a step, and to whom: `actor verb part > other`.
+        """
         self.scenario = scenario
         self.site = site
-        self._focus = tuple((*words.split(" "), "")[:3] for words in focus)
+        names = list(scenario.actors)
+        self._focus = [(*words.split(" "), "")[:3] for words in focus]
+        self._guide = []
+        for words in guide:
+            where, _, other = words.partition(" > ")
+            self._guide.append(((*where.split(" "), "")[:3], names.index(other)))
         self.runs = 0
         self.steps = 0
         self.by_switches = {}
         self.complete = False
+        #: up to so many switches all were run
+        self.whole = -1
 
     # -- one run ---------------------------------------------------------------------------------------
 
@@ -61,17 +81,15 @@ class Search:
         """One interleaving; the schedule as it went. Raises Failure."""
         site, scenario = self.site, self.scenario
         site.reset()
-        site.heals = scenario.heals
-        works = [
-            (name, self._work(act, site.services())) for name, act in scenario.actors.items()
-        ]
+        site.heals, site.quota_bytes = scenario.heals, scenario.quota_bytes
+        works = [(name, self._work(act, site.services())) for name, act in scenario.actors.items()]
         schedule = Schedule(
             works,
             choices=choices,
             deaths=deaths,
             pick=pick,
             after=site.after,
-            stuck=site.expire,
+            stuck=site.time_passes,
         )
         self.runs += 1
         try:
@@ -79,7 +97,7 @@ class Search:
             self._judge(schedule)
         except Failure:
             raise
-        except Exception as trouble:  # noqa: BLE001 -- told together with the way to see it again
+        except Exception as trouble:
             raise self._failure(schedule, trouble) from trouble
         finally:
             self.steps += len(schedule.trace)
@@ -112,7 +130,12 @@ class Search:
         return Failure(
             f"{self.scenario.name}: {trouble}\n"
             f"run {self.runs}; again with: choices={choices} deaths={set(schedule.deaths)}\n"
-            f"{schedule.story(lambda path: path.replace(root, ''))}"
+            f"{schedule.story(lambda path: path.replace(root, ''))}",
+            what=str(trouble).partition(";")[0].replace(root, ""),
+            is_violation=isinstance(trouble, Violation)
+            and (
+                not isinstance(trouble.__cause__, BaseException) or isinstance(trouble.__cause__, Violation)
+            ),
         )
 
     # -- all of them -----------------------------------------------------------------------------------
@@ -120,14 +143,13 @@ class Search:
     def explore(self, *, limit, switches=None, seed=0):
         """With ever more switches, up to ``switches`` and ``limit`` runs; then ``complete`` says whether
         that was all. Among schedules with as many switches the order is random.
-        """  # noqa: D205 -- one sentence
+        """
         most_switches = self.scenario.most_switches if switches is None else switches
         rng = random.Random(seed)
         last = self.runs + limit
-        level = [
-            (0, {0: first}, self.run(choices={0: first})) for first in range(len(self.scenario.actors))
-        ]
+        level = [(0, {0: first}, self.run(choices={0: first})) for first in range(len(self.scenario.actors))]
         self.by_switches[0] = len(level)
+        self.whole = 0
         for count in range(1, most_switches + 1):
             following = []
             self.by_switches[count] = 0
@@ -144,6 +166,7 @@ class Search:
                 if self.runs >= last:
                     return
             level = following
+            self.whole = count
         self.complete = True
 
     def _children(self, last, choices, schedule):
@@ -151,27 +174,25 @@ class Search:
         trace = schedule.trace
         prints = [footprint(step.verb, step.paths) for step in trace]
         windows = {}
+        told = self._guide[len(choices) - 1 : len(choices)]
+        focus = [told[0][0]] if told else self._focus
         for number in range(len(trace) - 1, last, -1):
             step = trace[number]
             if number + 1 < len(trace) and trace[number + 1].actor != step.actor:
                 windows.clear()
-            if self._focus and not self._is_in_focus(schedule.actors[step.actor].name, step):
+            if focus and not _is_told(focus, schedule.actors[step.actor].name, step):
                 continue
             for other in step.others:
                 window = windows.get((step.actor, other))
-                if window is not None and not self._focus and not window.meets(prints[number]):
+                if told and other != told[0][1]:
+                    continue
+                if window is not None and not focus and not window.meets(prints[number]):
                     continue
                 chosen = {**choices, number: other}
                 child = self.run(choices=chosen)
                 yield number, chosen, child
                 steps = itertools.takewhile(lambda one, me=step.actor: one.actor != me, child.trace[number:])
                 windows[step.actor, other] = Window([footprint(one.verb, one.paths) for one in steps])
-
-    def _is_in_focus(self, name, step):
-        return any(
-            name == actor and step.verb == verb and any(part in path for path in step.paths or ("",))
-            for actor, verb, part in self._focus
-        )
 
     def sample(self, count, *, seed=0, depth=3, deadly=False):
         """Runs whose order is decided by priorities that change at ``depth`` random steps (PCT).
@@ -182,7 +203,16 @@ class Search:
         for number in range(count):
             rng = random.Random(f"{self.scenario.name} {seed} {number}")
             deaths = {rng.randrange(length)} if deadly and rng.random() < 0.3 else ()
-            self.run(pick=_Priorities(rng, len(self.scenario.actors), depth=depth, length=length), deaths=deaths)
+            self.run(
+                pick=_Priorities(rng, len(self.scenario.actors), depth=depth, length=length), deaths=deaths
+            )
+
+
+def _is_told(focus, name, step):
+    return any(
+        name == actor and step.verb == verb and any(part in path for path in step.paths or ("",))
+        for actor, verb, part in focus
+    )
 
 
 class _Priorities:

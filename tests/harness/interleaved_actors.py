@@ -1,4 +1,4 @@
-"""What an actor of a schedule works with: a volume, a Redis and a clock at which every step is a switch point.
+"""What an actor works with: a volume, a Redis and a clock at which every step is a switch point.
 
 A step is a change of the volume, a look at a path below it, or a script of Redis. Looks are seen by
 replacing the functions of ``os``; threads of the program's own become plain calls, for the order of things
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import socket
+import stat
 import threading
 import time
 import uuid
@@ -71,7 +72,9 @@ class Clock:
             if actor is not None:
                 actor.schedule.step(actor, "apply", path)
             age_ns = self.now_ns if age_ns is None else age_ns
-            os.utime(fd, ns=(age_ns, os.fstat(fd).st_mtime_ns))
+            there = os.fstat(fd)
+            # one more for a folder: an age that is not above its other times changes when it is listed
+            os.utime(fd, ns=(age_ns + stat.S_ISDIR(there.st_mode), there.st_mtime_ns))
         finally:
             os.close(fd)
 
@@ -153,7 +156,7 @@ class ScheduledVolume(Volume):
         """As the kernel does with the times of what is new, and of a folder whose entries changed."""
         now_ns = self._site.clock.now_ns
         with suppress(FileNotFoundError):
-            os.utime(path, ns=(now_ns, now_ns))
+            os.utime(path, ns=(now_ns + 1, now_ns))
 
 
 class Wire:
@@ -207,7 +210,9 @@ def _text(answer):
 
 SCRIPTS = tuple(
     name.removesuffix(".lua")
-    for name in sorted(os.listdir(os.path.join(os.path.dirname(load.__wrapped__.__code__.co_filename), "lua")))
+    for name in sorted(
+        os.listdir(os.path.join(os.path.dirname(load.__wrapped__.__code__.co_filename), "lua"))
+    )
     if name not in {"prelude.lua", "guard.lua"}
 )
 NAMES = {load(name, RUN_ID).sha: name for name in SCRIPTS}
@@ -321,9 +326,7 @@ def _uuid4():
 @contextmanager
 def surroundings(monkeypatch, root, clock):
     """As long as it lasts, actors see everything through the schedule."""
-    import worker.services.maintenance as maintenance
-    import worker.services.operations as operations
-    import worker.services.transfer as transfer
+    from worker.services import maintenance, operations, transfer
 
     with monkeypatch.context() as patch:
         for name in _LOOKS:

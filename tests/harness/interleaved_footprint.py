@@ -1,4 +1,4 @@
-"""What a step looks at and changes: two steps that do not meet may be exchanged, so one order stands for both.
+"""What a step looks at and changes: of two orders of steps that do not meet, one is enough.
 
 Resources are paths: those of the volume, ``/redis/…`` for what a script reads and writes, and ``/clock``, the
 volume's clock, which moves when an operation or a cleanup starts and which every age is taken from. In doubt

@@ -6,12 +6,13 @@ than any horizon. An actor is a function of the site and of services of its own.
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 
 from harness.interleaved import Scenario
 from harness.interleaved_actors import real
 from harness.interleaved_site import Violation
-from harness.schedule import current
+from harness.schedule import Dead, current
 
 from caskeeper.artifact import Ref
 from caskeeper.contract import (
@@ -23,16 +24,18 @@ from caskeeper.contract import (
     PullRequest,
     PushRequest,
     RemoveRequest,
+    VerifyRequest,
 )
 from caskeeper.coordination import StateLost
 from caskeeper.digest import Digest
-from caskeeper.errors import ArtifactNotFound, BlobMissing, Busy, LeaseLost
+from caskeeper.errors import ArtifactNotFound, BlobMissing, Busy, CacheTooFull, LeaseLost, NoSpace
 from caskeeper.presence import is_here
 from worker.protocols import DIRECTORY, quiet
 from worker.server.published import Content, PublishedRefs
 from worker.server.rolling import Rolling
 from worker.store.objects import Objects
 from worker.store.promises import Promises
+from worker.store.system_calls import MTIME_S
 
 A, B, A_AGAIN = "p/a/ka", "p/b/kb", "p/a/kl"
 SESSION = "s"
@@ -76,6 +79,8 @@ def clean(target_bytes=0):
 
 
 recount = run(ComputeSizeRequest())
+repair = run(VerifyRequest(repair=True))
+verify = run(VerifyRequest())
 link = run(LinkRequest(ref=A, key="kl"))
 #: A holder of the maintenance lease that takes nothing away.
 remove_nothing = clean(10**12)
@@ -93,7 +98,7 @@ def extract(site, services):
 
 
 def require(*refs):
-    """A client's session: it marks, then looks; what is there then is promised to it (safety.md section 4)."""
+    """A session: it marks, then looks; what is there then is promised to it (safety.md section 4)."""
 
     def act(site, services):
         sessions = services.coordination.sessions
@@ -104,7 +109,6 @@ def require(*refs):
             site.required.clear()
             sessions.open(SESSION)
             _mark(site, services, refs)
-        return None
 
     return act
 
@@ -148,13 +152,20 @@ def serve(site, services):
         services.desk, Promises(services.volume), subject="test", grace_s=10.0, clock=lambda: 0.0
     )
     blobs = [(Digest.of(data), data) for data in site.messages]
-    missing = rolling.run(
-        lambda operation: operation.blobs.find_missing([digest for digest, _ in blobs]), stop=lambda: None
-    )
-    wanted = [blob for blob in blobs if blob[0] in missing]
-    if wanted:
-        rolling.run(lambda operation: operation.blobs.write_batch(wanted), stop=lambda: None)
-    rolling.close()
+    try:
+        missing = rolling.run(
+            lambda operation: operation.blobs.find_missing([digest for digest, _ in blobs]),
+            stop=lambda: None,
+        )
+        wanted = [blob for blob in blobs if blob[0] in missing]
+        if wanted:
+            rolling.run(lambda operation: operation.blobs.write_batch(wanted), stop=lambda: None)
+        rolling.close()
+    except Dead:
+        for tenure in rolling._tenures:  # now, in this thread, where it does nothing; not when collected
+            with suppress(Dead):
+                tenure.ending.close()
+        raise
     refs = PublishedRefs(services, Objects(services.volume), rolling)
     content = Content((Digest.parse(site.bound),), DIRECTORY)
     refs.publish("update", {Ref.parse(B): {}}, lambda _take: content, Client())
@@ -224,6 +235,37 @@ def pushed_a(site):
     site.services().run(PushRequest(refs=(A,)), quiet())
 
 
+def damaged_a(site):
+    """A bit of its own file has turned."""
+    artifact_a(site)
+    _damage(site)
+
+
+def shortened_a(site):
+    """The end of its own file is gone: every reader sees that."""
+    artifact_a(site)
+    _damage(site, short=True)
+
+
+def shortened_and_pushed_a(site):
+    """As before, and a remote has it."""
+    pushed_a(site)
+    _damage(site, short=True)
+
+
+def _damage(site, *, short=False):
+    whole = next(hash_hex for hash_hex, data in site.contents.items() if data.startswith(b"own"))
+    path = site.layout.object(whole)
+    os.chmod(path, 0o644)
+    with open(path, "r+b") as file:
+        file.write(b"O")
+        if short:
+            file.truncate()
+    os.chmod(path, 0o444)
+    os.utime(path, ns=(site.clock.now_ns, MTIME_S * 10**9))
+    site.damaged.add(whole)
+
+
 def required_a(site):
     """A session that protects it has been open for long."""
     artifact_a(site)
@@ -247,6 +289,8 @@ def _reader(*more):
 def nothing_vanishes(site, outcomes):
     """What was there, or was acknowledged, is gone only if a cleanup says that it took it."""
     told = set()
+    if Dead in outcomes.values():
+        return  # who died cannot say what it took
     for outcome in outcomes.values():
         told.update(getattr(outcome, "removed", ()))
         for group in getattr(outcome, "groups", ()):
@@ -295,7 +339,9 @@ SCENARIOS = [
         artifact_a,
         **_LATE,
     ),
-    Scenario("link and cleaner", {"linker": link, "cleaner": clean()}, artifact_a, {"linker": (ArtifactNotFound,)}),
+    Scenario(
+        "link and cleaner", {"linker": link, "cleaner": clean()}, artifact_a, {"linker": (ArtifactNotFound,)}
+    ),
     Scenario(
         "link and two cleaners",
         {"linker": link, "cleaner": clean(), "second": after("expire", clean())},
@@ -303,7 +349,9 @@ SCENARIOS = [
         {**_LATE["allowed"], "linker": (*DISTURBED, ArtifactNotFound, BlobMissing)},
         heals=True,
     ),
-    Scenario("reader and cleaner", {"reader": extract, "cleaner": clean()}, artifact_a, {"reader": _reader()}),
+    Scenario(
+        "reader and cleaner", {"reader": extract, "cleaner": clean()}, artifact_a, {"reader": _reader()}
+    ),
     Scenario(
         "reader of a checkout and cleaner",
         {"reader": extract, "cleaner": clean()},
@@ -455,14 +503,21 @@ SCENARIOS = [
         heals=True,
     ),
     Scenario("pull of what is here and cleaner", {"puller": pull(A), "cleaner": clean()}, pushed_a),
-    Scenario("remove and writer", {"remover": remove, "writer": commit("a", A)}, artifact_a, {"remover": (Busy,)}),
+    Scenario(
+        "remove and writer", {"remover": remove, "writer": commit("a", A)}, artifact_a, {"remover": (Busy,)}
+    ),
     Scenario(
         "remove and reader",
         {"remover": remove, "reader": extract},
         artifact_a,
         {"remover": (Busy,), "reader": _reader()},
     ),
-    Scenario("recount and writer", {"recounter": recount, "writer": commit("b", B)}, artifact_a, {"writer": (LeaseLost,)}),
+    Scenario(
+        "recount and writer",
+        {"recounter": recount, "writer": commit("b", B)},
+        artifact_a,
+        {"writer": (LeaseLost,)},
+    ),
     Scenario(
         "recount, writer and cleaner",
         {"recounter": recount, "writer": commit("b", B), "cleaner": clean()},
@@ -487,6 +542,61 @@ SCENARIOS = [
         {"server": serve, "cleaner": after("expire", clean())},
         remembered,
         {"server": DISTURBED},
+    ),
+    Scenario(
+        "repair of what is whole and writer", {"repairer": repair, "writer": commit("b", B)}, artifact_a
+    ),
+    Scenario("verify and cleaner", {"verifier": verify, "cleaner": clean()}, artifact_a),
+    Scenario(
+        "repair of damage and writer of the same",
+        {"repairer": repair, "writer": commit("a", A)},
+        damaged_a,
+        {"repairer": (Busy,), "writer": (Busy,)},
+        heals=True,
+    ),
+    Scenario(
+        "repair of damage and cleaner",
+        {"repairer": repair, "cleaner": clean()},
+        damaged_a,
+        {"repairer": (Busy,)},
+        heals=True,
+    ),
+    Scenario(
+        "reader that heals and writer",
+        {"reader": extract, "writer": commit("a", A)},
+        shortened_a,
+        {"reader": _reader(Busy), "writer": (Busy,)},
+        heals=True,
+    ),
+    Scenario(
+        "two readers that heal from a remote",
+        {"reader": extract, "other": extract},
+        shortened_and_pushed_a,
+        {"reader": (Busy,), "other": (Busy,)},
+        heals=True,
+    ),
+    Scenario(
+        "reader that heals from a remote and cleaner",
+        {"reader": extract, "cleaner": clean()},
+        shortened_and_pushed_a,
+        {"reader": _reader(Busy)},
+        heals=True,
+    ),
+    Scenario(
+        "two writers and room for one",
+        {"writer": commit("a", A_AGAIN), "other": commit("b", B)},
+        artifact_a,
+        {"writer": (NoSpace, CacheTooFull), "other": (NoSpace, CacheTooFull)},
+        quota_bytes=7 * 4096,
+        slow=4,
+    ),
+    Scenario(
+        "writer without room, reader",
+        {"writer": commit("b", B), "reader": extract},
+        artifact_a,
+        {"writer": (NoSpace, CacheTooFull), "reader": _reader()},
+        quota_bytes=7 * 4096,
+        slow=4,
     ),
 ]
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}

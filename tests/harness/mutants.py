@@ -8,8 +8,6 @@ no switch. The protections are those of safety.md section 10, the mutants of doc
 
 from __future__ import annotations
 
-import __future__
-
 import importlib
 import inspect
 import textwrap
@@ -41,6 +39,8 @@ class Mutant:
     backed: str = ""
     #: where the search switches, for those that take a particular one to be seen
     focus: tuple[str, ...] = ()
+    #: where and to whom it switches, one after the other, for those that take a long story
+    guide: tuple[str, ...] = ()
     switches: int = 2
 
 
@@ -71,7 +71,7 @@ def _compiled(where, patches):
     for patch in patches:
         text = _replaced(text, patch)
     names = dict(function.__globals__)
-    flags = __future__.annotations.compiler_flag
+    flags = annotations.compiler_flag
     exec(compile(textwrap.dedent(text), inspect.getsourcefile(function), "exec", flags), names)
     return function, inspect.unwrap(names[name]).__code__
 
@@ -113,8 +113,8 @@ _NO_CLEANER_FENCE = Patch(
 _NO_RECOVERY = Patch(f"{_SERVICES}.recovery:recover", "    for name in others:\n", "    for name in ():\n")
 _NO_HOLD = Patch(
     f"{_SERVICES}.operations:Operation.hold",
-    "                if self._desk.coordination.operations.hold(self.id, self.epoch, refs=names, roots=hashes):",
-    "                if True:",
+    "if self._desk.coordination.operations.hold(self.id, self.epoch, refs=names, roots=hashes):",
+    "if True:",
 )
 _NO_LOOK_AT_THE_TAKEN = Patch(
     f"{_SERVICES}.eviction:Evictor.take_refs",
@@ -161,7 +161,10 @@ MUTANTS = [
         ),
         "writer and cleaner",
         "m_horizon_late",
-        focus=("writer touch /closures/", "cleaner scandir /extract",),
+        focus=(
+            "writer touch /closures/",
+            "cleaner scandir /extract",
+        ),
     ),
     Mutant(
         "the horizon does not ask for operations",
@@ -179,8 +182,18 @@ MUTANTS = [
     Mutant(
         "what is there is not made young",
         "refresh",
-        (Patch(f"{_STORE}.blobs:StoreBlobs._make_young", "if not self._volume.touch(path):", "if not os.path.lexists(path):"),
-         Patch(f"{_STORE}.blobs:StoreBlobs._make_young", "if there.st_atime_ns >= self.staging.start_ns:", "if True:")),
+        (
+            Patch(
+                f"{_STORE}.blobs:StoreBlobs._make_young",
+                "if not self._volume.touch(path):",
+                "if not os.path.lexists(path):",
+            ),
+            Patch(
+                f"{_STORE}.blobs:StoreBlobs._make_young",
+                "if there.st_atime_ns >= self.staging.start_ns:",
+                "if True:",
+            ),
+        ),
         "writer and cleaner",
         "m_no_refresh",
     ),
@@ -210,7 +223,12 @@ MUTANTS = [
         ),
         "two writers, of which one is late, and a cleaner",
         "m_stamp_early",
-        focus=("other apply /objects/15", "other lstat /objects/15", "writer touch /closures/"),
+        guide=(
+            "other apply /objects/15 > time",
+            "other apply /objects/15 > writer",
+            "writer touch /closures/ > other",
+            "other touch /objects/77 > cleaner",
+        ),
         switches=4,
     ),
     Mutant(
@@ -258,7 +276,12 @@ MUTANTS = [
         "a writer twice and two cleaners",
         "m_shared_trash",
         "fence and recovery of cleanups are names of folders: with one name there are none",
-        focus=("cleaner stat /o-", "writer make_folder /tmp/", "second take /objects/", "second stat /o-",),
+        guide=(
+            "cleaner unlink /o-15 > writer",
+            "writer make_folder /tmp/ > second",
+            "second take /objects/15 > writer",
+            "second stat /o-15 > cleaner",
+        ),
         switches=4,
     ),
     Mutant(
@@ -276,7 +299,10 @@ MUTANTS = [
         (_NO_CLEANER_FENCE,),
         "session, cleaner and another after its lease",
         "m_no_cleaner_fence",
-        focus=("cleaner take /refs/", "second script lease_release",),
+        focus=(
+            "cleaner take /refs/",
+            "second script lease_release",
+        ),
     ),
     Mutant(
         "what a dead cleanup took is not put back",
@@ -284,15 +310,27 @@ MUTANTS = [
         (_NO_RECOVERY,),
         "session, cleaner and another after its lease",
         "m_no_recover",
-        focus=("cleaner take /refs/", "second script lease_release",),
+        focus=(
+            "cleaner take /refs/",
+            "second script lease_release",
+        ),
     ),
     Mutant(
         "what a dead cleanup took is deleted",
         "recovery puts back",
-        (Patch(f"{_SERVICES}.recovery:_put_back_all", "if target and volume.put_back(path, target):", "if False:"),),
+        (
+            Patch(
+                f"{_SERVICES}.recovery:_put_back_all",
+                "if target and volume.put_back(path, target):",
+                "if False:",
+            ),
+        ),
         "writer and two cleaners",
         "m_recover_unlinks",
-        focus=("cleaner take /objects/", "cleaner stat /o-",),
+        focus=(
+            "cleaner take /objects/",
+            "cleaner stat /o-",
+        ),
     ),
     Mutant(
         "sessions may mark before the state is recovered",
@@ -307,7 +345,10 @@ MUTANTS = [
         ),
         "session that comes back early",
         "m_mark_before_ready",
-        focus=("cleaner take /refs/", "second make_folder /trash/",),
+        focus=(
+            "cleaner take /refs/",
+            "second make_folder /trash/",
+        ),
         switches=3,
     ),
     Mutant(
@@ -317,13 +358,23 @@ MUTANTS = [
         "session, cleaner and another after its lease",
         "m_no_token2",
         "each backs the other",
-        focus=("cleaner script condemn", "second script lease_release", "cleaner take /refs/",),
+        focus=(
+            "cleaner script condemn",
+            "second script lease_release",
+            "cleaner take /refs/",
+        ),
         switches=4,
     ),
     Mutant(
         "condemning does not ask for sessions",
         "condemn: not what is required",
-        (Patch("lua:condemn", "if key and redis.call('SISMEMBER', session_key(id), key) == 1 then", "if false then"),),
+        (
+            Patch(
+                "lua:condemn",
+                "if key and redis.call('SISMEMBER', session_key(id), key) == 1 then",
+                "if false then",
+            ),
+        ),
         "session and cleaner",
         "m_cond_no_req",
     ),
@@ -348,7 +399,8 @@ MUTANTS = [
             Patch(
                 f"{_SERVICES}.eviction:evict",
                 "    try:\n        result.refs,",
-                "    for hash_hex in group.free:\n        evictor.take_object(hash_hex)\n    try:\n        result.refs,",
+                "    for hash_hex in group.free:\n        evictor.take_object(hash_hex)\n"
+                "    try:\n        result.refs,",
             ),
         ),
         "writer and cleaner",
@@ -380,7 +432,13 @@ MUTANTS = [
         ),
         "two writers, of which one is late, and a cleaner",
         "m_eexist_no_refresh",
-        focus=("other publish /objects/77", "writer publish /objects/77", "other touch /objects/77", "writer touch /closures/"),
+        guide=(
+            "other publish /objects/77 > time",
+            "other publish /objects/77 > writer",
+            "writer publish /objects/77 > other",
+            "other touch /closures/ > writer",
+            "writer touch /closures/ > cleaner",
+        ),
         switches=5,
     ),
     Mutant(
@@ -423,13 +481,13 @@ MUTANTS = [
         "m_recon_no_delta",
     ),
     Mutant(
-        "bytes that have another name are given back, and a reader does not claim",
-        "give-back of last names only; claim",
-        (_LAST_NAME, _NO_CLAIM),
+        "bytes that have another name are given back",
+        "give-back of last names only",
+        (_LAST_NAME,),
         "reader of a checkout and two cleaners",
         "m_gb_always",
-        "without a claim, links of a reader outlive the object's name",
-        focus=("reader rename", "reader move_folder /extract/", "cleaner take /objects/", "reader link /objects/", "cleaner unlink /o-",),
+        guide=("cleaner scandir /trash/ > second",),
+        switches=1,
     ),
     Mutant(
         "a recount spares who is not registered",
@@ -444,7 +502,10 @@ MUTANTS = [
         "settle of a dying operation keeps the rest",
         (Patch("lua:settle", "if record.dying then", "if false then"),),
         "a writer's lease runs out under a cleaner",
-        focus=("writer publish /objects/", "cleaner scandir /trash/",),
+        focus=(
+            "writer publish /objects/",
+            "cleaner scandir /trash/",
+        ),
     ),
     Mutant(
         "nothing is waited for after a loss of Redis",

@@ -30,21 +30,25 @@ class Stage(NamedTuple):
 
 
 _HISTORIES = "test_histories.py"
+#: Whole where `make test` has a part.
+_ALL = (("CASKEEPER_TEST_FULL_DISK", "all"), ("CASKEEPER_TEST_PAUSES", "all"))
 STAGES = (
     # Alone on the machine: its leases are short.
     Stage("histories", (f"tests/faults_long/{_HISTORIES}",)),
-    Stage(
-        "file systems and other long tests", ("tests/faults_long", f"--ignore=tests/faults_long/{_HISTORIES}")
-    ),
-    Stage("faults", ("tests/faults", f"--ignore=tests/faults/{_HISTORIES}")),
-    Stage("interleavings and mutants", ("tests/stateful",), (("CASKEEPER_TEST_LONG", "1"),)),
+    Stage("file systems", ("tests/faults_long", f"--ignore=tests/faults_long/{_HISTORIES}")),
+    Stage("faults", ("tests/faults", f"--ignore=tests/faults/{_HISTORIES}"), _ALL),
+    Stage("interleavings and mutants", ("tests/stateful",), (("CASKEEPER_TEST_INTERLEAVINGS", "10"),)),
 )
+#: For a test that has no limit of its own: longer than in `make test`, as it does more.
+LIMIT_S = 3600
+MODEL = ROOT / "docs/model/results.txt"
 
 
 def run(stage: Stage, folder: str) -> bool:
     """Whether all of it passed; told in the section of runs."""
     results = f"{folder}/{stage.name.replace(' ', '-')}.xml"
-    command = [sys.executable, "-P", "-m", "pytest", *stage.words, f"--junitxml={results}"]
+    command = [sys.executable, "-P", "-m", "pytest", *stage.words]
+    command += [f"--junitxml={results}", f"--timeout={LIMIT_S}"]
     code = subprocess.run(
         command, cwd=ROOT, env={**os.environ, **dict(stage.environment)}, check=False
     ).returncode
@@ -65,10 +69,23 @@ def run(stage: Stage, folder: str) -> bool:
     return code == 0
 
 
+def record_model() -> None:
+    """What docs/model/run.sh has left: a line a configuration, its parts between bars."""
+    if not MODEL.exists():
+        return
+    rows = {}
+    for line in MODEL.read_text(encoding="utf-8").splitlines():
+        name, *parts = (part.strip() for part in line.split("|"))
+        if len(parts) >= 3 and not name.startswith("#"):
+            rows[name] = {"flags": parts[0], "states": parts[1].removeprefix("states "), "outcome": parts[2]}
+    record("model", rows)
+
+
 def main(page: str) -> int:
     with tempfile.TemporaryDirectory(prefix="ck-safety-") as folder:
         os.environ[FOLDER] = folder
         try:
+            record_model()
             passed = [run(stage, folder) for stage in STAGES]
         finally:
             Path(page).write_text(render(folder), encoding="utf-8")

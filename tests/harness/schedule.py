@@ -78,7 +78,7 @@ class Schedule:
         """``works``: [(name, function)]. ``pick`` decides where ``choices`` say nothing: (step, now, others)
         -> whose turn, for random runs. ``after`` is called when a step is done, ``stuck`` when everybody
         waits for something that does not come.
-        """  # noqa: D205 -- one list
+        """
         self.actors = [Actor(number, name, self, work) for number, (name, work) in enumerate(works)]
         self.choices = dict(choices)
         self.deaths = frozenset(deaths)
@@ -88,7 +88,7 @@ class Schedule:
         self.failure: BaseException | None = None
         self._pick = pick
         self._after = after or (lambda: None)
-        self._stuck = stuck or (lambda: None)
+        self._stuck = stuck or (lambda _schedule: None)
         self._interrupted: list[int] = []
         self._idle = 0
         self._ended = threading.Lock()
@@ -217,7 +217,7 @@ class Schedule:
             self.now_s = max(self.now_s, first.wakes_s) + _PATIENCE**self._idle - 1
             self._idle += 1
             if self._idle == 3:
-                self._stuck()
+                self._stuck(self)
             able = [first.number]
         chosen = self.choices.get(number)
         if chosen is None and self._pick is not None:

@@ -8,7 +8,7 @@ import pytest
 from harness.commands import read, until
 
 from caskeeper.contract import queue_of
-from caskeeper.coordination.keys import BEAT
+from caskeeper.coordination.keys import LEADER
 from caskeeper.queue import Queue
 
 PROGRAM = """
@@ -69,12 +69,12 @@ def test_of_two_beats_one_sends_and_the_other_takes_over_from_it(start, valkey, 
     sending(first)
     assert second.sends == 0
     with valkey.client() as client:
-        holder = client.hget(BEAT, "holder")
+        holder = client.hget(LEADER, "holder")
         code = first.end(number)
         if number == signal.SIGTERM:
-            assert (code, client.hget(BEAT, "holder") != holder) == (0, True), "it hands over at once"
+            assert (code, client.hget(LEADER, "holder") != holder) == (0, True), "it hands over at once"
         sending(second)
-        assert client.hget(BEAT, "holder") not in {"", holder}
+        assert client.hget(LEADER, "holder") not in {"", holder}
     queue = Queue(valkey.url)
     assert queue.lengths()[queue_of("maintenance")] >= first.sends + second.sends - 1
     queue.close()
@@ -98,6 +98,6 @@ def test_redis_that_forgot_everything_has_a_leader_again(start, valkey):
     until(lambda: first.sends + second.sends > 1)
     with valkey.client() as client:
         client.flushall()
-        until(lambda: client.hget(BEAT, "holder"))
+        until(lambda: client.hget(LEADER, "holder"))
     sends = first.sends + second.sends
     until(lambda: first.sends + second.sends > sends + 1)

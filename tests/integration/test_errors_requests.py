@@ -143,8 +143,9 @@ def objects(scene):
 def large(scene, request):
     """A ref, and the path of the object of its file, which is as it was afterwards."""
     content = os.urandom(300_000)
-    ref = f"demo/hurt/{request.node.name}"
-    done(scene.start("commit", scene.tree(request.node.name, {"large": content}), ref))
+    name = request.node.originalname
+    ref = f"demo/hurt/{name}"
+    done(scene.start("commit", scene.tree(f"{name}-{content[:4].hex()}", {"large": content}), ref))
     hash_hex = Digest.of(content).hash
     path = f"{scene.oracle.objects}/{hash_hex[:2]}/{hash_hex[2:]}"
     shutil.copy2(path, f"{scene.folder}/saved")
@@ -164,25 +165,48 @@ def fails_when_damaged(scene, *words, error, holds):
     assert scene.oracle.leavings() == []
 
 
-def test_an_object_that_is_gone_is_12_and_never_an_empty_file(scene, large):
+def is_a_miss(scene, *words, ref, holds):
+    """No remote has it, so its ref goes (issue C, point 2): the first command says why."""
+    first, second = (finish(scene.start("--json", *words)) for _time in range(2))
+    assert (first.returncode, second.returncode) == (11, 11), (first, second)
+    for text in holds:
+        assert text in json.loads(first.stdout)["message"]
+    assert "there is no such ref" in json.loads(second.stdout)["message"]
+    assert ref not in scene.refs()
+    scene.assert_sound()
+
+
+def test_content_that_is_gone_is_12_where_a_command_only_looks(scene, large):
     ref, path = large
     os.unlink(path)
-    copy = f"{scene.folder}/copy-of-gone"
-    fails_when_damaged(scene, "extract", ref, "--to", copy, error="BlobMissing", holds=path)
-    assert not os.path.exists(copy)
-    fails_when_damaged(scene, "extract", ref, error="BlobMissing", holds=path)
+    fails_when_damaged(scene, "cat", ref, "large", error="BlobMissing", holds="--refresh")
+
+
+def test_content_that_is_damaged_is_13_where_a_command_only_looks(scene, large):
+    ref, path = large
+    os.chmod(path, 0o644)
+    os.truncate(path, 1000)
+    fails_when_damaged(scene, "cat", ref, "large", error="DigestMismatch", holds=[path, "verify --repair"])
+
+
+@pytest.mark.parametrize("destination", [[], ["--to", "{folder}/copy-of-gone"]])
+def test_an_object_that_is_gone_is_a_miss_and_never_an_empty_file(scene, large, destination):
+    ref, path = large
+    os.unlink(path)
+    words = [word.format(folder=scene.folder) for word in destination]
+    is_a_miss(scene, "extract", ref, *words, ref=ref, holds=[f"ref {ref}", "withdrawn"])
+    assert not os.path.exists(f"{scene.folder}/copy-of-gone")
     assert not os.path.exists(f"{scene.cachedir}/extract/demo/hurt")
 
 
-def test_an_object_that_is_cut_short_is_13_and_says_what_to_do(scene, large):
+def test_an_object_that_is_cut_short_is_a_miss_too(scene, large):
     ref, path = large
     os.chmod(path, 0o644)
     os.truncate(path, 1000)
     copy = f"{scene.folder}/copy-of-short"
-    fails_when_damaged(
-        scene, "extract", ref, "--to", copy, error="DigestMismatch", holds=[path, "move this file out"]
-    )
+    is_a_miss(scene, "extract", ref, "--to", copy, ref=ref, holds=[f"ref {ref}", "withdrawn"])
     assert not os.path.exists(copy)
+    assert not os.path.exists(path)
 
 
 def test_a_damaged_ref_is_trouble_and_no_miss(scene):

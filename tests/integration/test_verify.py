@@ -360,11 +360,13 @@ def test_i9_strangers_are_told_and_stay_and_as_long_as_one_is_among_the_refs_no_
 def test_what_stood_in_the_place_of_a_ref_is_put_aside_and_not_deleted(services):
     path = services.layout.ref(Ref.parse(KEPT))
     os.unlink(path)
-    write(f"{path}/precious", b"precious")
-    result = verify(services, repair=True)
-    [done] = [finding.done for finding in result.findings if finding.kind == kinds.KIND]
-    with open(f"{done.removeprefix('moved to ')}/precious", "rb") as file:
-        assert file.read() == b"precious"
+    for content in (b"precious", b"another"):  # the second one does not replace the first
+        write(f"{path}/precious", content)
+        result = verify(services, repair=True)
+        [done] = [finding.done for finding in result.findings if finding.kind == kinds.KIND]
+        with open(f"{done.removeprefix('moved to ')}/precious", "rb") as file:
+            assert file.read() == content
+    assert len(os.listdir(f"{services.layout.root}/damaged")) == 2
 
 
 def test_young_things_are_nobodys_orphans(services):

@@ -24,7 +24,7 @@ from caskeeper.contract import (
 )
 from caskeeper.coordination import Coordination
 from caskeeper.digest import Digest
-from caskeeper.errors import ConfigInvalid, InvalidRequest, PermissionDenied, VolumeFailed
+from caskeeper.errors import ConfigInvalid, InvalidRequest, PermissionDenied
 from worker._protos import remote_execution_pb2
 from worker.protocols import quiet
 from worker.wiring import build
@@ -162,7 +162,6 @@ def edit_format(layout, **changes):
     [
         ({"version": 99}, ConfigInvalid, "version 99"),
         ({"uid": 4711}, PermissionDenied, "uid 4711"),
-        ({"version": None}, VolumeFailed, "damaged"),
     ],
 )
 def test_a_format_that_is_not_ours_is_refused(tmp_path, valkey, changes, error, words):

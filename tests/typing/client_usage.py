@@ -21,6 +21,7 @@ from caskeeper.contract import (
     ComputeSizeResult,
     ExtractResult,
     ImportResult,
+    Keeper,
     LinkResult,
     Message,
     Progress,
@@ -77,6 +78,7 @@ def build(settings: Settings, tree: Path) -> int:
         assert_type(cache.cleanup(dry_run=True).result().groups[0].action, str)
         assert_type(cache.cleanup(target_bytes=0), Job[CleanupResult])
         assert_type(cache.compute_size(), Job[ComputeSizeResult])
+        assert_type(cache.explain(ref).result().kept_by, tuple[Keeper, ...])
         assert_type(cache.job("an id"), Job[Message])
         for outcome in cache.push(ref, remotes=["http://localhost:50051"]).result(timeout_s=1.5).remotes:
             assert_type(outcome, PushOutcome)

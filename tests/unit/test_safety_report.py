@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from harness import safety_run
 from harness.safety_report import FOLDER, record, recorded, render
 
 
@@ -43,3 +44,23 @@ def test_rows_with_columns_and_titled_tables_are_shown(folder):
 def test_an_unknown_section_is_refused(folder):
     with pytest.raises(ValueError, match="no section 'crashes'"):
         record("crashes", {})
+
+
+def test_what_the_model_checker_has_left_becomes_a_table(folder, tmp_path, monkeypatch):
+    results = tmp_path / "results.txt"
+    monkeypatch.setattr(safety_run, "MODEL", results)
+    safety_run.record_model()
+    assert recorded(folder) == {}
+    results.write_text("# name | flags | states\nw1c1 | -DSE=1 -DC1 | states 123 | errors: 0 | \n")
+    safety_run.record_model()
+    row = {"flags": "-DSE=1 -DC1", "states": "123", "outcome": "errors: 0"}
+    assert recorded(folder) == {"model": {"w1c1": row}}
+
+
+def test_a_run_that_fails_is_told_with_the_tests_that_failed(folder, tmp_path):
+    (tmp_path / "test_two.py").write_text("def test_good():\n    pass\n\ndef test_bad():\n    assert False\n")
+    stage = safety_run.Stage("two tests", (f"{tmp_path}/test_two.py", "-p", "no:cacheprovider"))
+    assert not safety_run.run(stage, folder)
+    told = recorded(folder)["runs"]["two tests"]
+    assert (told["passed"], told["failed"]) == (1, 1)
+    assert "test_bad" in told["which"][0]

@@ -104,9 +104,7 @@ def _judge_state(checks: Checks, facts: RedisFacts) -> None:
             "a running worker recovers it by itself: start one if none runs",
         )
     elif not state.ready:
-        checks.warning(
-            "state", "it is being recovered", "wait; if no worker runs, start one"
-        )
+        checks.warning("state", "it is being recovered", "wait; if no worker runs, start one")
     elif state.evict_from_ms > state.now_ms:
         left_s = (state.evict_from_ms - state.now_ms) / 1000
         checks.warning(

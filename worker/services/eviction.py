@@ -16,6 +16,7 @@ from worker.services.trash import (
     OBJECT,
     REF,
     Trash,
+    aside,
     delete_tree,
     open_up,
     ref_name,
@@ -65,7 +66,10 @@ class Evictor:
             # The writer that published between the look and the rename loses nothing: its ref goes back,
             # unless a third one has published meanwhile, whose ref then is the newer.
             if self._record_at(taken) == record or not self.volume.put_back(taken, place):
-                freed += unlink(self.volume, taken)
+                if os.path.isdir(taken) and not os.path.islink(taken):
+                    aside(self.volume, taken)  # no ref of ours, and never counted
+                else:
+                    freed += unlink(self.volume, taken)
                 gone.append(ref)
                 self.refs.prune_parents(ref)
         return gone, freed

@@ -14,7 +14,7 @@ import time
 from typing import TYPE_CHECKING, TypeVar
 
 from caskeeper.contract import Progress
-from caskeeper.errors import ArtifactNotFound, Busy, CaskeeperError
+from caskeeper.errors import ArtifactNotFound, Busy, CaskeeperError, Transient, VolumeFailed
 from worker.services.content import content_of
 from worker.services.quarantined import drop_excess
 from worker.services.subjects import Subjects
@@ -199,7 +199,9 @@ class Healing:
                 what = f"{healed.digest} was {how}, and no remote has it: its refs were withdrawn"
                 raise ArtifactNotFound(what, gone.where, gone.way_out) from gone
             except CaskeeperError as error:
-                healed = trouble_of(error)
+                # VolumeFailed: a tree that a cleanup cannot look through. What else is transient passes.
+                passing = isinstance(error, Transient) and not isinstance(error, VolumeFailed)
+                healed = None if passing else trouble_of(error)
                 if healed is None:
                     raise
                 if not self.heal(healed, context, subjects=subjects) and healed is error:

@@ -49,6 +49,14 @@ PAUSE_S = 0.2
 AGAIN_S = 300.0
 _SWEEP = "a full sweep"
 _CONTENT = (kinds.DAMAGED, kinds.DAMAGED_EXECUTABLE)
+_SINGLE = (
+    kinds.MODE,
+    kinds.TIME,
+    kinds.KIND,
+    kinds.UNREADABLE,
+    kinds.STALE_STAGING,
+    kinds.STALE_TRASH,
+)
 _ORPHANS = (kinds.ORPHAN, kinds.ORPHAN_EXECUTABLE, kinds.ORPHAN_LIST, kinds.ORPHAN_EXTRACT)
 
 
@@ -78,16 +86,16 @@ class Repair:
 
     def run(self) -> None:
         """All of it. Raises Busy during the waiting period after a loss of Redis, LeaseLost."""
-        self._each(self._findings.of(kinds.MODE, kinds.TIME), self._set_right)
+        # Modes come first: what they kept from being read is looked at again by what follows.
+        singles = sorted(self._findings.of(*_SINGLE), key=lambda found: _SINGLE.index(found.kind))
+        self._each(singles, self._mend)
         self._files.hash_unread()
         self._heal()
-        self._each(self._findings.of(kinds.KIND), self._put_aside)
-        self._each(self._findings.of(kinds.UNREADABLE), self._drop_unreadable)
+        self._withdraw()
+        self._each((found for found in self._findings.of(kinds.KIND) if found.hash_hex), self._put_aside)
         for found in self._findings.of(kinds.LIST):
             self._context.check()
             self._rewrite(found)
-        self._each(self._findings.of(kinds.STALE_STAGING, kinds.STALE_TRASH), self._take_leftover)
-        self._withdraw_again()
         self._sweep()
         for found in self._findings.all:
             found.repaired = found.repaired or self._is_mended(found)
@@ -116,7 +124,19 @@ class Repair:
 
     # -- single files ------------------------------------------------------------------------------------
 
-    def _set_right(self, _run: Run, found: Found) -> None:
+    def _mend(self, run: Run, found: Found) -> None:
+        match found.kind:
+            case kinds.MODE | kinds.TIME:
+                self._set_right(found)
+            case kinds.KIND:
+                if not found.hash_hex:  # what stands in an object's place is for the quarantine to judge
+                    self._put_aside(run, found)
+            case kinds.UNREADABLE:
+                self._drop_unreadable(run, found)
+            case _:
+                self._take_leftover(run, found)
+
+    def _set_right(self, found: Found) -> None:
         status = look(found.where)
         if status is None or not stat.S_ISREG(status.st_mode):
             return
@@ -188,7 +208,6 @@ class Repair:
             self._each(bad, quarantine)
             self._alive = self._folders() - {operation.id}
             self._fetch(needed)
-        self._withdraw()
 
     def _fetch(self, needed: dict[Digest, set[Ref]]) -> None:
         """A Directory that came back may name more that is missing: as long as something comes, go on."""
@@ -212,22 +231,26 @@ class Repair:
         return missing
 
     def _withdraw(self) -> None:
-        def withdraw(run: Run, hashes: set[str]) -> None:
-            self._healing.withdraw(run, hashes)
+        """At once, and again: an operation that relied on content before it was taken may publish later.
 
-        if self._gone:
-            self._each([self._gone], withdraw)
-
-    def _withdraw_again(self) -> None:
-        """An operation that relied on content before it was taken may have published since."""
-        until = time.monotonic() + AGAIN_S
-        while self._gone and self._alive & self._folders():
-            self._context.check()
+        Each turn takes the lease, which also fences what is dead, and as for a recount spares nothing that
+        does not register: only who really lives is waited for.
+        """
+        until, pause_s = time.monotonic() + AGAIN_S, PAUSE_S
+        while self._gone:
+            is_last = not self._alive & self._folders()
+            with self._maintenance.run("verify", spare_young=False, check=self._context.check) as run:
+                self._maintenance.refuse_while_waiting(run)
+                self._healing.withdraw(run, self._gone)
+            if is_last:
+                return
             if time.monotonic() > until:
                 self._findings.remark("an operation that began before the repair still runs: verify again")
-                break
-            time.sleep(PAUSE_S)
-        self._withdraw()
+                return
+            if self._alive & self._folders():
+                self._context.check()
+                time.sleep(pause_s)
+                pause_s = min(2 * pause_s, self._maintenance.leases.operation_s / 3)
 
     def _folders(self) -> set[str]:
         with os.scandir(self._layout.staging) as listing:

@@ -7,6 +7,7 @@ unnoticed. Root and scope decide every byte of it.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -139,6 +140,8 @@ class Closures:
         for _ in range(_LOOKS):
             if self._refresh(staging, path, data):
                 return
+            if os.path.isdir(path) and not os.path.islink(path):
+                self._volume.move_folder(path, staging.path())  # no list, and it goes with the operation
             staged = staging.stage(data)
             if _content(path) in {None, data}:
                 staging.publish(staged, path, size_bytes=len(data))
@@ -156,7 +159,10 @@ class Closures:
         return ClosureList.of(walk(root, scope, objects.directory)) if found is None else found
 
     def listing(self) -> Iterator[ClosureFile]:
-        """Every list. VolumeFailed for a folder that cannot be listed and for what is no list (I9)."""
+        """Every list. VolumeFailed for a folder that cannot be listed and for a name that is no list's (I9).
+
+        What is no file is none: its tree is walked as if it were missing, and whoever writes it replaces it.
+        """
         for folder in _entries(self._layout.closures):
             if not _FAN_OUT.match(folder.name):
                 raise _stranger(folder.path)
@@ -170,6 +176,8 @@ class Closures:
                     continue
                 except OSError as error:
                     raise failure(error, entry.path) from error
+                if not stat.S_ISREG(status.st_mode):
+                    continue
                 size_bytes = self._volume.charge(status.st_size)
                 yield ClosureFile(folder.name + name[1], name[2], size_bytes, status.st_atime_ns)
 
@@ -179,7 +187,7 @@ class Closures:
             if not self._volume.touch(path):
                 return False
             try:
-                age_ns = os.stat(path).st_atime_ns
+                age_ns = os.lstat(path).st_atime_ns
             except FileNotFoundError:
                 return False
             except OSError as error:
@@ -194,12 +202,23 @@ class Closures:
 
 
 def _content(path: str) -> bytes | None:
-    """The file's bytes; empty when it is not as long as its header says: what is huge is not read."""
+    """The file's bytes; None: nothing is there. Empty when what is there is no file, or not as long as its
+    header says: what is huge is not read.
+    """  # noqa: D205 -- one thought
     try:
-        with open(path, "rb", buffering=0, opener=_open) as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise _stranger(path)
+        # Looking is no use; a pipe that stands there is opened without waiting for its other end.
+        fd = without_age(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if error.errno in {errno.ELOOP, errno.ENXIO}:
+            return b""
+        raise failure(error, path) from error
+    try:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            return b""
+        with open(fd, "rb", buffering=0, closefd=False) as file:
             head = file.read(_HEADER.size)
             if len(head) < _HEADER.size:
                 return b""
@@ -207,15 +226,10 @@ def _content(path: str) -> bytes | None:
             if status.st_size != _HEADER.size + rest_bytes:
                 return b""
             return head + file.read()
-    except FileNotFoundError:
-        return None
     except OSError as error:
         raise failure(error, path) from error
-
-
-def _open(path: str, flags: int) -> int:
-    """Looking is no use; a pipe that stands there is opened without waiting for its other end."""
-    return without_age(path, flags | os.O_NONBLOCK)
+    finally:
+        os.close(fd)
 
 
 def _entries(folder: str) -> list[os.DirEntry[str]]:

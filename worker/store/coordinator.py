@@ -7,6 +7,7 @@ the file refuses a second database and permits nothing by itself.
 from __future__ import annotations
 
 import json
+import os
 import secrets
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -40,7 +41,7 @@ def read_coordinator(layout: Layout) -> Coordinator | None:
         with open(layout.coordinator, "rb", opener=without_age) as file:
             document = json.loads(file.read(_LIMIT_BYTES))
         found = Coordinator(document["epoch"], document["redis"])
-    except FileNotFoundError:
+    except (FileNotFoundError, IsADirectoryError):
         return None
     except OSError as error:
         raise failure(error, layout.coordinator) from error
@@ -70,6 +71,14 @@ def write_coordinator(
         volume.unlink(staged)
         raise
     if replaces:
+        _set_folder_aside(volume)
         volume.replace(staged, volume.layout.coordinator)
     elif not volume.publish(staged, volume.layout.coordinator):
         volume.unlink(staged)
+
+
+def _set_folder_aside(volume: Volume) -> None:
+    """A folder in its place is nothing of ours: it is kept, out of the way (I9)."""
+    place = volume.layout.coordinator
+    if os.path.isdir(place) and not os.path.islink(place):
+        volume.move_folder(place, f"{volume.layout.root}/damaged/COORDINATOR.{secrets.token_hex(8)}")

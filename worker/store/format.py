@@ -174,6 +174,21 @@ def publish_format(volume: Volume, volume_format: Format) -> Format:
     return there
 
 
+def replace_format(volume: Volume, volume_format: Format) -> None:
+    """Put it in place of one that cannot be read. The creation lock is held.
+
+    What is no file there is moved aside, to ``damaged/FORMAT``.
+    """
+    place = volume.layout.format
+    if os.path.isdir(place) and not os.path.islink(place):
+        volume.move_folder(place, f"{volume.layout.root}/damaged/FORMAT.{secrets.token_hex(4)}")
+    staged = f"{volume.layout.run}/FORMAT.{secrets.token_hex(8)}"
+    volume.stage(staged, volume_format.to_bytes())
+    volume.sync()
+    volume.replace(staged, place)
+    volume.sync()
+
+
 def staged_formats(layout: Layout) -> tuple[Format, ...]:
     """Those of creations that did not come to their end. One cut short by a power cut does not count."""
     try:

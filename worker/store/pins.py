@@ -36,13 +36,20 @@ class Pins:
         return os.path.lexists(self._path(pin))
 
     def add(self, pin: Pin) -> None:
-        """Write it, over a damaged one if need be. Raises LeaseLost, NoSpace, PermissionDenied."""
+        """Write it, over a damaged one if need be. Raises LeaseLost, NoSpace, PermissionDenied.
+
+        A folder in its place is nothing of ours: it is kept, out of the way, in ``damaged/``.
+        """
         self._drop_unfinished()
+        place = self._path(pin)
+        if os.path.isdir(place) and not os.path.islink(place):
+            aside = f"{self._volume.layout.root}/damaged/pin.{secrets.token_hex(8)}"
+            self._volume.move_folder(place, aside)
         staged = f"{self._folder}/{UNFINISHED}{secrets.token_hex(8)}"
         self._volume.stage(staged, pin.to_bytes())
         try:
             self._volume.sync()
-            self._volume.replace(staged, self._path(pin))
+            self._volume.replace(staged, place)
         except VolumeFailed as trouble:
             if os.path.lexists(staged):
                 raise

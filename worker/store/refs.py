@@ -7,8 +7,10 @@ held before, is the operation's business.
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
+import stat
 import time
 from typing import TYPE_CHECKING, NamedTuple, cast
 
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from worker.store.staging import Staging
     from worker.store.volume import Volume
 
+#: What opening or reading answers for what is no file: a link, a folder, a socket.
+_NO_FILE = frozenset({errno.ELOOP, errno.EISDIR, errno.ENXIO})
 #: Far more than a record needs; a larger file is none.
 MAX_RECORD_BYTES = 1024 * 1024
 
@@ -139,9 +143,7 @@ class Refs:
             return None
         record = self._scoped(decode(found[0]))
         if record is None:
-            raise VolumeFailed(
-                "a ref is damaged", path, f"run `caskeeper remove {ref}`, then pull or commit it"
-            )
+            raise _damaged(path, ref)
         return record
 
     def record_at(self, path: str) -> RefRecord | None:
@@ -176,6 +178,8 @@ class Refs:
         """
         path = self._layout.ref(ref)
         charged = self.volume.charge(_size(staged))
+        if os.path.isdir(path) and not os.path.islink(path):
+            raise _damaged(path, ref)
         replaced = self.volume.charge(_size(path))
         was = _decoded(path)
         self.volume.replace(staged, path)
@@ -195,7 +199,7 @@ class Refs:
                         ref = Ref.of(project.name, f"{element.name}.bst", key.name)
                     except InvalidRequest:
                         raise _stranger(key.path) from None
-                    if not key.is_file(follow_symlinks=False) or ref.element != element.name:
+                    if ref.element != element.name:
                         raise _stranger(key.path)
                     found = _look(key.path)
                     if found is not None:
@@ -226,6 +230,18 @@ def _look(path: str) -> tuple[bytes, os.stat_result] | None:
     except FileNotFoundError:
         return None
     except OSError as error:
+        if error.errno in _NO_FILE:
+            return _no_file(path)
+        raise failure(error, path) from error
+
+
+def _no_file(path: str) -> tuple[bytes, os.stat_result] | None:
+    """A folder or a link where a ref should be reads as a damaged one: `remove` takes it away."""
+    try:
+        return b"", os.lstat(path)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
         raise failure(error, path) from error
 
 
@@ -239,9 +255,10 @@ def _decoded(path: str) -> RefRecord | None:
 
 
 def _size(path: str) -> int:
-    """The size of a file, 0 when it is gone."""
+    """The size of a file, 0 when it is gone or none."""
     try:
-        return os.lstat(path).st_size
+        status = os.lstat(path)
+        return status.st_size if stat.S_ISREG(status.st_mode) else 0
     except FileNotFoundError:
         return 0
     except OSError as error:
@@ -266,6 +283,10 @@ def _folder(entry: os.DirEntry[str]) -> str:
     if not entry.is_dir(follow_symlinks=False):
         raise _stranger(entry.path)
     return entry.path
+
+
+def _damaged(path: str, ref: Ref) -> VolumeFailed:
+    return VolumeFailed("a ref is damaged", path, f"run `caskeeper remove {ref}`, then pull or commit it")
 
 
 def _stranger(path: str) -> VolumeFailed:

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
+from contextlib import suppress
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -117,10 +119,7 @@ class Volume:
             raise self._failure(error, path) from error
 
     def stage(self, path: str, data: bytes, *, mode: int = 0o444) -> None:
-        """A new file with these bytes, exactly this mode, and the constant modification time.
-
-        Nothing is left of it after a failure.
-        """
+        """A new file: these bytes, exactly this mode, the constant modification time. None after a failure."""
         self._change("stage", path)
         try:
             fd = os.open(path, _NEW_FILE, mode)
@@ -128,8 +127,7 @@ class Volume:
             raise self._failure(error, path) from error
         try:
             try:
-                if data:
-                    write_all(fd, data)
+                write_all(fd, data)
                 self._finish(fd, path, mode)
             finally:
                 os.close(fd)
@@ -283,8 +281,9 @@ class Volume:
             try:
                 os.mkdir(missing)
             except FileExistsError:
-                if not os.path.isdir(missing):
-                    raise VolumeFailed("a file stands where a folder belongs", missing) from None
+                with suppress(FileNotFoundError):  # pruned again
+                    if not stat.S_ISDIR(os.lstat(missing).st_mode) and not os.path.isdir(missing):
+                        raise VolumeFailed("a file stands where a folder belongs", missing) from None
             except FileNotFoundError:
                 continue  # somebody pruned the folder above in the meantime (D-32)
             except OSError as error:
@@ -305,10 +304,11 @@ class Volume:
                     return Outcome.THEIRS
                 if error.errno != errno.ENOENT:
                     raise self._failure(error, source, target) from error
-                if not make_way or not os.path.lexists(source):
-                    return Outcome.GONE
-                if not self._made_way(source, target):
+                if make_way and self._made_way(source, target):
+                    continue
+                if make_way and self._owned(target) is not None and os.path.lexists(source):
                     raise self._failure(error, target) from error
+                return Outcome.GONE
             else:
                 return Outcome.DONE
 

@@ -1,5 +1,5 @@
 -- leader_read: which beat leads. Changes nothing.
--- KEYS  1 caskeeper:beat
+-- KEYS  1 caskeeper:leader
 -- ARGV  -
 -- Answers OK, the host of the leader or ''.
 local clock = redis.call('TIME')

@@ -1,5 +1,5 @@
 -- leader_take: one beat of the fleet leads; the same one takes it again to stay it. Expiry is Redis TIME.
--- KEYS  1 caskeeper:beat
+-- KEYS  1 caskeeper:leader
 -- ARGV  1 token, 2 life in ms, 3 host
 -- Answers OK, now_ms, then per entry its name and when it was last sent | HELD, the leader's host.
 local clock = redis.call('TIME')

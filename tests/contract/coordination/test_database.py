@@ -74,7 +74,7 @@ def test_every_key_is_documented_and_safety_keys_have_no_ttl(place):
     coordination.flights.count_delivery("task")
     names = {value for name, value in vars(documented).items() if name.isupper() and isinstance(value, str)}
     with_ttl = {documented.EXECUTION, documented.DELIVERIES}
-    whole = {documented.VOLUME, documented.BEAT}
+    whole = {documented.VOLUME, documented.LEADER}
     found = set()
     for key in place.raw.keys("*"):
         name = key.removeprefix(place.prefix)

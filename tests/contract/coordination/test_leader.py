@@ -4,7 +4,7 @@ import time
 from dataclasses import replace
 
 from caskeeper.config.settings import LeaseSettings
-from caskeeper.coordination.keys import BEAT
+from caskeeper.coordination.keys import LEADER
 from caskeeper.coordination.leader import Leader
 
 
@@ -41,7 +41,7 @@ def test_the_next_leader_learns_when_each_entry_was_last_sent(place):
     first, second = candidate(place, life_s=0.0), candidate(place)
     assert first.take().ago_s == {}
     assert first.sent("sweep")
-    place.raw.hincrby(BEAT, "sent:sweep", -60_000)
+    place.raw.hincrby(LEADER, "sent:sweep", -60_000)
     assert first.sent("look")
     time.sleep(0.002)
     found = second.take().ago_s
@@ -52,11 +52,11 @@ def test_the_next_leader_learns_when_each_entry_was_last_sent(place):
 
 def test_i6_a_key_of_another_type_or_with_junk_in_it_is_nobody_s_lead(place):
     for junk in (
-        lambda: place.raw.set(BEAT, "junk"),
-        lambda: place.raw.hset(BEAT, mapping={"holder": "x", "expires_ms": "junk", "sent:look": "junk"}),
-        lambda: place.raw.hset(BEAT, mapping={"holder": "x"}),
+        lambda: place.raw.set(LEADER, "junk"),
+        lambda: place.raw.hset(LEADER, mapping={"holder": "x", "expires_ms": "junk", "sent:look": "junk"}),
+        lambda: place.raw.hset(LEADER, mapping={"holder": "x"}),
     ):
-        place.raw.delete(BEAT)
+        place.raw.delete(LEADER)
         junk()
         leader = candidate(place)
         assert leader.leads() == ""

@@ -4,7 +4,7 @@ import os
 
 import grpc
 import pytest
-from harness.serving import make_old, refusal, small_tree
+from harness.serving import make_old, refusal, settled, small_tree
 
 from caskeeper.artifact import Ref
 from caskeeper.digest import EMPTY, Digest
@@ -129,10 +129,12 @@ def test_a_reference_whose_content_is_no_longer_complete_is_not_found(peer, serv
     assert Refs(services.volume).read(REF) is not None  # withdrawn under the cleanup lease, not here
 
 
-def test_a_reference_whose_content_is_cut_short_is_not_found(peer, services, bound):
+def test_a_reference_whose_content_is_cut_short_is_not_found_once_that_is_taken_away(peer, services, bound):
     path = services.layout.object(Digest.of(bound[1][0]).hash)
     os.chmod(path, 0o644)
     os.truncate(path, 3)
+    assert refusal(peer.resolve, KEY) is CODE.DATA_LOSS
+    settled(lambda: not os.path.exists(path))
     assert refusal(peer.resolve, KEY) is CODE.NOT_FOUND
 
 

@@ -22,7 +22,7 @@ from caskeeper.contract import (
 )
 from caskeeper.coordination import StateLost
 from caskeeper.coordination.events import on_behalf_of
-from caskeeper.errors import Busy, CoordinatorUnavailable, PermissionDenied, TooLarge
+from caskeeper.errors import ArtifactNotFound, Busy, CoordinatorUnavailable, PermissionDenied, TooLarge
 from worker.protocols import quiet
 
 A, B, C = "p/a/1", "p/b/2", "tools/gcc/3"
@@ -270,3 +270,15 @@ def test_an_eviction_that_is_cut_short_after_the_ref_went_is_told_all_the_same(s
     found = explain(services, A)
     assert (found.here, whats(found)) == (False, ["evicted", "published"])
     assert found.history[0].freed_bytes > 9000
+
+
+def test_a_ref_that_was_withdrawn_for_a_damaged_object_says_which(services):
+    record = services.maintenance.refs.read(Ref.parse(A))
+    listed = services.maintenance.closures.obtain(record.root, record.scope, services.maintenance.objects)
+    file = max(listed.digests(), key=lambda digest: digest.size_bytes)
+    os.unlink(services.layout.object(file.hash))
+    with pytest.raises(ArtifactNotFound):
+        services.run(ExtractRequest(ref=A), quiet())
+    found = explain(services, A)
+    assert (found.here, whats(found)) == (False, ["withdrawn", "published"])
+    assert file.hash in found.history[0].why

@@ -155,9 +155,10 @@ def test_few_are_kept_and_the_oldest_go_first(services, monkeypatch, tmp_path):
     for content in contents:
         (tree / content.decode()).write_bytes(content)
     services.run(CommitRequest(path=str(tree), refs=(OTHER,)), quiet())
-    for content in contents:
+    for number, content in enumerate(contents, start=1):
         flip(place(services, Digest.of(content)))
         quarantine_now(services, Digest.of(content))
+        os.utime(f"{services.layout.damaged}/{Digest.of(content).hash}", ns=(number * 10**9, 0))
     assert quarantined(services) == sorted(Digest.of(content).hash for content in contents[2:])
     used = services.coordination.usage.snapshot().used_bytes
     assert services.run(ComputeSizeRequest(), quiet()).used_bytes == used

@@ -45,7 +45,7 @@ def make_due(server, *names):
     """As if each had been sent long ago."""
     with fakeredis.FakeRedis(server=server, decode_responses=True) as raw:
         for name in names:
-            raw.hincrby("caskeeper:beat", f"sent:{name}", -2 * 86_400_000)
+            raw.hincrby("caskeeper:leader", f"sent:{name}", -2 * 86_400_000)
 
 
 def test_a_new_schedule_waits_for_its_own_time(server):

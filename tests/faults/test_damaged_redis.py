@@ -1,0 +1,173 @@
+"""Every key of Redis that is ours, in turn deleted, emptied, of another type, or full of junk: a scan and a wait,
+never data, and never a wrong answer (I6, R-13).
+
+Afterwards a build goes on: what its session requires stays, what may go can be evicted once the waiting period is
+over, nothing goes before, and the count becomes exact.
+"""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from harness.fleet import Oracle, settings_for, write_tree
+from harness.mortal import expire_leases
+from harness.safety_report import record
+
+from caskeeper.config.settings import LeaseSettings
+from caskeeper.contract import CleanupRequest, CommitRequest, ComputeSizeRequest, ExtractRequest
+from caskeeper.coordination import StateLost
+from caskeeper.errors import Busy, LeaseLost
+from worker.protocols import quiet
+from worker.wiring import build
+
+LEASES = LeaseSettings(operation_s=60.0, session_s=60.0, clock_margin_s=0.0)
+NEEDED, OTHER, NEXT = "p/needed/k", "p/other/o", "p/next/n"
+SESSION = "build-1"
+STRUCTURES = ("state", "usage", "operations", "claims", "condemned", "sessions", "cleanup")
+
+
+def deleted(client, key):
+    client.delete(key)
+
+
+def of_another_type(client, key):
+    kind = client.type(key)
+    client.delete(key)
+    if kind == "string":
+        client.rpush(key, "a", "list")
+    else:
+        client.set(key, "a string")
+
+
+def emptied(client, key):
+    """All but what keeps the key alive: its members, or its text."""
+    match client.type(key):
+        case "hash":
+            for field in client.hkeys(key):
+                if field != "epoch":
+                    client.hdel(key, field)
+        case "set":
+            client.srem(key, *[one for one in client.smembers(key) if not one.startswith("epoch:")])
+        case "zset":
+            client.zremrangebyrank(key, 0, -1)
+        case "stream":
+            client.xtrim(key, maxlen=0)
+        case _:
+            client.set(key, "")
+
+
+def full_of_junk(client, key):
+    match client.type(key):
+        case "hash":
+            for field in client.hkeys(key):
+                client.hset(key, field, "\x00{[junk")
+            client.hset(key, "junk", "junk")
+        case "set":
+            client.sadd(key, "junk", "\x00")
+        case "zset":
+            client.zadd(key, {"junk": 1, "\x00": 2})
+        case "stream":
+            client.xadd(key, {"junk": "\x00"})
+        case _:
+            client.set(key, "\x00 junk")
+
+
+HARMS = {"deleted": deleted, "emptied": emptied, "of another type": of_another_type, "full of junk": full_of_junk}
+
+
+class Site:
+    """A volume, its services, and the key of each name."""
+
+    def __init__(self, folder, valkey):
+        self.folder = folder
+        self.valkey = valkey
+        self.services = build(settings_for(folder, leases=LEASES), redis_url=valkey.url)
+        self.volume_id = self.services.coordination.volume_id
+        self.oracle = Oracle(self.services.layout.root)
+        for ref in (NEEDED, OTHER):
+            self.commit(ref)
+        self.services.run(ExtractRequest(ref=OTHER), quiet())
+        self.services.coordination.sessions.open(SESSION, life_s=600)
+        self.services.coordination.sessions.require(SESSION, ["k"])
+
+    def commit(self, ref):
+        source = write_tree(self.folder / ref.replace("/", "-"), {"own": ref.encode(), "common": b"common"})
+        return self.services.run(CommitRequest(path=source, refs=(ref,)), quiet())
+
+    def refs(self):
+        return set(self.oracle.refs())
+
+    def require_again(self):
+        """What a session does that finds out that it is over."""
+        sessions = self.services.coordination.sessions
+        if not sessions.renew(SESSION):
+            sessions.open(SESSION, life_s=600)
+        sessions.require(SESSION, ["k"])
+
+    def pass_time(self):
+        with self.valkey.client() as client:
+            expire_leases(client, self.volume_id)
+        time.sleep(0.011)
+
+
+def names(valkey):
+    with valkey.client() as client:
+        return sorted(client.keys("caskeeper:*"))
+
+
+@pytest.fixture
+def site(tmp_path, valkey):
+    made = Site(tmp_path, valkey)
+    try:
+        yield made
+    finally:
+        made.services.close()
+
+
+#: By the last word of the key; the session's set by its first part.
+KEYS = (*STRUCTURES, "session", "recency", "events", "volume")
+
+
+def key_of(site, name):
+    every = names(site.valkey)
+    (key,) = [key for key in every if key.rpartition("}:")[2].rpartition("caskeeper:")[2].split(":")[0] == name]
+    return key
+
+
+@pytest.mark.parametrize("name", KEYS)
+def test_a_damaged_key_costs_a_scan_and_a_wait_and_never_data(site, name):
+    for harm in HARMS.values():
+        site.require_again()
+        if OTHER not in site.refs():
+            site.commit(OTHER)
+        with site.valkey.client() as client:
+            harm(client, key_of(site, name))
+        go_on(site)
+    record("file systems", {f"Redis, damaged key {name}": ", ".join(HARMS)})
+
+
+def go_on(site):
+    before = site.refs()
+    site.commit(NEXT)
+    assert site.refs() == before | {NEXT}
+    site.require_again()
+    state = site.services.coordination.state()
+    if state.evict_from_ms > state.now_ms:
+        with pytest.raises((Busy, LeaseLost, StateLost)):
+            site.services.run(CleanupRequest(target_bytes=0), quiet())
+        assert site.refs() == before | {NEXT}, "nothing goes before builds had time to come back"
+    site.pass_time()
+    site.services.run(ComputeSizeRequest(), quiet())
+    usage = site.services.coordination.usage.snapshot()
+    assert (usage.used_bytes, usage.reserved_bytes) == (site.oracle.used_bytes(), 0)
+    assert site.oracle.troubles() == []
+    site.services.run(CleanupRequest(target_bytes=0), quiet())
+    assert site.refs() == {NEEDED}
+    assert site.oracle.troubles() == []
+    assert site.oracle.leavings() == []
+
+
+def test_every_key_there_is_was_damaged(site):
+    every = {key.rpartition("}:")[2].rpartition("caskeeper:")[2].split(":")[0] for key in names(site.valkey)}
+    assert every == set(KEYS)

@@ -1,0 +1,44 @@
+"""Two or three actors over the real code, one step at a time, in every order within bounds.
+
+safety.md section 8.
+
+At every step: nothing understated (I5), no ref without its content (I3), nothing gone that a session was
+promised, nothing found missing under a claim; at the end an independent look, and an exact count.
+"""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from harness.interleaved import Search
+from harness.interleaved_scenarios import SCENARIOS
+from harness.safety_report import record
+
+#: How many times as many interleavings as `make test` runs.
+FACTOR = float(os.environ.get("CASKEEPER_TEST_INTERLEAVINGS", "1"))
+SEED = int(os.environ.get("CASKEEPER_TEST_SEED", "1"))
+#: Of each scenario: those that are enumerated, at most, and those that are sampled beyond.
+ENUMERATED, SAMPLED = 56, 16
+
+
+@pytest.mark.timeout(3600 * max(1, FACTOR))
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
+def test_in_every_order_of_their_steps_everything_holds_that_was_promised(site, monkeypatch, scenario):
+    site.prepare(monkeypatch, scenario.before)
+    search = Search(scenario, site)
+    with site.surroundings():
+        search.explore(limit=int(ENUMERATED * FACTOR / scenario.slow), seed=SEED)
+        search.sample(int(SAMPLED * FACTOR / scenario.slow), seed=SEED, deadly=True)
+    record(
+        "interleavings",
+        {
+            scenario.name: {
+                "interleavings": search.runs,
+                "steps": search.steps,
+                "complete up to switches": search.whole,
+                "violations": 0,
+            }
+        },
+    )
+    assert search.complete or search.runs >= int((ENUMERATED + SAMPLED) * FACTOR / scenario.slow)
