@@ -163,6 +163,9 @@ class Services:
 
     def upkeep_wanted(self) -> Request | None:
         """The cleanup or the recount that somebody should ask for now (AC-37, D-33, D-34)."""
+        # What no single operation meets, a session's damaged set, is seen by a look at the whole state.
+        if self.coordination.state().lost:
+            self.maintenance.ensure_ready()
         return self.space.upkeep_wanted()
 
     def close(self) -> None:

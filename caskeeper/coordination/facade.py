@@ -33,6 +33,14 @@ def _refuse_eviction(connection: Connection) -> None:
         )
 
 
+def _owner(connection: Connection) -> str | None:
+    """The volume that the database belongs to; None: none yet, or nothing that could be a volume's id."""
+    if connection.command("TYPE", key_names.VOLUME) != "string":
+        return None
+    owner = str(connection.command("GET", key_names.VOLUME))
+    return owner if key_names.is_identifier(owner) else None
+
+
 class Coordination:
     """What the fleet of one volume agrees on. Every method raises CoordinatorUnavailable.
 
@@ -70,14 +78,14 @@ class Coordination:
     @classmethod
     def over(cls, connection: Connection, *, volume_id: str | None, leases: LeaseSettings) -> Coordination:
         """As ``connect``, over a connection that is there."""
-        owner = connection.command("GET", key_names.VOLUME)
+        owner = _owner(connection)
         if volume_id is None and owner is None:
             raise CoordinatorUnavailable(
                 "no worker has used this Redis yet", connection.where, "start a worker, then try again"
             )
-        made = cls(connection, volume_id=volume_id or str(owner), leases=leases)
-        if owner not in {None, made.volume_id}:
-            made._refuse_other(str(owner))
+        made = cls(connection, volume_id=volume_id or owner or "", leases=leases)
+        if owner is not None and owner != made.volume_id:
+            made._refuse_other(owner)
         _refuse_eviction(connection)
         return made
 
@@ -86,10 +94,9 @@ class Coordination:
         """Which volume the database belongs to; None: none yet."""
         connection = Connection(url)
         try:
-            owner = connection.command("GET", key_names.VOLUME)
+            return _owner(connection)
         finally:
             connection.close()
-        return None if owner is None else str(owner)
 
     @staticmethod
     def epoch_of(url: str, volume_id: str, timeout_s: float) -> str | None:

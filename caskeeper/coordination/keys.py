@@ -81,9 +81,14 @@ BEAT = "beat:"
 _IDENTIFIER = re.compile(r"[A-Za-z0-9._-]{1,128}\Z")
 
 
+def is_identifier(text: str) -> bool:
+    """Whether it can be a part of a key and a field beside the sentinel."""
+    return _IDENTIFIER.match(text) is not None and text != "epoch"
+
+
 def identifier(text: str, *, what: str) -> str:
     """``text`` when it can be a part of a key and a field beside the sentinel. Raises InvalidRequest."""
-    if not _IDENTIFIER.match(text) or text == "epoch":
+    if not is_identifier(text):
         raise InvalidRequest(
             f"{text[:80]!r} is no {what}", what, "use 1 to 128 characters of [A-Za-z0-9._-], not `epoch`"
         )

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from caskeeper.coordination.scripts import Scripts
 
 
+def _members(refs: Sequence[str], roots: Sequence[str]) -> tuple[str, ...]:
+    return (*(f"root:{root}" for root in roots), *(f"ref:{ref}" for ref in refs))
+
+
 class Operations:
     """Who works on the volume. Every method raises CoordinatorUnavailable."""
 
@@ -23,12 +27,22 @@ class Operations:
         self._life_ms = round(leases.operation_s * 1000)
         self._whole_life_ms = round(leases.operation_life_s * 1000)
 
-    def register(self, op_id: str, *, verb: str, subject: str, host: str, reserved_bytes: int = 0) -> str:
+    def register(
+        self,
+        op_id: str,
+        *,
+        verb: str,
+        subject: str,
+        host: str,
+        reserved_bytes: int = 0,
+        refs: Sequence[str] = (),
+        roots: Sequence[str] = (),
+    ) -> str:
         """The operation is known from here on; answers the epoch to name from now on.
 
         Registering again renews and keeps what is there; after a loss the operation passes what it
-        still has reserved, and holds its claims again. Raises StateLost (also while the state is
-        being recovered) and LeaseLost (it is dying, or has lived too long).
+        still has reserved and what it had claimed. Raises StateLost (also while the state is being
+        recovered) and LeaseLost (it is dying, has lived too long, or what it claims is condemned).
         """
         answer = self._scripts.run(
             "register",
@@ -39,6 +53,7 @@ class Operations:
             reserved_bytes,
             self._life_ms,
             self._whole_life_ms,
+            *_members(refs, roots),
             what=f"operation {op_id}",
         )
         return str(answer[1])
@@ -67,8 +82,7 @@ class Operations:
         answer = self._scripts.run(
             "hold",
             op_id,
-            *(f"root:{root}" for root in roots),
-            *(f"ref:{ref}" for ref in refs),
+            *_members(refs, roots),
             epoch=epoch,
             what=f"operation {op_id}",
             accept=("CONDEMNED",),
@@ -79,12 +93,14 @@ class Operations:
         """A reader's hold: the roots only. False: condemned, so they count as absent."""
         return self.hold(op_id, epoch, refs=(), roots=roots)
 
-    def settle(self, op_id: str, epoch: str, added_bytes: int) -> bool:
+    def settle(self, op_id: str, epoch: str, added_bytes: int, *, fenced: bool = False) -> bool:
         """The end: what was added is used; reservation, claims and record go. Also while dying.
 
+        ``fenced``: its folder was taken away, so the rest of the reservation waits for a cleanup.
         False: the record or the epoch is gone and nothing was done.
         """
-        answer = self._scripts.run("settle", op_id, added_bytes, epoch=epoch, accept=("LOST", "GONE"))
+        flag = "1" if fenced else "0"
+        answer = self._scripts.run("settle", op_id, added_bytes, flag, epoch=epoch, accept=("LOST", "GONE"))
         return bool(answer[0] == "OK")
 
     def settle_part(self, op_id: str, epoch: str, added_bytes: int, *, unreserve_bytes: int) -> None:

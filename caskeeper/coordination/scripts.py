@@ -43,6 +43,7 @@ _REFUSALS: dict[str, tuple[type[CaskeeperError], str]] = {
     "GONE": (LeaseLost, "{what} is not registered any more"),
     "DYING": (LeaseLost, "{what} was not renewed in time and is being ended"),
     "OVER": (LeaseLost, "{what} has lasted longer than `leases: operation-life` allows"),
+    "CONDEMNED": (LeaseLost, "{what} had claimed what is being removed"),
     "TAKEN": (LeaseLost, "{what} does not hold the maintenance lease any more"),
 }
 

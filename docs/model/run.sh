@@ -1,41 +1,67 @@
 #!/usr/bin/env bash
 # Checks configurations of the safety protocol's model.
-#   run.sh [RESULTS]       all of configurations.txt; the outcome goes to RESULTS (results.txt) too.
-#                          Fails when one of the protocol has an error, or a mutant has none.
+#   run.sh [RESULTS]       all of configurations.txt; the outcome goes to RESULTS (results.txt) too. Fails when
+#                          one of the protocol has an error, or a mutant has none. With CASKEEPER_SAFETY_REPORT
+#                          (a folder) also into the safety report.
 #   run.sh one NAME FLAGS  one configuration
-# Needs spin and gcc (Debian: spin). TO = seconds for each configuration, MEM = MiB.
+# Needs spin and gcc (Debian: spin). TO = seconds of processor time for each, MEM = MiB.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
+
+# Runs pan, and ends it after TO seconds of processor time so that it still says how far it came.
+search() {
+  ./pan -m200000 -w24 -n -E >pan.out 2>&1 &
+  local pid=$! ticks limit=$((${TO:-60} * $(getconf CLK_TCK)))
+  while ticks=$(awk '{print $14 + $15}' "/proc/$pid/stat" 2>/dev/null) && [ -n "$ticks" ]; do
+    [ "$ticks" -gt "$limit" ] && kill -INT "$pid" 2>/dev/null && limited=yes
+    sleep 0.2
+  done
+  wait "$pid"
+}
+
 one() {
   name=$1; shift
   dir=$(mktemp -d) || return 1
   cp "$here/safety.pml" "$dir/m.pml"; cd "$dir" || return 1
+  limited=; states=; errors=
   if ! { spin -a "$@" m.pml >spin.out 2>&1 && gcc -O2 -w -DSAFETY -DNOCLAIM -DCOLLAPSE -DVECTORSZ=2048 -DMEMLIM="${MEM:-7000}" -o pan pan.c 2>>spin.out; }; then
     outcome="NOT BUILT: $(tail -n 1 spin.out | cut -c1-100)"
   else
-    timeout "${TO:-60}" ./pan -m200000 -w24 -n -E >pan.out 2>&1; rc=$?
+    search
     states=$(awk '/states, stored/ {print $1; exit}' pan.out); errors=$(grep -oE 'errors: [0-9]+' pan.out | head -n 1)
-    outcome="$errors"
-    [ $rc -eq 124 ] && outcome="time limit, none until then"
-    [ $rc -ne 124 ] && [ $rc -ne 0 ] && outcome="NOT RUN: exit code $rc"
-    grep -q 'max search depth too small' pan.out && outcome="depth limit, ${errors}"
-    grep -q 'reached -DMEMLIM' pan.out && [ "$errors" = "errors: 0" ] && outcome="memory limit, none until then"
+    outcome=${errors:-NOT RUN}
+    grep -q 'max search depth too small' pan.out && limited="depth"
+    grep -q 'reached -DMEMLIM' pan.out && limited="memory"
+    [ -n "$limited" ] && [ "$errors" = "errors: 0" ] && outcome="${limited/yes/time} limit, none until then"
   fi
   case "$name:$outcome" in
-    m_*:"errors: 0" | m_*:*limit* | *NOT*) verdict=FAILED ;;
+    *NOT*) verdict=FAILED ;;
+    m_*:"errors: 0" | m_*:*limit*) verdict=FAILED ;;
     m_*) verdict=killed ;;
+    x_*:"errors: 0") verdict="survives alone" ;;
     *:"errors: 0") verdict=complete ;;
     *limit*) verdict=partial ;;
     *) verdict=FAILED ;;
   esac
   echo "$name | $* | states ${states:-?} | $outcome | $verdict"
   cd "$here" && rm -rf "$dir"
-  [ $verdict != FAILED ]
+  [ "$verdict" != FAILED ]
 }
+
+report() {
+  [ -n "${CASKEEPER_SAFETY_REPORT:-}" ] || return 0
+  mkdir -p "$CASKEEPER_SAFETY_REPORT"
+  awk -F' [|] ' '{ if ($4 ~ /^NOT/) n++; gsub(/states /, "", $3); kind = $1 ~ /^[mx]_/ ? "mutants" : "protocol";
+      count[kind " " $5]++; if (kind == "protocol" && $3 ~ /^[0-9]/) sum += $3 }
+    END { printf "{\"section\": \"model\", \"data\": {\"states of the protocol\": %.0f", sum
+      for (what in count) printf ", \"%s\": %d", what, count[what]; print "}}" }' "$1" >"$CASKEEPER_SAFETY_REPORT/model.json"
+}
+
 if [ "${1:-}" = one ]; then shift; one "$@"; exit; fi
 results=${1:-$here/results.txt}
 grep -vE '^(#|$)' "$here/configurations.txt" | while read -r name flags; do
   # shellcheck disable=SC2086
   ( one "$name" $flags )
 done | tee "$results.new" && mv "$results.new" "$results"
+report "$results"
 ! grep -q '| FAILED$' "$results"

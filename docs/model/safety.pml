@@ -591,7 +591,11 @@ inline take_ref(r, sr, q) {
 #ifdef HEAL
 proctype Healer(byte c) {
   byte h, cst, myep, gc, o, w, gb, i, s, x, f; byte s0,s1,s2,q0,q1,q2, rk; byte fencing[3]; bool kept, reaped;
+#ifdef STALEFOUND
+  f=MAXI;                                                                        /* found long ago, and gone since */
+#else
   atomic { dmg && place[0]==1 -> f=1; printf("H%d finds inode 1 damaged\n",c) };            /* without the lease */
+#endif
   begin_run();
   atomic { if :: !CD(c) -> goto done
               :: CD(c) && place[0]!=0 -> tr[TI(c,0)]=place[0]; place[0]=0; printf("H%d takes inode %d\n",c,tr[TI(c,0)])

@@ -1,8 +1,9 @@
-"""Files of a volume that are damaged behind the cache's back: the next operations heal, or their error names one
-command, and that command works (R-11, R-13).
+"""Files of a volume that are damaged behind the cache's back: the next operations heal, or their error names
+one command, and that command works (R-11, R-13).
 
-Every kind of file times every kind of damage. Then everything is done that a build does. Where an error comes out,
-the command that it names is run, and then it must succeed; what is nowhere else may be gone, and is made anew.
+Every kind of file times every kind of damage. Then everything is done that a build does. Where an error comes
+out, the command that it names is run, and then it must succeed; what is nowhere else may be gone, and is made
+anew.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ import os
 import re
 import shutil
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
 import pytest
+from harness.crash_site import thin_out
 from harness.damage import EVERY
 from harness.fleet import Oracle, settings_for, write_tree
 from harness.holders import LEASES
@@ -82,6 +84,7 @@ class Site:
             self.volume_id = services.coordination.volume_id
             self.roots = {ref: services.maintenance.refs.read(Ref.parse(ref)).root for ref in self.sources}
             self.leave_a_server_dead(services)
+        thin_out(self.layout)
         self.pass_time()
 
     @contextmanager
@@ -152,8 +155,9 @@ def test_the_next_operations_heal_or_name_one_command_that_works(tmp_path, valke
     site = Site(tmp_path, valkey)
     path = FILES[file](site)
     DAMAGE[damage](path)
+    unseen = damage in {"flipped", "link", "unreadable"} or file == "an executable"
     with plain_user():
-        named = Life(site, path, unseen=damage in {"flipped", "link", "unreadable"} or file == "an executable").go_on()
+        named = Life(site, path, unseen=unseen).go_on()
     oracle = Oracle(site.layout.root)
     assert oracle.troubles() == []
     record("file systems", {f"damaged: {file}": {damage: ", ".join(sorted(named)) or "healed"}})
@@ -162,25 +166,53 @@ def test_the_next_operations_heal_or_name_one_command_that_works(tmp_path, valke
 class Life:
     """What a build does next. ``named``: the commands that errors told it to run.
 
-    ``unseen``: links are made, sizes are compared, and nothing is read that could be hashed, so a checkout may be
-    wrong until somebody verifies.
+    ``unseen``: links are made, sizes are compared, and nothing is read that could be hashed, so a checkout
+    may be wrong until somebody verifies.
     """
 
     def __init__(self, site, path, *, unseen):
         self.site = site
         self.path = path
         self.unseen = unseen
+        self.ending = ExitStack()
+        self.services = None
         self.named = set()
 
     def go_on(self):
+        with self.process():
+            self.build()
+            self.site.pass_time()
+            self.ask(ComputeSizeRequest())
+            self.ask(CleanupRequest(target_bytes=2**40))
+        with self.process():
+            self.upkeep()
+        return self.named
+
+    @contextmanager
+    def process(self):
+        """One at a time; a damaged file may keep it from starting."""
+        try:
+            self.start()
+            yield
+        finally:
+            self.ending.close()
+
+    def start(self):
+        self.ending.close()
+        try:
+            self.services = self.ending.enter_context(self.site.process())
+        except PermissionDenied as refused:
+            self.put_right(refused)
+            self.services = self.ending.enter_context(self.site.process())
+
+    def build(self):
         for ref in (PUSHED, LOCAL):
             self.get(ref)
         self.ask(PushRequest(refs=(PUSHED,)))
         self.ask(LinkRequest(ref=LOCAL, key="k2"))
         self.ask(DiffRequest(ref_a=PUSHED, ref_b=LOCAL))
-        self.site.pass_time()
-        self.ask(ComputeSizeRequest())
-        self.ask(CleanupRequest(target_bytes=2**40))
+
+    def upkeep(self):
         for ref in (PUSHED, LOCAL):
             self.get(ref)
         self.ask(VerifyRequest(repair=True))
@@ -191,7 +223,6 @@ class Life:
         self.ask(CleanupRequest(target_bytes=0))
         for ref in (PUSHED, LOCAL):
             self.get(ref)
-        return self.named
 
     def get(self, ref):
         """As a build does: from the cache, from a remote, else it is built."""
@@ -210,22 +241,25 @@ class Life:
         except ArtifactNotFound:
             self.get(LOCAL)  # it was withdrawn: what a build does then
         except PermissionDenied as refused:
-            # A mode is the owner's affair: the error says where, and that is all that is to be put right.
-            assert refused.where == self.path
-            assert "owner and mode" in refused.way_out
-            os.chmod(self.path, 0o644)
+            self.put_right(refused)
         except CaskeeperError as trouble:
-            command = COMMAND.search(trouble.way_out)
-            assert command, f"{request.TASK}: no command in {trouble}"
-            self.named.add(command[1])
-            self.run(request_of(command[1]))
+            self.obey(trouble)
         return self.run(request)
 
+    def put_right(self, refused):
+        """A mode is the owner's affair: the error says where, and that is all there is to do."""
+        assert refused.where == self.path
+        assert "owner and mode" in refused.way_out
+        os.chmod(self.path, 0o644)
+
+    def obey(self, trouble):
+        command = COMMAND.search(trouble.way_out)
+        assert command, f"no command in {trouble}"
+        self.named.add(command[1])
+        self.run(request_of(command[1]))
+
     def run(self, request):
-        with self.site.process() as services:
-            if callable(request):
-                return request(services)
-            return services.run(request, quiet())
+        return request(self.services) if callable(request) else self.services.run(request, quiet())
 
 
 def request_of(command):

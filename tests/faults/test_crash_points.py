@@ -7,12 +7,13 @@ from __future__ import annotations
 import os
 
 import pytest
-from harness.crash_site import LEASES, VERBS, commit, prepare, sites, what_is_left
+from harness.crash_site import K1, LEASES, VERBS, commit, prepare, sites, what_is_left
+from harness.damage import EVERY
 from harness.full_disk import NoLinks, can_fail
 from harness.safety_report import record
 from harness.volumes import Dead
 
-from caskeeper.contract import CleanupRequest, ComputeSizeRequest
+from caskeeper.contract import CleanupRequest, ComputeSizeRequest, PullRequest
 from caskeeper.digest import Digest
 from worker.server.rolling import Rolling
 from worker.store.blobs import StoreBlobs
@@ -71,6 +72,41 @@ def test_an_extract_by_copies_may_die_before_any_of_its_steps(site, monkeypatch)
         assert site.state() == outcome, f"dead before step {at} of {steps}"
         site.empty()
     record("crash points", {"extract by copies": steps})
+
+
+@pytest.mark.parametrize("harm", ["truncated", "deleted"])
+def test_a_pull_that_heals_may_die_before_any_of_its_steps(site, harm):
+    """An object that a remote has is found damaged or gone: quarantined, fetched again, and nothing else."""
+
+    def damaged():
+        site.run(PullRequest(ref=K1))
+        site.tick()
+        EVERY[harm](site.layout.object(Digest.of(b"hello\n").hash))
+        return PullRequest(ref=K1)
+
+    def heal():
+        site.run(damaged())
+        site.empty()
+
+    heal()
+    site.thin_out()
+    steps = site.run(damaged())
+    site.assert_sound()
+    outcome = site.state()
+    site.empty()
+    for at in range(1, steps + 1):
+        request = damaged()
+        with pytest.raises(Dead):
+            site.run(request, at=at)
+        usage = site.usage()
+        assert usage.used_bytes + usage.reserved_bytes >= site.oracle.used_bytes()
+        site.expire()
+        site.run(request)
+        site.assert_sound()
+        assert site.state() == outcome, f"dead before step {at} of {steps}"
+        site.run(CleanupRequest(target_bytes=0))  # what lies in quarantine goes too
+        site.empty()
+    record("crash points", {f"pull that heals, object {harm}": steps})
 
 
 def checked_out(site):

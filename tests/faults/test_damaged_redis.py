@@ -1,8 +1,8 @@
-"""Every key of Redis that is ours, in turn deleted, emptied, of another type, or full of junk: a scan and a wait,
-never data, and never a wrong answer (I6, R-13).
+"""Every key of Redis that is ours, in turn deleted, emptied, of another type, or full of junk: a scan and a
+wait, never data, and never a wrong answer (I6, R-13).
 
-Afterwards a build goes on: what its session requires stays, what may go can be evicted once the waiting period is
-over, nothing goes before, and the count becomes exact.
+Afterwards a build goes on: what its session requires stays, what may go can be evicted once the waiting
+period is over, nothing goes before, and the count becomes exact.
 """
 
 from __future__ import annotations
@@ -73,7 +73,12 @@ def full_of_junk(client, key):
             client.set(key, "\x00 junk")
 
 
-HARMS = {"deleted": deleted, "emptied": emptied, "of another type": of_another_type, "full of junk": full_of_junk}
+HARMS = {
+    "deleted": deleted,
+    "emptied": emptied,
+    "of another type": of_another_type,
+    "full of junk": full_of_junk,
+}
 
 
 class Site:
@@ -101,6 +106,7 @@ class Site:
     def require_again(self):
         """What a session does that finds out that it is over."""
         sessions = self.services.coordination.sessions
+        self.services.upkeep_wanted()  # after every job
         if not sessions.renew(SESSION):
             sessions.open(SESSION, life_s=600)
         sessions.require(SESSION, ["k"])
@@ -129,9 +135,12 @@ def site(tmp_path, valkey):
 KEYS = (*STRUCTURES, "session", "recency", "events", "volume")
 
 
+def name_of(key):
+    return key.rpartition("}:")[2].rpartition("caskeeper:")[2].split(":")[0]
+
+
 def key_of(site, name):
-    every = names(site.valkey)
-    (key,) = [key for key in every if key.rpartition("}:")[2].rpartition("caskeeper:")[2].split(":")[0] == name]
+    (key,) = [key for key in names(site.valkey) if name_of(key) == name]
     return key
 
 
@@ -169,5 +178,25 @@ def go_on(site):
 
 
 def test_every_key_there_is_was_damaged(site):
-    every = {key.rpartition("}:")[2].rpartition("caskeeper:")[2].split(":")[0] for key in names(site.valkey)}
-    assert every == set(KEYS)
+    assert {name_of(key) for key in names(site.valkey)} == set(KEYS)
+
+
+def test_an_emptied_redis_deletes_nothing_for_one_lease_life_and_the_right_things_afterwards(site):
+    """FLUSHALL, then a cleanup that may take everything (R-6)."""
+    with site.valkey.client() as client:
+        client.flushall()
+    before = site.refs()
+    site.services.maintenance.ensure_ready()
+    state = site.services.coordination.state()
+    assert state.evict_from_ms - state.now_ms > 0.9 * 1000 * max(LEASES.operation_s, LEASES.session_s)
+    for _ in range(3):
+        with pytest.raises(Busy, match="Redis lost its state"):
+            site.services.run(CleanupRequest(target_bytes=0), quiet())
+        with pytest.raises(Busy, match="Redis lost its state"):
+            site.services.run(ComputeSizeRequest(), quiet())
+        assert site.refs() == before
+    site.require_again()  # the build came back in time
+    site.pass_time()
+    site.services.run(CleanupRequest(target_bytes=0), quiet())
+    assert site.refs() == {NEEDED}
+    assert site.oracle.troubles() == []

@@ -1,5 +1,5 @@
-"""A disk that is full or broken from the middle of a verb on: NoSpace or done, nothing half-published, nothing
-counted wrong, and the verb succeeds when there is room again (I5, I8, I10).
+"""A disk that is full or broken from the middle of a verb on: NoSpace or done, nothing half-published,
+nothing counted wrong, and the verb succeeds when there is room again (I5, I8, I10).
 
 The system call of each change fails in turn, for every verb. What a real file system does then is in
 ``test_full_for_real``.
@@ -74,7 +74,9 @@ def pending(site):
     return {*site.oracle.leavings(), *(record.id for record in known)}
 
 
-@pytest.mark.parametrize("verb", ["commit", "pull", "extract", "import", "cleanup", "server's update of an action"])
+@pytest.mark.parametrize(
+    "verb", ["commit", "pull", "extract", "import", "cleanup", "server's update of an action"]
+)
 def test_a_disk_that_breaks_in_a_verb_is_counted_for_what_is_left_on_it(site, verb):
     """Nothing can be removed any more either (a file system that was remounted read-only), Redis goes on."""
     site.thin_out()

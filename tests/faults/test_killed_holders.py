@@ -15,7 +15,13 @@ from harness.fleet import Oracle, write_tree
 from harness.holders import LIFE_S, REF, killed_holder, open_services
 
 from caskeeper.artifact import Ref
-from caskeeper.contract import CleanupRequest, CommitRequest, ComputeSizeRequest, ExtractRequest, RemoveRequest
+from caskeeper.contract import (
+    CleanupRequest,
+    CommitRequest,
+    ComputeSizeRequest,
+    ExtractRequest,
+    RemoveRequest,
+)
 from caskeeper.errors import ArtifactNotFound, Busy
 from worker.protocols import quiet
 from worker.services import operations, room
@@ -60,9 +66,7 @@ def refs_of(services):
 
 def test_the_maintenance_lease_of_a_killed_cleanup_is_taken_over(after):
     with after("maintenance") as services:
-        result = services.cleanup.clean(
-            target_bytes=0, dry_run=False, context=quiet(), wait_s=PATIENCE_S
-        )
+        result = services.cleanup.clean(target_bytes=0, dry_run=False, context=quiet(), wait_s=PATIENCE_S)
         assert result.evicted_refs == 1
 
 

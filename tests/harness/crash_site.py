@@ -49,7 +49,7 @@ K1, K2, OTHER = "demo/hello/k1", "demo/hello/k2", "demo/other/k3"
 ARTIFACT_KEY = "demo/artifact/k1"
 OLD = "old/app/aaaa"
 WITHOUT = {"excluded_subdirs": ("buildtree",)}
-#: What a name in a fan-out folder of the store begins with has one such folder: most of 768 stay empty.
+#: Each of these has 256 folders, one for each beginning of a name: in a small volume most of them are empty.
 _FAN_OUT = ("objects", "executables", "closures")
 
 
@@ -149,16 +149,8 @@ class Site:
         (self.folder / "made").mkdir()
 
     def thin_out(self):
-        """Remove the fan-out folders that nothing was put into: every scan would look at all of them.
-
-        After a rehearsal: the steps that follow are the same as with all folders.
-        """
-        since = os.stat(self.layout.format).st_ctime_ns
-        for kind in _FAN_OUT:
-            with os.scandir(f"{self.layout.root}/cas/{kind}") as entries:
-                for entry in list(entries):
-                    if entry.stat().st_mtime_ns < since:
-                        os.rmdir(entry.path)
+        """After a rehearsal: the steps that follow are the same as with all folders."""
+        thin_out(self.layout)
 
     def forget_promises(self):
         """As if the grace of every server that was killed had passed."""
@@ -177,6 +169,16 @@ class Site:
             if os.path.isdir(top):
                 trees |= {(top, path): seen for path, seen in picture(top).items() if seen != ("folder",)}
         return sorted(self.oracle.refs()), sorted(os.listdir(self.layout.pins)), trees
+
+
+def thin_out(layout):
+    """Remove the fan-out folders that nothing was put into: every scan would look at all of them."""
+    since = os.stat(layout.format).st_ctime_ns
+    for kind in _FAN_OUT:
+        with os.scandir(f"{layout.root}/cas/{kind}") as entries:
+            for entry in list(entries):
+                if entry.stat().st_mtime_ns < since:
+                    os.rmdir(entry.path)
 
 
 @contextmanager

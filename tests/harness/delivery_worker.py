@@ -2,7 +2,7 @@
 
 Run as ``python -P -m harness.delivery_worker URL JOURNAL CONCURRENCY RETRIES`` with ``tests`` on
 PYTHONPATH. The queue, the delivery and the tasks are the real ones; only what a verb does is replaced:
-``t/sleep/SECONDS``, ``t/crash/x`` (ends its process), ``t/busy/TIMES`` (Busy so often, then fine),
+``t/sleep/SECONDS``, ``t/stuck/x`` (until it is begun anew), ``t/crash/x`` (ends its process), ``t/busy/TIMES`` (Busy so often, then fine),
 ``t/missing/x`` (ArtifactNotFound), ``t/bug/x`` (a RuntimeError), ``t/report/SECONDS`` (with progress).
 """
 
@@ -58,6 +58,12 @@ class Services:
         while time.monotonic() < until:
             context.check()
             time.sleep(0.02)
+
+    def stuck(self, key, ref, context):
+        """For ever, except when it was begun before."""
+        while read_journal(self._journal)[("begin", ref)] == 1:
+            context.check()
+            time.sleep(0.05)
 
     def report(self, key, ref, context):
         for n in range(int(float(key) * 50)):

@@ -1,4 +1,4 @@
-"""A disk that fails at a change of the volume, by injection: it is full, or broken, and the system call says so.
+"""A disk that fails at a change of the volume, by injection: full or broken, and the system call says so.
 
 A disk is asked before each change. When it is to fail it does not raise: the next system call of the
 same thread does, as it would on a real disk, a write half-way through its bytes. So what the store does
@@ -36,7 +36,7 @@ class FailingDisk:
             fails = self.changes == self.at if self.once else self.changes >= self.at
             fails = fails and (self.once or verb not in self.spared)
             self.failed += fails
-        # Of a whole file every second one can be made and not be written.
+            # Of a whole file every second one can be made and not be written.
             _armed.calls = _calls_of(verb, half=bool(self.changes % 2)) if fails else ()
             _armed.number = self.number
 
@@ -65,7 +65,19 @@ def _calls_of(verb, *, half):
         return ("write",)
     if verb == "stage":
         return ("open",)
-    return ("open", "write", "pwrite", "mkdir", "rename", "link", "symlink", "unlink", "rmdir", "chmod", "own")
+    return (
+        "open",
+        "write",
+        "pwrite",
+        "mkdir",
+        "rename",
+        "link",
+        "symlink",
+        "unlink",
+        "rmdir",
+        "chmod",
+        "own",
+    )
 
 
 def _fail_if_armed(call, path):

@@ -8,7 +8,6 @@ from harness.histories_clients import Actor
 from harness.histories_remote import ref_of
 
 from caskeeper.client import Client
-from caskeeper.contract import REQUESTS
 
 
 class Operator(Actor):
@@ -17,15 +16,19 @@ class Operator(Actor):
     def __init__(self, name, fleet, journal, *, seed):
         super().__init__(name, fleet, journal, seed=seed)
         self.client = Client(fleet.settings)
+        self.deck = []
 
     def turn(self):
-        chance = self.chance.random()
-        if chance < 0.3:
+        if not self.deck:
+            self.deck = ["cleanup", "cleanup", "compute-size", "verify", "remove", "remove"]
+            self.chance.shuffle(self.deck)
+        verb = self.deck.pop()
+        if verb == "cleanup":
             target = self.chance.choice([None, None, 0, 2_000_000])
             self.job("cleanup", lambda: self.client.cleanup(target_bytes=target))
-        elif chance < 0.5:
+        elif verb == "compute-size":
             self.job("compute-size", self.client.compute_size)
-        elif chance < 0.7 and "cache.verify" in REQUESTS:
+        elif verb == "verify":
             repair = self.chance.random() < 0.5
             found = self.job("verify", lambda: self.client.verify(repair=repair), repair=repair)
             if found is not None:
@@ -33,7 +36,8 @@ class Operator(Actor):
         else:
             refs = sorted(self.fleet.reader.refs())
             if refs:
-                ref = self.chance.choice(refs)
+                free = [ref for ref in refs if "/builder" not in ref]  # those of builds are mostly required
+                ref = self.chance.choice(free if free and self.chance.random() < 0.7 else refs)
                 self.job("remove", lambda: self.client.remove(ref), ref=ref)
         self.over.wait(self.chance.uniform(0.2, 1.0))
 

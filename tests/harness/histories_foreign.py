@@ -42,6 +42,7 @@ class Foreigner(Actor):
         self.references = ReferenceStorageStub(channel)
         self.fetch, self.push = FetchStub(channel), PushStub(channel)
         self.promises = []  # (until, digest, how)
+        self.bound = []  # (index, tree, key), the last few
 
     def turn(self):
         try:
@@ -140,15 +141,21 @@ class Foreigner(Actor):
         if self.chance.random() < 0.5:
             request = reference.UpdateReferenceRequest(keys=[key], digest=root)
             self.call("UpdateReference", self.references.UpdateReference, request)
+            self.bound.append(("GetReference", tree, key))
         else:
             request = asset.PushDirectoryRequest(uris=[_uri(key)], root_directory_digest=root)
             self.call("PushDirectory", self.push.PushDirectory, request)
+            self.bound.append(("FetchDirectory", tree, key))
+        del self.bound[:-3]
 
     def look_up(self):
         """What a name means is whole, and stays so for a grace."""
         tree = self.chance.choice(self.trees.uploaded)
         key = f"foreign/{tree.name}/{self.chance.randrange(3)}"
-        if self.chance.random() < 0.5:
+        index = self.chance.choice(["GetReference", "FetchDirectory"])
+        if self.bound and self.chance.random() < 0.7:
+            index, tree, key = self.chance.choice(self.bound)
+        if index == "GetReference":
             request = reference.GetReferenceRequest(key=key)
             answer, began = self.call("GetReference", self.references.GetReference, request)
             found = answer.digest

@@ -1,6 +1,7 @@
 """A process that holds something and is killed with SIGKILL: what the next one finds.
 
-Run as ``python -P -m harness.holders KIND FOLDER URL`` with ``tests`` on PYTHONPATH; it says ``held`` and stays.
+Run as ``python -P -m harness.holders KIND FOLDER URL`` with ``tests`` on PYTHONPATH; it says ``held`` and
+stays.
 """
 
 from __future__ import annotations

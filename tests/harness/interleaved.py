@@ -13,8 +13,8 @@ import itertools
 import random
 from dataclasses import dataclass, field
 
+from harness.interleaved_account import Violation
 from harness.interleaved_footprint import Window, footprint
-from harness.interleaved_site import Violation
 from harness.schedule import Dead, Schedule
 
 from caskeeper.errors import CaskeeperError

@@ -202,10 +202,11 @@ def _packed(words):
     return b"".join(parts)
 
 
-def _text(answer):
+def text_of(answer):
+    """An answer of Redis with text in the place of bytes."""
     if isinstance(answer, bytes):
         return answer.decode()
-    return [_text(one) for one in answer] if isinstance(answer, list) else answer
+    return [text_of(one) for one in answer] if isinstance(answer, list) else answer
 
 
 SCRIPTS = tuple(
@@ -242,7 +243,7 @@ class ScheduledConnection(Connection):
         actor = current()
         if actor is not None:
             actor.schedule.step(actor, "command", str(words[0]))
-        return _text(self._site.wire.call(words)[0])
+        return text_of(self._site.wire.call(words)[0])
 
 
 # -- the program's surroundings ----------------------------------------------------------------------------

@@ -28,7 +28,7 @@ _SCRIPTS = {
     "give_back": ((_LEASE, _STATE), (_USAGE,)),
     "begin_recount": ((_LEASE, _STATE, _USAGE), ()),
     "finish_recount": ((_LEASE,), (_USAGE, _STATE)),
-    "register": ((_STATE,), (f"{_OPS}/{{}}", _USAGE)),
+    "register": ((_STATE, _CONDEMNED), (f"{_OPS}/{{}}", _USAGE, _CLAIMS)),
     "renew": ((_STATE,), (f"{_OPS}/{{}}",)),
     "reserve": ((_STATE,), (f"{_OPS}/{{}}", _USAGE)),
     "hold": ((_STATE, _CONDEMNED), (f"{_OPS}/{{}}", _CLAIMS)),

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 import shutil
-import stat
 from dataclasses import replace
 
 from harness.fleet import Oracle, write_tree
+from harness.interleaved_account import Account, Violation
 from harness.interleaved_actors import (
     SCRIPTS,
     Clock,
@@ -20,7 +20,9 @@ from harness.interleaved_actors import (
     Wire,
     real,
     surroundings,
+    text_of,
 )
+from harness.interleaved_snapshot import Snapshot
 from harness.schedule import current
 from harness.services import SMALL_CACHE, MemoryPool, MemoryRemote
 from harness.volumes import new_volume
@@ -46,7 +48,6 @@ VOLUME_ID = "v"
 _PREFIX = f"caskeeper:{{{VOLUME_ID}}}:"
 #: How actors are called that hold the maintenance lease.
 CLEANERS = frozenset({"cleaner", "second", "recounter", "repairer"})
-_COUNTED = ("cas", "tmp", "trash", "extract")
 
 #: ARGV: 1 = sessions too; then whose: the beginnings of what their ids end with, none = everybody's.
 _EXPIRE = """
@@ -74,71 +75,6 @@ if holder and is_told(holder) then
 end
 return 1
 """
-
-
-class Violation(AssertionError):
-    """What safety.md promises does not hold."""
-
-
-class Account:
-    """What is on the disk, kept step by step: every regular file that is named below the counted folders."""
-
-    def __init__(self, site):
-        self._site = site
-        self._root = site.layout.root
-        self._counted = tuple(f"{self._root}/{name}/" for name in _COUNTED)
-        self.reset({})
-
-    def reset(self, files):
-        """``files``: {inode: [charged bytes, names]}."""
-        self._files = {inode: list(entry) for inode, entry in files.items()}
-        self.actual_bytes = sum(entry[0] for entry in files.values())
-        self._growing = None
-
-    def inode(self, path):
-        try:
-            return real.lstat(path).st_ino
-        except FileNotFoundError:
-            return None
-
-    def appears(self, path):
-        if not path.startswith(self._counted):
-            return
-        try:
-            there = real.lstat(path)
-        except FileNotFoundError:
-            return
-        if stat.S_ISREG(there.st_mode):
-            entry = self._files.setdefault(there.st_ino, [0, 0])
-            entry[1] += 1
-            self._resize(entry, there.st_size)
-
-    def grows(self, path):
-        """The file is about to be written to: it is looked at when that was done."""
-        self._growing = path
-
-    def look_again(self):
-        path, self._growing = self._growing, None
-        try:
-            there = real.lstat(path)
-        except FileNotFoundError:
-            return
-        if there.st_ino in self._files:
-            self._resize(self._files[there.st_ino], there.st_size)
-
-    def _resize(self, entry, size_bytes):
-        charged = -(-size_bytes // 4096) * 4096
-        self.actual_bytes += charged - entry[0]
-        entry[0] = charged
-        self._site.check_size()
-
-    def loses_name(self, inode):
-        entry = self._files.get(inode)
-        if entry is not None:
-            entry[1] -= 1
-            if not entry[1]:
-                self.actual_bytes -= entry[0]
-                del self._files[inode]
 
 
 class Site:
@@ -260,51 +196,14 @@ class Site:
     # -- the state that runs begin with ----------------------------------------------------------------
 
     def _save(self):
-        self._folders, self._files, self._names = [], [], {}
-        for above, _folders, files in os.walk(self.layout.root):
-            short = above[len(self.layout.root) :]
-            self._folders.append(short)
-            for name in files:
-                path = f"{above}/{name}"
-                there = os.lstat(path)
-                if there.st_ino in self._names and stat.S_ISREG(there.st_mode):
-                    self._files.append((f"{short}/{name}", self._names[there.st_ino], None, None))
-                    continue
-                self._names[there.st_ino] = f"{short}/{name}"
-                if stat.S_ISLNK(there.st_mode):
-                    self._files.append((f"{short}/{name}", None, None, os.readlink(path)))
-                    continue
-                with open(path, "rb") as file:
-                    data = file.read()
-                self._files.append((f"{short}/{name}", None, there, data))
-            assert len(self._folders) < 200, "the state is too large to be set back often"
+        self._snapshot = Snapshot(self.layout.root)
         self._started_ns = self.clock.now_ns
         keys = self.wire.call(("KEYS", "*"))[0]
         self._keys = [(key, self.wire.call(("DUMP", key))[0]) for key in keys]
 
     def reset(self):
         """Everything is as ``prepare`` left it."""
-        root = self.layout.root
-        _clear(root)
-        for short in self._folders[1:]:
-            os.mkdir(root + short)
-        counted = {}
-        for short, linked, there, data in self._files:
-            path = root + short
-            if linked is not None:
-                os.link(root + linked, path)
-                continue
-            if there is None:
-                os.symlink(data, path)
-                continue
-            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            os.write(fd, data)
-            os.fchmod(fd, stat.S_IMODE(there.st_mode))
-            os.utime(fd, ns=(there.st_atime_ns, there.st_mtime_ns))
-            if short[1:].partition("/")[0] in _COUNTED:
-                counted[os.fstat(fd).st_ino] = [-(-len(data) // 4096) * 4096, there.st_nlink]
-            os.close(fd)
-        self.account.reset(counted)
+        self.account.reset(self._snapshot.restore())
         commands = [("RESTORE", key, 0, dump) for key, dump in self._keys]
         self.wire.call(("FLUSHDB",), *commands)
         self.clock.now_ns = self._started_ns
@@ -329,7 +228,7 @@ class Site:
             ("HGET", f"{_PREFIX}state", "known"),
         )
         self._look_at_usage(usage, known)
-        return _texts(answer)
+        return text_of(answer)
 
     def _look_at_usage(self, usage, known):
         self.known = known == b"1" and None not in usage
@@ -482,21 +381,3 @@ class _Path(str):
 
     def __truediv__(self, name):
         return _Path(f"{self}/{name}")
-
-
-def _texts(answer):
-    return [
-        _texts(one) if isinstance(one, list) else one.decode() if isinstance(one, bytes) else one
-        for one in answer
-    ]
-
-
-def _clear(folder):
-    with real.scandir(folder) as entries:
-        found = list(entries)
-    for entry in found:
-        if entry.is_dir(follow_symlinks=False):
-            _clear(entry.path)
-            os.rmdir(entry.path)
-        else:
-            os.unlink(entry.path)

@@ -16,8 +16,8 @@ from typing import NamedTuple
 MOST_STEPS = 6000
 #: How long a real run may take: an actor that waits for anything but its turn is a defect of the harness.
 WAIT_S = 60.0
-#: The first pause of an actor that waits while nobody else can go on, and by how much each further one grows.
-_PATIENCE = 2.0
+#: By how much time goes on more each time that everybody waits, and how often it grows.
+_PATIENCE, _MOST_PATIENCE = 2.0, 5
 
 _running: dict[int, Actor] = {}
 
@@ -133,6 +133,7 @@ class Schedule:
 
     def _pass_on(self, actor):
         """The turn goes to another for good."""
+        self._idle = 0
         try:
             if self.failure is None:
                 self._after()
@@ -169,7 +170,6 @@ class Schedule:
     def changed(self):
         """A step changed something that others may wait for."""
         self.changes += 1
-        self._idle = 0
 
     def sleep(self, actor, duration_s):
         """The actor waits: others go on, and time passes when nobody else can."""
@@ -214,9 +214,9 @@ class Schedule:
             if not waiting:
                 return None
             first = min(waiting, key=lambda one: (one.wakes_s, one.number))
-            self.now_s = max(self.now_s, first.wakes_s) + _PATIENCE**self._idle - 1
+            self.now_s = max(self.now_s, first.wakes_s) + _PATIENCE ** min(self._idle, _MOST_PATIENCE) - 1
             self._idle += 1
-            if self._idle == 3:
+            if self._idle % 3 == 0:
                 self._stuck(self)
             able = [first.number]
         chosen = self.choices.get(number)

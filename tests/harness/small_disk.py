@@ -1,9 +1,10 @@
 """Every verb on a real small disk that somebody else fills, to the last byte or inode, in the middle of it.
 
-Run as ``python -P -m harness.small_disk FOLDER KIND POINTS`` with ``tests`` on PYTHONPATH, in a mount namespace of
-its own: it mounts a tmpfs at FOLDER that is small by KIND, ``size`` or ``inodes``, or FOLDER is a small disk
-already, ``there``. Before so many of the changes of each verb the disk becomes full, before every one in turn if
-POINTS is 0. Writes one JSON object: verb -> points and how many were refused.
+Run as ``python -P -m harness.small_disk FOLDER KIND POINTS`` with ``tests`` on PYTHONPATH, in a mount
+namespace of its own: it mounts a tmpfs at FOLDER that is small by KIND, ``size`` or ``inodes``. Or FOLDER lies
+on a small disk already: ``there``, ``inodes on disk``. Before so many of the changes of each verb the disk
+becomes full, before every one in turn if POINTS is 0. Writes one JSON object: verb -> points and how many were
+refused.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ def use_up_inodes(folder):
 
 
 def points_of(changes, most):
-    """So many numbers of changes, evenly spread; the first ones make folders of operations, the last one ends it."""
+    """So many numbers of changes, evenly spread; the first ones and the last one are of every operation."""
     if not most or most >= changes:
         return range(1, changes + 1)
     return sorted({2 + (2 * number + 1) * (changes - 3) // (2 * most) for number in range(most)})
@@ -115,7 +116,11 @@ def main(folder, kind, most):
         subprocess.run(["mount", "-t", "tmpfs", "-o", MOUNT[kind], "none", folder], check=True)
     room.WAIT_S = 0.1
     told = {}
-    with ValkeyServer() as valkey, pytest.MonkeyPatch.context() as patch, sites(folder, valkey, patch) as site:
+    with (
+        ValkeyServer() as valkey,
+        pytest.MonkeyPatch.context() as patch,
+        sites(folder, valkey, patch) as site,
+    ):
         make_ballast(site.volume)
         for verb in VERBS:
             site.run(prepare(site, verb))

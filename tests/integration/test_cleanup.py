@@ -212,6 +212,23 @@ def test_a_dead_operation_is_fenced_and_its_reservation_converted_then_recounted
             operation.blobs.add(b"too late")
 
 
+def test_a_cleanup_that_counts_spares_no_folder_whose_owner_nobody_knows(tmp_path, valkey):
+    """safety.md section 6: whoever registers after the count goes on from what it did not see."""
+    with fleet(tmp_path, valkey.url) as services:
+        commit(services, tmp_path, "demo/kept/1", {"a": b"a"})
+        folder = services.layout.operation("commit-of-nobody")
+        os.mkdir(folder)
+        with open(f"{folder}/1", "wb") as file:
+            file.write(bytes(100_000))
+        clean(services, target=10**9)
+        assert os.path.isdir(folder), "it is young, and nothing is counted"
+        with valkey.client() as raw:
+            raw.hset(f"caskeeper:{{{services.coordination.volume_id}}}:state", "known", "0")
+        clean(services, target=10**9)
+        assert not os.path.exists(folder)
+        assert_exact(services)
+
+
 def test_garbage_without_a_name_is_swept_when_the_lists_do_not_suffice(tmp_path, valkey):
     with fleet(tmp_path, valkey.url) as services:
         with services.desk.writer("commit", "p/e/never", quiet()) as operation:

@@ -111,7 +111,7 @@ def test_unknown_arguments_are_an_error_of_the_sender(server, queue, journal):
 
 
 def test_the_job_of_a_killed_worker_is_done_by_another_within_seconds(server, queue, journal):
-    ref = "t/sleep/3"
+    ref = "t/stuck/1"
     with WorkerProcess(server.url, journal) as first:
         job = pull(queue, ref)
         begun(journal, ref)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import pytest
 from harness.interleaved import Failure, Search
 from harness.interleaved_scenarios import BY_NAME
-from harness.mutants import MUTANTS, Stale, applied
+from harness.mutants import Stale, applied
+from harness.mutants_of_ages import RELIED_UPON
+from harness.mutants_of_counts import COUNTED
 from harness.safety_report import record
 
+MUTANTS = (*RELIED_UPON, *COUNTED)
 LIMIT = 400
 
 

@@ -44,6 +44,8 @@ class Cleanup:
         period runs.
         """
         if request.if_wanted:
+            # An idle fleet has nobody else who notices that Redis has lost its state.
+            self._maintenance.ensure_ready()
             now = self._space.now()
             if not self._space.why_cleanup(now):
                 return CleanupResult(
@@ -179,6 +181,7 @@ class Cleanup:
         """A recount under the lease we hold, when the estimate is unknown or was converted upwards."""
         self._maintenance.refuse_while_waiting(run)
         if self._space.recount_wanted():
+            self._maintenance.spare_nobody(run)
             self._recount.within(run)
 
     def _inventory(self, run: Run) -> Inventory:

@@ -19,6 +19,7 @@ from worker.services.trash import (
     aside,
     delete_tree,
     open_up,
+    put_back_or_refresh,
     ref_name,
     unlink,
 )
@@ -147,11 +148,11 @@ class Evictor:
         if not self.volume.take(place, taken):
             return 0, False
         # Whoever touched it between the look and the rename relies on it: it goes back. If the name is
-        # taken again, what lies there is complete and younger, and ours is the one too many.
+        # taken again, what lies there is complete, and ours is one too many as soon as that is as young.
         age_ns = age_ns_of(taken)
         if age_ns is None:
             return 0, True  # a reader has found it in the trash and put it back itself
-        if age_ns >= self.horizon_ns and self.volume.put_back(taken, place):
+        if age_ns >= self.horizon_ns and put_back_or_refresh(self.volume, taken, place):
             return 0, True
         return unlink(self.volume, taken), False
 

@@ -213,6 +213,13 @@ class Maintenance:
             maintenance.drop_dead(run.holder, run.epoch, operation_id)
             run.reaped += 1
 
+    def spare_nobody(self, run: Run) -> None:
+        """Before a recount in a run that spared young folders without a record (safety.md section 6).
+
+        Whoever registers after the scan goes on from bytes that it did not see.
+        """
+        self._reap(run, spare_young=False)
+
     def refuse_while_waiting(self, run: Run) -> None:
         """Raises Busy during the waiting period after a loss of Redis (safety.md section 7).
 

@@ -80,6 +80,7 @@ class Operation:
         self._allowance = 0
         self._settled = 0
         self._claimed: set[str] = set()
+        self._held: set[str] = set()
         self._lost = ""
         self._born = time.monotonic()
         self._renewed = self._born
@@ -98,6 +99,8 @@ class Operation:
             subject=self.subject,
             host=self._desk.host,
             reserved_bytes=self._granted,
+            refs=sorted(self._held),
+            roots=sorted(self._claimed),
         )
         self._renewed = time.monotonic()
 
@@ -122,10 +125,6 @@ class Operation:
         """Redis forgot everything (safety.md section 7): come back with what is reserved and claimed."""
         try:
             self._register()
-            if self._claimed and not self._desk.coordination.operations.claim(
-                self.id, self.epoch, sorted(self._claimed)
-            ):
-                self._lose("its artifact is being removed")
         except LeaseLost as lost:
             self._lose(lost.what)
         except (Busy, CoordinatorUnavailable):
@@ -147,23 +146,30 @@ class Operation:
         """
         # What stays in the folder stays paid for: nothing is settled then, the record expires, and its whole
         # reservation is converted when the folder is fenced (I5).
-        self.staging.end()
+        whole = self.staging.end()
         try:
-            self._settle()
+            self._settle(fenced=not whole)
         except (Busy, CoordinatorUnavailable):
             # Redis cannot be told. Lost state means a recount before anything is evicted; a record
             # that survived expires, and its whole reservation is converted: never understated (I5).
             log.warning("operation not settled", extra={"operation": self.id})
 
-    def _settle(self) -> None:
-        """What was published under a lost epoch is told to the next; a reaped record was converted."""
+    def _settle(self, *, fenced: bool) -> None:
+        """What was published under a lost epoch is told to the next; a reaped record was converted.
+
+        What a fenced one had staged may still lie in a trash folder, also when the cleanup that took it had
+        not known of its record.
+        """
         coordination = self._desk.coordination
+        fenced = fenced and self._granted > 0
         added = self.staging.added_bytes - self._settled
-        if coordination.operations.settle(self.id, self.epoch, added):
+        if coordination.operations.settle(self.id, self.epoch, added, fenced=fenced):
             return
-        if coordination.state().epoch != self.epoch:
+        if self._granted and coordination.state().epoch != self.epoch:
+            self._claimed.clear()
+            self._held.clear()
             self._desk.when_ready(self._register)
-            coordination.operations.settle(self.id, self.epoch, added)
+            coordination.operations.settle(self.id, self.epoch, added, fenced=fenced)
 
     def settle_part(self) -> None:
         """What was published since the last time becomes used; the operation goes on (the server's).
@@ -178,9 +184,15 @@ class Operation:
             added = self.staging.added_bytes - self._settled
             spare = min(spare_bytes, self._allowance)
             if added or spare:
-                self._desk.coordination.operations.settle_part(
-                    self.id, self.epoch, added, unreserve_bytes=added + spare
-                )
+                try:
+                    self._desk.coordination.operations.settle_part(
+                        self.id, self.epoch, added, unreserve_bytes=added + spare
+                    )
+                except CoordinatorUnavailable:
+                    # It may have been done, so what was spare is never spent (I5).
+                    self._granted -= spare
+                    self._allowance -= spare
+                    raise
                 self._settled += added
                 self._granted -= added + spare
                 self._allowance -= spare
@@ -252,7 +264,9 @@ class Operation:
             try:
                 fits = ask()
             except StateLost:
+                self._count_grant(-size_bytes)  # it was certainly not granted
                 self._desk.when_ready(self._register)
+                self._count_grant(size_bytes)
                 fits = ask()
         finally:
             if not fits:
@@ -268,6 +282,9 @@ class Operation:
     def claim(self, roots: Sequence[Digest]) -> bool:
         """A reader's right to ``roots`` until it ends; False: they are being removed, so absent."""
         names = sorted({root.hash for root in roots})
+        # Remembered before it is asked for: whoever registers again meanwhile must not claim too little.
+        new = set(names) - self._claimed
+        self._claimed |= new
 
         def claim() -> bool:
             return self._desk.coordination.operations.claim(self.id, self.epoch, names)
@@ -279,8 +296,8 @@ class Operation:
             claimed = claim()
         if not claimed and self._desk.relieve():
             claimed = claim()
-        if claimed:
-            self._claimed.update(names)
+        if not claimed:
+            self._claimed -= new
         return claimed
 
     def hold(self, refs: Sequence[Ref], roots: Sequence[Digest]) -> None:
@@ -290,12 +307,13 @@ class Operation:
         """
         names = [str(ref) for ref in refs]
         hashes = sorted({root.hash for root in roots})
+        self._claimed.update(hashes)  # as in ``claim``
+        self._held.update(names)
         deadline = time.monotonic() + HOLD_WAIT_S
         while True:
             self.check()
             try:
                 if self._desk.coordination.operations.hold(self.id, self.epoch, refs=names, roots=hashes):
-                    self._claimed.update(hashes)
                     return
             except StateLost:
                 self._desk.when_ready(self._register)

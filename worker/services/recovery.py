@@ -20,6 +20,7 @@ from worker.services.trash import (
     STRANGE,
     aside,
     delete_tree,
+    put_back_or_refresh,
     ref_of,
     unlink,
 )
@@ -87,7 +88,7 @@ def _put_back_all(folder: str, *, refs: Refs, closures: Closures, objects: Objec
             continue
         else:
             target = _place(layout, prefix, rest)
-        if target and volume.put_back(path, target):
+        if target and put_back_or_refresh(volume, path, target):
             restored += 1
         else:
             freed += delete_tree(volume, path)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import time
 from typing import TYPE_CHECKING
 
 from caskeeper.artifact import Ref
@@ -26,6 +27,9 @@ STRANGE = "s-"
 #: Separates the parts of a ref in a name: not allowed in any of them.
 _SEPARATOR = "%"
 _NAME_BYTES = 250
+#: How often a file that stands in the way of one that is put back is made young.
+_LOOKS = 200
+_MOMENT_S = 0.005
 
 
 class Trash:
@@ -71,6 +75,38 @@ class Trash:
     def end(self) -> None:
         """Remove the emptied folder; silent when it was moved away."""
         self.volume.remove_folder(self.folder)
+
+
+def put_back_or_refresh(volume: Volume, taken: str, place: str) -> bool:
+    """Put back what somebody relies on. False: something else stands there, and ours may go.
+
+    What stands there may be older than ours: staged before ours was touched, published since. Who relies on
+    ours relies on the name, so that one is made as young first, by a touch and a look at the *path*, for a
+    touch may land on a file that was just taken away. Raises Busy when the volume's clock stays behind, and
+    LeaseLost.
+    """
+    for look in range(_LOOKS):
+        if volume.put_back(taken, place):
+            return True
+        ours_ns, there_ns = _age_ns(taken), _age_ns(place)
+        if ours_ns is None:
+            return False  # a reader has found it in the trash and put it back itself
+        if there_ns is not None:
+            if there_ns >= ours_ns:
+                return False
+            volume.touch(place)
+            if look:
+                time.sleep(_MOMENT_S)
+    raise Busy("the volume's clock went back during a cleanup", place)
+
+
+def _age_ns(path: str) -> int | None:
+    try:
+        return os.lstat(path).st_atime_ns
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise failure(error, path) from error
 
 
 def aside(volume: Volume, path: str) -> str:

@@ -129,14 +129,14 @@ class Staging:
 
     # -- the end ---------------------------------------------------------------------------------------
 
-    def end(self) -> None:
-        """Remove what was left unpublished, ``start`` last, and the folder. Silent when it was taken away.
+    def end(self) -> bool:
+        """Remove what was left unpublished, ``start`` last, and the folder. False: it was taken away.
 
         Before the settlement, which drops the reservation for what is removed here (I5).
         """
         self._clear(self.folder)
         self.volume.unlink(f"{self.folder}/start")
-        self.volume.remove_folder(self.folder)
+        return bool(self.volume.remove_folder(self.folder))
 
     def _clear(self, folder: str) -> None:
         try:

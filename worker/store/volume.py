@@ -119,7 +119,7 @@ class Volume:
             raise self._failure(error, path) from error
 
     def stage(self, path: str, data: bytes, *, mode: int = 0o444) -> None:
-        """A new file: these bytes, exactly this mode, the constant modification time. None after a failure."""
+        """A new file: these bytes, exactly this mode, constant modification time. None after a failure."""
         self._change("stage", path)
         try:
             fd = os.open(path, _NEW_FILE, mode)

@@ -3,8 +3,9 @@
 -- KEYS  1-7 as in prelude, 8 caskeeper:volume
 -- ARGV  1 '', 2 volume id, 3 holder, 4 purpose, 5 life_ms, 6 a new epoch, 7 waiting period in ms
 -- Answers OK, epoch, 1 = not ready yet | HELD | OTHER, the volume this database belongs to.
-local owner = redis.call('GET', KEYS[8])
-if owner and owner ~= ARGV[2] then
+local owner = redis.pcall('GET', KEYS[8])
+-- What no script writes names no volume: it is written anew.
+if type(owner) == 'string' and string.match(owner, '^[%w._-]+$') and owner ~= ARGV[2] then
   return {'OTHER', owner}
 end
 if LOST or not sessions_whole() or not operations_whole() then

@@ -2,8 +2,9 @@
 -- KEYS  1-7 as in prelude, 8 caskeeper:volume
 -- ARGV  1 '', 2 volume id, 3 epoch, 4 used bytes
 -- Answers OK | OTHER, the volume this database belongs to.
-local owner = redis.call('GET', KEYS[8])
-if owner and owner ~= ARGV[2] then
+local owner = redis.pcall('GET', KEYS[8])
+-- What no script writes names no volume: it is written anew.
+if type(owner) == 'string' and string.match(owner, '^[%w._-]+$') and owner ~= ARGV[2] then
   return {'OTHER', owner}
 end
 redis.call('SET', KEYS[8], ARGV[2])

@@ -11,21 +11,8 @@ if not record then
 elseif record.dying then
   return {'DYING'}
 end
-for n = 3, #ARGV do
-  if redis.call('HEXISTS', CONDEMNED, ARGV[n]) == 1 then
-    return {'CONDEMNED'}
-  end
-end
-local claimed = {}
-for _, member in ipairs(record.claims) do
-  claimed[member] = true
-end
-for n = 3, #ARGV do
-  if not claimed[ARGV[n]] then
-    claimed[ARGV[n]] = true
-    record.claims[#record.claims + 1] = ARGV[n]
-    redis.call('HINCRBY', CLAIMS, ARGV[n], 1)
-  end
+if not claim_from(3, record) then
+  return {'CONDEMNED'}
 end
 keep_operation(ARGV[2], record)
 return {'OK'}

@@ -132,6 +132,27 @@ local function operation(id)
   return operation_of(text), 'LOST'
 end
 
+-- Claims ARGV[first] and all that follow for an operation; false: one is condemned, and nothing was claimed.
+local function claim_from(first, record)
+  for n = first, #ARGV do
+    if redis.call('HEXISTS', CONDEMNED, ARGV[n]) == 1 then
+      return false
+    end
+  end
+  local claimed = {}
+  for _, member in ipairs(record.claims) do
+    claimed[member] = true
+  end
+  for n = first, #ARGV do
+    if not claimed[ARGV[n]] then
+      claimed[ARGV[n]] = true
+      record.claims[#record.claims + 1] = ARGV[n]
+      redis.call('HINCRBY', CLAIMS, ARGV[n], 1)
+    end
+  end
+  return true
+end
+
 local function keep_operation(id, record)
   redis.call('HSET', OPERATIONS, id, cjson.encode(record))
 end

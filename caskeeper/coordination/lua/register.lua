@@ -1,7 +1,9 @@
--- register: an operation becomes known, or known again after a loss; what is there stays.
+-- register: an operation becomes known, or known again after a loss; what is there stays. What it had claimed
+-- it claims again in the same step: between two, a cleanup could take that away.
 -- KEYS  1-7 as in prelude
--- ARGV  1 '', 2 operation, 3 verb, 4 subject, 5 host, 6 reserved bytes, 7 life_ms, 8 maximum life in ms
--- Answers OK, epoch | LOST | UNREADY | DYING | OVER.
+-- ARGV  1 '', 2 operation, 3 verb, 4 subject, 5 host, 6 reserved bytes, 7 life_ms, 8 maximum life in ms,
+--       9.. `root:<hash>` and `ref:<name>`
+-- Answers OK, epoch | LOST | UNREADY | DYING | OVER | CONDEMNED.
 if not READY then
   return {'UNREADY'}
 end
@@ -16,6 +18,9 @@ elseif record.dying then
   return {'DYING'}
 elseif NOW - tonumber(record.started_ms) > tonumber(ARGV[8]) then
   return {'OVER'}
+end
+if not claim_from(9, record) then
+  return {'CONDEMNED'}
 end
 local missing = tonumber(ARGV[6]) - tonumber(record.reserved_bytes)
 if missing > 0 then

@@ -1,14 +1,18 @@
 -- settle: the end of an operation; what it added counts as used, and the rest of its reservation goes.
 -- A dying one keeps that rest: its staged bytes may still lie in a trash folder, so only the cleanup
--- that has removed them converts it (drop_dead), and nothing is understated meanwhile (I5).
+-- that has removed them converts it (drop_dead), and nothing is understated meanwhile (I5). So does one whose
+-- folder was taken away before a cleanup knew of it.
 -- KEYS  1-7 as in prelude
--- ARGV  1 epoch, 2 operation, 3 added bytes
+-- ARGV  1 epoch, 2 operation, 3 added bytes, 4 '1' = its folder was taken away
 -- Answers OK | LOST | GONE.
 local record, why = operation(ARGV[2])
 if not record then
   return {why}
 end
 add_used(ARGV[3])
+if ARGV[4] == '1' then
+  record.dying = true
+end
 if record.dying then
   local less = math.min(tonumber(record.reserved_bytes), tonumber(ARGV[3]))
   lower('reserved', int(less))

@@ -7,6 +7,7 @@ import pytest
 import caskeeper.coordination.keys as documented
 from caskeeper.config.settings import LeaseSettings
 from caskeeper.coordination import Coordination
+from caskeeper.coordination.flights import HeldKeys
 from caskeeper.coordination.leader import Leader
 from caskeeper.errors import ConfigInvalid, CoordinatorUnavailable, InvalidRequest
 
@@ -72,8 +73,9 @@ def test_every_key_is_documented_and_safety_keys_have_no_ttl(place):
     Leader(place.connection(), LeaseSettings()).take()
     coordination.flights.take("task", "token", ttl_s=60)
     coordination.flights.count_delivery("task")
+    coordination.flights.beat("worker", 1, {}, answered=0, transport=HeldKeys("tags", "messages"))
     names = {value for name, value in vars(documented).items() if name.isupper() and isinstance(value, str)}
-    with_ttl = {documented.EXECUTION, documented.DELIVERIES}
+    with_ttl = {documented.EXECUTION, documented.DELIVERIES, documented.BEAT}
     whole = {documented.VOLUME, documented.LEADER}
     found = set()
     for key in place.raw.keys("*"):
