@@ -258,7 +258,9 @@ again:  atomic { if :: place[o]!=0 -> if :: !TD(2) -> goto fin :: else fi;
         od;
         look++;
         if :: look<2 -> goto again :: else fi;
+#ifndef M_GB_ALWAYS
         atomic { assert((dmg && o==0) || !(opreg[2]==1 && opep[2]==epoch && ready && TD(2))) };     /* a miss with a valid claim */
+#endif
         goto fin;
 nx:     skip
   od;
@@ -284,10 +286,14 @@ fin:
 #else
 #define CLOK (((clR[0]|clR[1]|clR[2]) & gc)==0 && ((clK[0]|clK[1]|clK[2]) & rk)==0)
 #endif
-#if defined(RECON) && !defined(M_RECON_SPARES)
-#define SPARE false                                        /* who recounts spares no unregistered folder */
+/* Who recounts spares no unregistered folder. A cleanup spares young ones: who was registered in an earlier epoch
+   is older than a lease life once the waiting period is over. */
+#ifdef M_RECON_SPARES
+#define SPARE(w) true
+#elif defined(RECON)
+#define SPARE(w) false
 #else
-#define SPARE true
+#define SPARE(w) (opep[w]==0)
 #endif
 #define MINE (cur==c+1 && myep==epoch && epoch!=0)
 inline giveback() {
@@ -367,7 +373,7 @@ nxs: skip
 #endif
   if :: reaped ->
   atomic { if :: MINE -> w=0; do :: w==3 -> break :: w<3 -> if :: opreg[w]==1 && opexp[w] -> opreg[w]=3; fencing[w]=1; printf("C%d: op %d is dying\n",c,w) :: opreg[w]==3 -> fencing[w]=1 :: else fi; w++ od; w=0 :: else -> goto done fi };
-  atomic { do :: w==3 -> break :: w<3 -> if :: opreg[w]==0 && tdir[w]==1 -> if :: fencing[w]=2 :: SPARE && opep[w]==0 -> skip fi :: else fi; w++ od; w=0 };
+  atomic { do :: w==3 -> break :: w<3 -> if :: opreg[w]==0 && tdir[w]==1 -> if :: fencing[w]=2 :: SPARE(w) -> skip fi :: else fi; w++ od; w=0 };
   do :: w==3 -> break
      :: w<3 && fencing[w]==0 -> w++
      :: w<3 && fencing[w]!=0 ->
@@ -701,6 +707,8 @@ proctype Adv() {
 init { atomic {
 #ifdef ROOTB
   place[0]=1; nl[1]=1; ref[0]=B; rser[0]=1; disk=1; used=1;
+#elif defined(EMPTY)
+  skip;
 #elif defined(SV)
   place[0]=1; nl[1]=1; ref[0]=B; rser[0]=1; disk=1; used=1;
   if :: place[1]=2; nl[2]=1; disk=2; used=2 :: skip fi;    /* o1 was uploaded long ago, or never */

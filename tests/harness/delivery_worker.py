@@ -2,8 +2,9 @@
 
 Run as ``python -P -m harness.delivery_worker URL JOURNAL CONCURRENCY RETRIES`` with ``tests`` on
 PYTHONPATH. The queue, the delivery and the tasks are the real ones; only what a verb does is replaced:
-``t/sleep/SECONDS``, ``t/stuck/x`` (until it is begun anew), ``t/crash/x`` (ends its process), ``t/busy/TIMES`` (Busy so often, then fine),
-``t/missing/x`` (ArtifactNotFound), ``t/bug/x`` (a RuntimeError), ``t/report/SECONDS`` (with progress).
+``t/sleep/SECONDS``, ``t/stuck/x`` (until it is begun anew), ``t/crash/x`` (ends its process),
+``t/busy/TIMES`` (Busy so often, then fine), ``t/missing/x`` (ArtifactNotFound), ``t/bug/x`` (a
+RuntimeError), ``t/report/SECONDS`` (with progress).
 """
 
 import json

@@ -23,7 +23,7 @@ _NO_HOLD = Patch(
 )
 _NO_LOOK_AT_THE_TAKEN = Patch(
     f"{_SERVICES}.eviction:Evictor.take_refs",
-    "            if self._record_at(taken) == record or not self.volume.put_back(taken, place):",
+    "            if may_go or not self.volume.put_back(taken, place):",
     "            if True:",
 )
 _NO_CLAIM = Patch(

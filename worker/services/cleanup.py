@@ -76,7 +76,7 @@ class Cleanup:
         ``why`` it runs is told by the event log; "" = the watermark that is passed.
         """
         with self._maintenance.run("cleanup", wait_s=wait_s, check=context.check) as run:
-            self._know_the_size(run)
+            self.know_the_size(run)
             why = why or self._space.why_cleanup() or "a cleanup was asked for"
             before = self._space.used_bytes()
             target = self._space.limits().low_bytes if target_bytes is None else target_bytes
@@ -177,8 +177,11 @@ class Cleanup:
         ways.append("try again when those who work on the cache are done")
         return NoSpace(what, self._space.place, ", or ".join(ways))
 
-    def _know_the_size(self, run: Run) -> None:
-        """A recount under the lease we hold, when the estimate is unknown or was converted upwards."""
+    def know_the_size(self, run: Run) -> None:
+        """A recount under the lease we hold, when the estimate is unknown or was converted upwards.
+
+        Raises Busy during the waiting period after a loss of Redis.
+        """
         self._maintenance.refuse_while_waiting(run)
         if self._space.recount_wanted():
             self._maintenance.spare_nobody(run)

@@ -55,8 +55,16 @@ class Evictor:
         #: and how many charged bytes; a thing tried twice counts twice
         self.kept_young_bytes = 0
 
-    def take_refs(self, judged: Sequence[tuple[Ref, RefRecord | None]]) -> tuple[list[Ref], int]:
-        """Remove the refs that still are what was judged; the others stay. (those gone, freed bytes)."""
+    def take_refs(
+        self,
+        judged: Sequence[tuple[Ref, RefRecord | None]],
+        *,
+        is_wanted: Callable[[Ref], bool] = lambda _ref: False,
+    ) -> tuple[list[Ref], int]:
+        """Remove the refs that still are what was judged; the others stay. (those gone, freed bytes).
+
+        ``is_wanted`` is asked once a ref lies in the trash, and may have it put back.
+        """
         gone, freed = [], 0
         for ref, record in judged:
             if not self._is_still(ref, record):
@@ -66,7 +74,8 @@ class Evictor:
                 continue
             # The writer that published between the look and the rename loses nothing: its ref goes back,
             # unless a third one has published meanwhile, whose ref then is the newer.
-            if self._record_at(taken) == record or not self.volume.put_back(taken, place):
+            may_go = self._record_at(taken) == record and not is_wanted(ref)
+            if may_go or not self.volume.put_back(taken, place):
                 if os.path.isdir(taken) and not os.path.islink(taken):
                     aside(self.volume, taken)  # no ref of ours, and never counted
                 else:

@@ -18,7 +18,15 @@ from caskeeper.errors import ArtifactNotFound, Busy, CaskeeperError, Transient, 
 from worker.services.content import content_of
 from worker.services.quarantined import drop_excess
 from worker.services.subjects import Subjects
-from worker.services.trash import EXECUTABLE, OBJECT, STRANGE, aside, delete_tree, open_up
+from worker.services.trash import (
+    EXECUTABLE,
+    OBJECT,
+    STRANGE,
+    aside,
+    delete_tree,
+    open_up,
+    put_back_or_refresh,
+)
 from worker.services.withdrawal import Withdrawal
 from worker.store.damage import ObjectDamaged, Verdict, examine, looked_at, missing, trouble_of
 from worker.store.failures import failure
@@ -130,9 +138,8 @@ class Healing:
         """It was written anew between the look and the rename. Where yet another one stands by now, ours is
         one too many; that one is made young first, for somebody may rely on ours.
         """  # noqa: D205 -- one thought
-        while not self._volume.put_back(taken, path):
-            if not os.path.lexists(taken) or (self._volume.touch(path) and self._discard(run, taken)):
-                return
+        if not put_back_or_refresh(self._volume, taken, path):
+            self._discard(run, taken)
 
     def _discard(self, run: Run, taken: str) -> bool:
         """False: it left the trash."""

@@ -105,7 +105,7 @@ class Repair:
         todo = deque(items)
         while todo:
             with self._maintenance.run("verify", check=self._context.check) as run:
-                self._maintenance.refuse_while_waiting(run)
+                self._cleanup.know_the_size(run)
                 until = time.monotonic() + HOLD_S
                 while todo:
                     self._context.check()
@@ -160,10 +160,16 @@ class Repair:
             found.done = f"moved to {aside(self._volume, taken)}"
 
     def _drop_unreadable(self, run: Run, found: Found) -> None:
-        """Only the name goes; a writer that has published it anew meanwhile loses nothing."""
+        """Only the name goes; condemned, for a writer that holds it counts on what it replaces (I5)."""
         if found.ref is None:
             return
-        gone, freed = self._evictor(run).take_refs([(found.ref, None)])
+        maintenance, names = self._maintenance.coordination.maintenance, [str(found.ref)]
+        if maintenance.condemn(run.holder, run.epoch, roots=[], refs=names, keys=[]):
+            return
+        try:
+            gone, freed = self._evictor(run).take_refs([(found.ref, None)])
+        finally:
+            maintenance.uncondemn(run.holder, run.epoch, roots=[], refs=names, keys=[])
         self._give_back(run, freed)
         if gone:
             found.done = "dropped"
@@ -240,7 +246,7 @@ class Repair:
         while self._gone:
             is_last = not self._alive & self._folders()
             with self._maintenance.run("verify", spare_young=False, check=self._context.check) as run:
-                self._maintenance.refuse_while_waiting(run)
+                self._cleanup.know_the_size(run)
                 self._healing.withdraw(run, self._gone)
             if is_last:
                 return
@@ -288,7 +294,7 @@ class Repair:
         more = True
         while todo or more:
             with self._maintenance.run("sweep", check=self._context.check) as run:
-                self._maintenance.refuse_while_waiting(run)
+                self._cleanup.know_the_size(run)
                 try:
                     inventory = self._inventory(run)
                 except VolumeFailed as doubt:

@@ -79,8 +79,12 @@ class Withdrawal:
         lost = sorted({one for owner in owners for one in owner.hashes if self.is_missing(one)})
         try:
             if lost:
-                judged = [(owner.ref, owner.record) for owner in owners if not owner.hashes.isdisjoint(lost)]
-                gone, freed = evictor.take_refs(judged)
+                needs = {owner.ref: owner.hashes.intersection(lost) for owner in owners}
+                judged = [(owner.ref, owner.record) for owner in owners if needs[owner.ref]]
+                # Somebody may have uploaded it since, and a session have found the ref whole.
+                gone, freed = evictor.take_refs(
+                    judged, is_wanted=lambda ref: not any(map(self.is_missing, needs[ref]))
+                )
                 freed += evictor.take_extracts(
                     self._layout.extract(ref, root) for ref in gone for root in roots
                 )
