@@ -300,6 +300,25 @@ def test_what_is_here_again_withdraws_nothing(services):
     assert services.listing.contains(Ref.parse(REF))
 
 
+def test_what_is_uploaded_again_while_its_ref_is_taken_withdraws_nothing(services, monkeypatch):
+    """docs/model m_withdraw_two_looks: a session may have found the ref whole by then."""
+    with open(place(services), "rb") as file:
+        content = file.read()
+    delete(place(services))
+    ref_path = services.layout.ref(Ref.parse(REF))
+
+    def upload(verb, *paths):
+        if verb == "take" and paths[0] == ref_path:
+            with services.desk.writer("serve", "upload", quiet()) as operation:
+                monkeypatch.undo()
+                operation.blobs.add(content)
+
+    monkeypatch.setattr(services.volume, "_change", upload)
+    assert withdraw_now(services, FILE) == []
+    assert services.listing.contains(Ref.parse(REF))
+    is_sound(services)
+
+
 def test_what_a_cleanup_has_in_its_hands_is_not_missing(services):
     with services.maintenance.run("heal", check=lambda: None) as run:
         services.volume.take(place(services), run.trash.place("o-", FILE.hash))
