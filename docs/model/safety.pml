@@ -221,7 +221,14 @@ bind:
 #else
   atomic { if :: opreg[w]==1 && opep[w]==epoch -> skip :: else -> goto fin fi };
 #endif
-  if :: look -> atomic { if :: ref[r]==root -> printf("W%d: cached\n",w); if :: PROTECTED(r) -> promised=promised|RB(r) :: else fi; goto fin :: else fi } :: else fi;
+  if :: look -> if :: ref[r]==root ->                                              /* it is there: nothing to bind */
+#ifdef M_CACHED_UNFENCED
+                      atomic { if :: PROTECTED(r) -> promised=promised|RB(r) :: else fi; goto fin }
+#else
+                      atomic { if :: TD(w) && PROTECTED(r) -> promised=promised|RB(r) :: else fi; goto fin }   /* not fenced until now */
+#endif
+                   :: else fi
+     :: else fi;
   atomic { if :: TD(w) -> ref[r]=root; serc++; rser[r]=serc; GHOST(rino[r]=rel); printf("W%d BINDS ref%d -> root%d\n",w,r,root);
                           if :: PROTECTED(r) -> promised=promised|RB(r); printf("   (required)\n") :: else fi; chk()
               :: else -> printf("W%d is fenced\n",w); goto fin fi };
@@ -517,7 +524,7 @@ proctype Cleaner(byte c; bool mode) {
 #ifdef M_SWEEP_FORGETS_LISTS
               :: else -> free = 3-keep; if :: rk!=0 -> free = free & (3-CL(g)) :: else fi; goto objs fi };
 #else
-              :: else -> free = (3-keep) & (3-CL(g)); goto objs fi };
+              :: else -> free = (3-keep) & (3-CL(A)); goto objs fi };
 #endif
 #else
               :: else -> goto rel fi };

@@ -23,7 +23,7 @@ from caskeeper.contract import CleanupRequest, ComputeSizeRequest
 from caskeeper.errors import ArtifactNotFound, BlobMissing, LeaseLost
 
 #: Every so many steps; 1 = all of them.
-STRIDE = 1 if os.environ.get("CASKEEPER_TEST_PAUSES") == "all" else 12
+STRIDE = 1 if os.environ.get("CASKEEPER_TEST_PAUSES") == "all" else 24
 #: What a verb may answer whose artifact was evicted while it stood still, and one that names content.
 HONEST = (LeaseLost, ArtifactNotFound)
 HONEST_OF_CONTENT = {"push of a directory": BlobMissing}

@@ -108,4 +108,4 @@ def test_a_real_ext4_that_somebody_fills_in_the_middle_of_a_verb_is_survived(tmp
     refused = sum(one["refused"] for one in told.values())
     name = f"ext4 filled up by its {'inodes' if kind == 'inodes' else 'size'}"
     record("file systems", {name: {"points": points, "refused": refused}})
-    assert refused > len(told) / 2
+    assert refused >= 10  # or it was never really full

@@ -1,6 +1,6 @@
 """Every verb on a real small disk that somebody else fills, to the last byte or inode, in the middle of it.
 
-Run as ``python -P -m harness.small_disk FOLDER KIND POINTS`` with ``tests`` on PYTHONPATH, in a mount
+Run as ``python -P -m harness.small_disk FOLDER KIND POINTS [VERB...]`` with ``tests`` on PYTHONPATH, in a mount
 namespace of its own: it mounts a tmpfs at FOLDER that is small by KIND, ``size`` or ``inodes``. Or FOLDER is
 on a small disk already: ``there``, ``inodes on disk``. Before so many of the changes of each verb the disk
 becomes full, before every one in turn if POINTS is 0. Writes one JSON object: verb -> points and how many
@@ -111,7 +111,7 @@ def run_verb(site, kind, verb, most):
     return {"points": len(points), "refused": refused}
 
 
-def main(folder, kind, most):
+def main(folder, kind, most, *verbs):
     if kind in MOUNT:
         subprocess.run(["mount", "-t", "tmpfs", "-o", MOUNT[kind], "none", folder], check=True)
     room.WAIT_S = 0.1
@@ -122,22 +122,22 @@ def main(folder, kind, most):
         sites(folder, valkey, patch) as site,
     ):
         make_ballast(site.volume)
-        for verb in VERBS:
+        for verb in verbs or VERBS:
             site.run(prepare(site, verb))
             site.empty()
         site.thin_out()
-        for verb in VERBS:
+        for verb in verbs or VERBS:
             told[verb] = run_verb(site, kind, verb, most)
     sys.stdout.write(json.dumps(told))
 
 
-def every_verb_on(folder, kind, *, points):
-    """What such a process says of all verbs; it must come to its end."""
+def every_verb_on(folder, kind, *, points, verbs=()):
+    """What such a process says of these verbs, or of all; it must come to its end."""
     path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
     alone = ["unshare", "-rm"] if kind in MOUNT else []
     with tempfile.TemporaryDirectory(dir=folder) as mount:
         done = subprocess.run(
-            [*alone, sys.executable, "-P", "-m", "harness.small_disk", mount, kind, str(points)],
+            [*alone, sys.executable, "-P", "-m", "harness.small_disk", mount, kind, str(points), *verbs],
             env={**os.environ, "PYTHONPATH": path},
             capture_output=True,
             text=True,
@@ -148,4 +148,4 @@ def every_verb_on(folder, kind, *, points):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), *sys.argv[4:])

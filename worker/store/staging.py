@@ -76,6 +76,19 @@ class Staging:
         except OSError as error:
             raise failure(error, start) from error
 
+    def confirm(self) -> None:
+        """Raises LeaseLost when the folder was taken away.
+
+        For an answer that changes nothing, and so meets no fence: what the operation had claimed was its own
+        until now.
+        """
+        try:
+            os.lstat(self.folder)
+        except FileNotFoundError:
+            raise LeaseLost(f"the folder of {self.id} was taken away", self.folder) from None
+        except OSError as error:
+            raise failure(error, self.folder) from error
+
     def path(self) -> str:
         """A name in the folder that was not used before."""
         return f"{self.folder}/{next(self._numbers)}"
