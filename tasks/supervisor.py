@@ -23,6 +23,7 @@ from caskeeper.embedding import (
 )
 from caskeeper.errors import Busy, CaskeeperError, CoordinatorUnavailable
 from caskeeper.queue import Queue
+from caskeeper.trouble import Trouble
 from tasks.children import Child
 from tasks.embedded import EmbeddedServer
 from tasks.process import Report
@@ -64,6 +65,7 @@ class Fleet:
         self._lock: FileLock | None = None
         self._server: EmbeddedServer | None = None
         self._children: list[Child] = []
+        self._trouble: Trouble | None = None
 
     @property
     def server(self) -> EmbeddedServer:
@@ -95,6 +97,7 @@ class Fleet:
             )
         try:
             _remove(self.files.endpoint)
+            self._trouble = Trouble(self.files)
             self._server = EmbeddedServer(self.files, self.settings.leases)
             self._server.start()
             self._make_scratch()
@@ -125,6 +128,10 @@ class Fleet:
             self.server.start()
         for child in self._children:
             child.watch()
+        if self._trouble is not None:
+            self._trouble.tell(
+                "; ".join(f"{one.name}: {one.trouble}" for one in self._children if one.trouble)
+            )
 
     def stop(self) -> None:
         """End everything, in order. Twice is as once."""
@@ -139,6 +146,9 @@ class Fleet:
             self._server.stop()
             self._server.close()
             self._server = None
+        if self._trouble is not None:
+            self._trouble.close()
+            self._trouble = None
         if self._lock is not None:
             self._lock.close()
             self._lock = None

@@ -36,6 +36,7 @@ from worker.remote import RemotePool
 from worker.services.browse import Browse
 from worker.services.cleanup import Cleanup
 from worker.services.commit import Commit
+from worker.services.desk import OperationDesk
 from worker.services.diff import Diff
 from worker.services.disk_usage import DiskUsageReport
 from worker.services.explain import Explain
@@ -48,7 +49,6 @@ from worker.services.lost_format import find_or_mend_format
 from worker.services.maintenance import Maintenance
 from worker.services.naming import Naming
 from worker.services.one_coordinator import refuse_second, take_up
-from worker.services.operations import OperationDesk
 from worker.services.pins import Pinning
 from worker.services.presence import Presence
 from worker.services.pull import Pull
@@ -156,10 +156,18 @@ class Services:
         if verb is None:
             raise InvalidRequest("this worker does not know it", f"task {request.TASK}", "use a newer worker")
         try:
+            self._keep_format()
             return self.healing.around(lambda: verb(request, context), subjects_of(request), context)
         except OSError as error:
             # The store turns its own into the project's errors; a look from a service ends here (AC-80).
             raise failure(error, error.filename or self.layout.root) from error
+
+    def _keep_format(self) -> None:
+        """Without FORMAT nobody could join: gone while we run, it is written anew (R13)."""
+        if os.path.lexists(self.layout.format) or not os.path.lexists(self.layout.coordinator):
+            return  # there, or no volume is: then it is not mounted
+        self.maintenance.ensure_ready()  # the epoch of a Redis that lost its state agrees with nothing
+        find_or_mend_format(self.layout, redis_url=self.coordination.url)
 
     def upkeep_wanted(self) -> Request | None:
         """The cleanup or the recount that somebody should ask for now (AC-37, D-33, D-34)."""
@@ -175,13 +183,14 @@ class Services:
         self.coordination.close()
 
 
-def build(settings: Settings, *, redis_url: str) -> Services:
+def build(settings: Settings, *, redis_url: str, looks: bool = False) -> Services:
     """Open the volume at ``settings.cachedir``, or make one there, and wire everything that works on it.
 
     Raises ConfigInvalid (another volume's Redis, another layout version, an unmounted volume, a quota that
-    cannot be: AC-2), PermissionDenied (another uid), CoordinatorUnavailable, VolumeFailed.
+    cannot be: AC-2), PermissionDenied (another uid), CoordinatorUnavailable, VolumeFailed. Whoever only
+    ``looks`` writes nothing to try the volume.
     """
-    volume, coordination = open_volume(settings, redis_url=redis_url)
+    volume, coordination = open_volume(settings, redis_url=redis_url, looks=looks)
     services = wire(settings, volume, coordination, RemotePool())
     try:
         services.maintenance.ensure_ready()
@@ -214,6 +223,7 @@ def wire(settings: Settings, volume: Volume, coordination: Coordination, remotes
     naming, presence = Naming(refs, coordination), Presence(closures, objects)
     healing = Healing(maintenance, Restore(desk, settings=settings, remotes=remotes))
     extract = Extract(desk, naming, roots=settings.roots)
+    pull = Pull(desk, naming, presence, settings=settings, remotes=remotes, extract=extract)
     return Services(
         settings=settings,
         layout=volume.layout,
@@ -223,7 +233,7 @@ def wire(settings: Settings, volume: Volume, coordination: Coordination, remotes
         remotes=remotes,
         space=space,
         maintenance=maintenance,
-        pull=Pull(desk, naming, presence, settings=settings, remotes=remotes, extract=extract),
+        pull=pull,
         push=Push(desk, naming, presence, settings=settings, remotes=remotes),
         pull_tree=PullTree(desk, presence, settings=settings, remotes=remotes),
         push_directory=PushDirectory(desk, presence, settings=settings, remotes=remotes),
@@ -237,7 +247,7 @@ def wire(settings: Settings, volume: Volume, coordination: Coordination, remotes
         check_remotes=Remotes(settings=settings, remotes=remotes),
         cleanup=cleanup,
         compute_size=recount,
-        verify=Verify(maintenance, desk, cleanup, recount, healing),
+        verify=Verify(maintenance, desk, cleanup, recount, healing, pull),
         pins=Pinning(maintenance),
         healing=healing,
         explain=Explain(maintenance, presence, space),
@@ -248,7 +258,7 @@ def wire(settings: Settings, volume: Volume, coordination: Coordination, remotes
     )
 
 
-def open_volume(settings: Settings, *, redis_url: str) -> tuple[Volume, Coordination]:
+def open_volume(settings: Settings, *, redis_url: str, looks: bool = False) -> tuple[Volume, Coordination]:
     """The volume at ``settings.cachedir`` and what Redis knows of it; both are made when neither exists."""
     layout = Layout(settings.cachedir)
     found = find_or_mend_format(layout, redis_url=redis_url)
@@ -259,7 +269,7 @@ def open_volume(settings: Settings, *, redis_url: str) -> tuple[Volume, Coordina
         with creation_lock(volume) as lock:
             found = find_format(layout) or _create(volume, lock, settings, redis_url=redis_url)
     volume = Volume(layout)
-    accept(volume, found, clock_margin_s=settings.leases.clock_margin_s)
+    accept(volume, found, clock_margin_s=settings.leases.clock_margin_s, looks=looks)
     coordination = Coordination.connect(redis_url, volume_id=found.volume_id, leases=settings.leases)
     try:
         refuse_second(volume, coordination)
@@ -267,7 +277,8 @@ def open_volume(settings: Settings, *, redis_url: str) -> tuple[Volume, Coordina
         coordination.close()
         raise
     try:
-        make_ballast(volume)
+        if not looks:
+            make_ballast(volume)
     except NoSpace:
         log.warning("no room for the ballast", extra={"path": layout.ballast})
     return volume, coordination

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
+from caskeeper.coordination.refusals import way_out_of
 from caskeeper.errors import ConfigInvalid, CoordinatorUnavailable, PermissionDenied
 
 if TYPE_CHECKING:
@@ -97,6 +98,7 @@ class Connection:
             client = redis.Redis.from_url(
                 self._client_url,
                 decode_responses=True,
+                encoding_errors="replace",  # what no script of ours wrote is judged, and does not crash
                 protocol=2,  # RESP3 changes the types of answers between releases of the library
                 socket_connect_timeout=self._timeout_s or 5,
                 socket_timeout=self._timeout_s or 30,
@@ -131,8 +133,8 @@ class Connection:
             text = str(error) or type(error).__name__
             if self._timeout_s is not None and isinstance(error, (AuthenticationError, ResponseError)):
                 # only asked whether somebody is there: somebody is
-                raise PermissionDenied(f"Redis: {text[:300]}", self.where) from error
-            raise CoordinatorUnavailable(f"Redis: {text[:300]}", self.where) from error
+                raise PermissionDenied(f"Redis: {text[:300]}", self.where, way_out_of(error)) from error
+            raise CoordinatorUnavailable(f"Redis: {text[:300]}", self.where, way_out_of(error)) from error
 
     def command(self, *words: str | float) -> Any:
         """The answer to one command. Raises CoordinatorUnavailable."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PUBLISHED, BOUND, EVICTED, REMOVED = "published", "bound", "evicted", "removed"
-WITHDRAWN, REFUSED = "withdrawn", "refused"
+WITHDRAWN, REFUSED, HEALED = "withdrawn", "refused", "healed"
 #: What each means for the recency of its ref; of the others nothing. "" is only a use, and no entry.
 _RECENCY = {
     "": "touch",

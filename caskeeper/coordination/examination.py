@@ -39,16 +39,19 @@ class RedisFacts(NamedTuple):
     state: State | None
 
 
-def examine_redis(url: str) -> RedisFacts:
-    """Raises ConfigInvalid for what is no address, CoordinatorUnavailable, PermissionDenied."""
+def examine_redis(url: str, volume_id: str | None = None) -> RedisFacts:
+    """``volume_id``: of which volume the state is looked at where the database does not name one.
+
+    Raises ConfigInvalid for what is no address, CoordinatorUnavailable, PermissionDenied.
+    """
     connection = Connection(url, timeout_s=TRY_S)
     try:
-        return _examine(connection)
+        return _examine(connection, volume_id)
     finally:
         connection.close()
 
 
-def _examine(connection: Connection) -> RedisFacts:
+def _examine(connection: Connection, volume_id: str | None) -> RedisFacts:
     before = time.time()
     seconds, microseconds = connection.command("TIME")
     there = int(seconds) + int(microseconds) / 1_000_000
@@ -68,7 +71,7 @@ def _examine(connection: Connection) -> RedisFacts:
         save_failed=_save_failed(kept),
         clock_ahead_s=ahead_s,
         owner=None if owner is None else str(owner),
-        state=None if owner is None else _state(connection, str(owner)),
+        state=None if (kept_for := owner or volume_id) is None else _state(connection, str(kept_for)),
     )
 
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Checks configurations of the safety protocol's model.
-#   run.sh [RESULTS]       all of configurations.txt; the outcome goes to RESULTS (results.txt) too. Fails when
-#                          one of the protocol has an error, or a mutant has none. With CASKEEPER_SAFETY_REPORT
-#                          (a folder) also into the safety report.
+#   run.sh [RESULTS]       all of configurations.txt; the outcome goes to RESULTS (results.txt) too, from
+#                          which the safety report takes it. Fails when one of the protocol has an error, or a
+#                          mutant has none.
 #   run.sh one NAME FLAGS  one configuration
 # Needs spin and gcc (Debian: spin). TO = seconds of processor time for each, MEM = MiB.
 set -u
@@ -48,20 +48,10 @@ one() {
   [ "$verdict" != FAILED ]
 }
 
-report() {
-  [ -n "${CASKEEPER_SAFETY_REPORT:-}" ] || return 0
-  mkdir -p "$CASKEEPER_SAFETY_REPORT"
-  awk -F' [|] ' '{ if ($4 ~ /^NOT/) n++; gsub(/states /, "", $3); kind = $1 ~ /^[mx]_/ ? "mutants" : "protocol";
-      count[kind " " $5]++; if (kind == "protocol" && $3 ~ /^[0-9]/) sum += $3 }
-    END { printf "{\"section\": \"model\", \"data\": {\"states of the protocol\": %.0f", sum
-      for (what in count) printf ", \"%s\": %d", what, count[what]; print "}}" }' "$1" >"$CASKEEPER_SAFETY_REPORT/model.json"
-}
-
 if [ "${1:-}" = one ]; then shift; one "$@"; exit; fi
 results=${1:-$here/results.txt}
 grep -vE '^(#|$)' "$here/configurations.txt" | while read -r name flags; do
   # shellcheck disable=SC2086
   ( one "$name" $flags )
 done | tee "$results.new" && mv "$results.new" "$results"
-report "$results"
 ! grep -q '| FAILED$' "$results"

@@ -27,6 +27,7 @@ byte cdir[3]; byte rby[3];                                 /* trash/<cleanup>: 0
 #ifdef ORDER
 bool over;
 #endif
+byte lst;                                                  /* A's closure list: 0 none, else its age + 1 */
 byte pst; bool gro;                                        /* age of tmp/served-…, and whether its time is over */
 /* ---- Redis ---- */
 byte epoch=1, epc=1; bool ready=1, canEvict=1;
@@ -206,6 +207,7 @@ proctype Writer(byte w; byte root; byte r; bool canw; bool look) {
      skip
   :: else fi;
   refresh_all(w, root, canw);
+  if :: root==A -> atomic { if :: TD(w) -> lst=now+1 :: else -> goto fin fi } :: else fi;
   if :: r==SERVE -> atomic { if :: !gro -> told=1; printf("W%d tells its client\n",w) :: else fi; chk() };
                     if :: true -> goto fin :: true -> goto stays fi                /* the server ends, or stays for its grace */
      :: r==NOREF -> goto fin
@@ -461,7 +463,7 @@ inline end_run() {
 
 /* ---------------- cleanup of one group; mode 1: remove of ref0 while other refs keep its tree ---------------- */
 proctype Cleaner(byte c; bool mode) {
-  byte h, cst, myep, g, gc, o, w, gb, free, i, keep, s, x; byte s0,s1,s2,q0,q1,q2, rk; byte fencing[3]; bool kept, reaped;
+  byte h, cst, myep, g, gc, o, w, gb, free, i, keep, s, x; byte s0,s1,s2,q0,q1,q2, rk; byte fencing[3]; bool kept, reaped, sl, ky, isA;
 #ifdef RECON
   byte tot, seen;
 #endif
@@ -501,6 +503,7 @@ proctype Cleaner(byte c; bool mode) {
 #ifndef M_HORIZON_LATE
   list_refs();
 #endif
+  atomic { sl = (lst!=0) };                                                      /* closure lists after the refs */
 #ifdef SV
   keep = (s0!=0 -> CL(s0) : 0) | (s1!=0 -> CL(s1) : 0) | (s2!=0 -> CL(s2) : 0); free = 3-keep; goto objs;    /* unnamed uploads go first */
 #endif
@@ -508,7 +511,8 @@ proctype Cleaner(byte c; bool mode) {
   if :: mode -> if :: s0!=0 -> g=s0 :: else -> goto rel fi
      :: !mode && (s0==A || s1==A || s2==A) -> g=A
      :: !mode && (s0==B || s1==B || s2==B) -> g=B
-     :: !mode && s0!=A && s1!=A && s2!=A -> g=A
+     :: !mode && sl && s0!=A && s1!=A && s2!=A -> g=A
+     :: !mode && !sl && s0==0 && s1==0 && s2==0 -> goto rel
   fi;
   gc=g;
   if :: mode -> rk=1; gc=0
@@ -517,15 +521,14 @@ proctype Cleaner(byte c; bool mode) {
   if :: s0!=0 && s0!=g -> keep = keep | CL(s0) :: else fi;
   if :: s1!=0 && s1!=g -> keep = keep | CL(s1) :: else fi;
   if :: s2!=0 && s2!=g -> keep = keep | CL(s2) :: else fi;
-  free = CL(g) & (3-keep);
+#ifndef M_LISTS_FORGOTTEN
+  if :: sl && g!=A -> keep = keep | CL(A) :: else fi;                            /* a list without a ref keeps what it lists */
+#endif
+  free = CL(g) & (3-keep); sl=0;
   atomic { if :: TOK && canEvict && ready && known && REQOK && CLOK -> condR=gc; condK=rk; condS=rk; printf("C%d condemns root%d refs %d\n",c,gc,rk)
 #ifdef SWEEP
               /* the target is not reached: what no list has goes, and a protected list counts */
-#ifdef M_SWEEP_FORGETS_LISTS
-              :: else -> free = 3-keep; if :: rk!=0 -> free = free & (3-CL(g)) :: else fi; goto objs fi };
-#else
-              :: else -> free = (3-keep) & (3-CL(A)); goto objs fi };
-#endif
+              :: else -> free = (3-keep) & (3-CL(g)); goto objs fi };
 #else
               :: else -> goto rel fi };
 #endif
@@ -537,7 +540,8 @@ proctype Cleaner(byte c; bool mode) {
            if :: ext[1]!=0 -> unl(ext[1]); COUNT(if :: nl[ext[1]]==0 -> gb++ :: else fi); ext[1]=0 :: else fi :: else fi; chk() } :: else fi;
 #ifndef M_OBJ_FIRST
   atomic { if :: MINE -> condR=0; condK=0; condS=0 :: else fi };
-  if :: kept || mode -> goto back :: else fi;                                    /* bound anew meanwhile: the tree is wanted */
+  isA = (g==A && !kept);
+  if :: kept || mode -> isA=0; goto back :: else fi;                                    /* bound anew meanwhile: the tree is wanted */
 #endif
 objs:
 #ifndef M_OBJ_FIRST
@@ -547,17 +551,17 @@ objs:
   do :: o==2 -> break
      :: o<2 && (free & (1<<o))==0 -> o++
      :: o<2 && (free & (1<<o))!=0 ->
-        atomic { if :: place[o]==0 || st[place[o]]>=h -> goto nxt :: else fi };            /* first look */
+        atomic { if :: place[o]==0 -> goto nxt :: place[o]!=0 && st[place[o]]>=h -> ky=1; goto nxt :: else fi };   /* first look */
         atomic { if :: !CD(c) -> goto done
                     :: CD(c) && place[o]==0 -> goto nxt
                     :: else -> if :: tr[TI(c,o)]!=0 -> unl(tr[TI(c,o)]) :: else fi;
                                tr[TI(c,o)]=place[o]; place[o]=0; printf("C%d takes o%d (inode %d, %d)\n",c,o,tr[TI(c,o)],st[tr[TI(c,o)]]) fi; chk() };
 #ifndef M_NO_SECOND_LOOK
 look2:  atomic { i=tr[TI(c,o)];
-                 if :: i==0 || !CD(c) -> i=0; goto nxt                           /* put back by a reader, or fenced */
+                 if :: i==0 || !CD(c) -> i=0; ky=1; goto nxt                     /* put back by a reader, or fenced */
                     :: i!=0 && CD(c) && st[i]<h -> i=0; goto gone
                     :: else fi;
-                 if :: place[o]==0 -> place[o]=i; tr[TI(c,o)]=0; i=0; printf("C%d puts o%d back\n",c,o); goto nxt
+                 if :: place[o]==0 -> place[o]=i; tr[TI(c,o)]=0; i=0; printf("C%d puts o%d back\n",c,o); ky=1; goto nxt
                     :: place[o]!=0 && YOUNGER_THERE(i) -> i=0; goto gone
                     :: else -> x=place[o]; i=0 fi };
         atomic { if :: nl[x]!=0 -> st[x]=now :: else fi; printf("C%d touches o%d (inode %d) = %d\n",c,o,x,now); x=0 };   /* then look again */
@@ -568,8 +572,10 @@ gone:   atomic { if :: tr[TI(c,o)]!=0 && CD(c) -> i=tr[TI(c,o)]; tr[TI(c,o)]=0; 
                     COUNT(if :: nl[i]!=0 -> gb++ :: else fi);
 #endif
                     i=0; printf("C%d UNLINKS o%d\n",c,o) :: else fi; chk() };
-nxt:    atomic { o++ }
+nxt:    o++
   od;
+  if :: isA && !ky -> atomic { if :: CD(c) && lst!=0 && lst-1<h -> lst=0 :: else fi } :: else fi;
+  isA=0; ky=0;
 #ifdef M_OBJ_FIRST
   drop_ref(0,s0,q0); drop_ref(1,s1,q1); drop_ref(2,s2,q2);
 #endif
@@ -720,7 +726,7 @@ init { atomic {
   place[0]=1; nl[1]=1; ref[0]=B; rser[0]=1; disk=1; used=1;
   if :: place[1]=2; nl[2]=1; disk=2; used=2 :: skip fi;    /* o1 was uploaded long ago, or never */
 #else
-  place[0]=1; place[1]=2; nl[1]=1; nl[2]=1; ref[0]=A; rser[0]=1; disk=2; used=2;
+  place[0]=1; place[1]=2; nl[1]=1; nl[2]=1; ref[0]=A; rser[0]=1; disk=2; used=2; lst=1;
 #endif
   GHOST(rino[0]=1);
 #ifdef DEAD0

@@ -9,6 +9,7 @@ import click
 
 from tasks.cli import wording
 from tasks.cli.lazy import command
+from tasks.cli.look import MEND, complain_of
 
 if TYPE_CHECKING:
     from tasks.cli.invocation import Invocation
@@ -70,7 +71,9 @@ def du(invocation: Invocation, *, pattern: str) -> None:
     Logical: as checked out. Physical: on the disk, each blob once. Unique: what of that no other artifact
     shares. The last line is all of them together, each tree and each blob once.
     """
-    usage = invocation.look().disk_usage(pattern)
+    services = invocation.look()
+    usage = services.disk_usage(pattern)
+    complain_of(invocation, services.listing.strangers())
     if invocation.json:
         invocation.emit(usage.to_json())
         return
@@ -82,5 +85,5 @@ def du(invocation: Invocation, *, pattern: str) -> None:
 
 def _sizes(logical: int | None, unique: int | None, physical: int | None, name: str) -> str:
     sizes = ["?" if size is None else wording.size(size) for size in (logical, unique, physical)]
-    remark = "" if logical is not None else "  a part is gone: pull it again with --refresh"
+    remark = "" if logical is not None else f"  a part is gone or damaged: {MEND}"
     return f"{'  '.join(f'{size:>7}' for size in sizes)}  {name}{remark}"

@@ -6,17 +6,16 @@ from typing import TYPE_CHECKING
 
 import click
 
+from caskeeper.explanation import how_it_went
 from tasks.cli import wording
 from tasks.cli.lazy import command
-from tasks.cli.look import NOT_HERE
+from tasks.cli.look import MEND, NOT_HERE
 
 if TYPE_CHECKING:
     from caskeeper.contract import Explanation, Happening, Keeper
     from tasks.cli.invocation import Invocation
 
 _MEANS = {"evict": "would evict it", "protected": "keeps it", "young": "keeps it", "kept": "would keep it"}
-#: After these the ref was not here any more.
-_GONE = ("evicted", "removed", "withdrawn")
 
 
 @command("explain")
@@ -45,7 +44,8 @@ def facts(found: Explanation) -> list[tuple[str, str]]:
     elif not found.seen:
         lines.append(("here", "no, and the event log knows nothing of it"))
     else:
-        lines.append(("here", f"no: {_gone(found.history)}"))
+        went = how_it_went(found.history, moment=wording.moment)
+        lines.append(("here", f"no: {wording.printable(went)}"))
     lines += [("remark", wording.printable(remark)) for remark in found.remarks]
     lines += [("history", _line(one)) for one in found.history]
     return lines
@@ -56,9 +56,14 @@ def _here(found: Explanation) -> list[tuple[str, str]]:
         part = f", without {', '.join(found.excluded)}" if found.excluded else ""
         lines = [("here", f"yes, complete{part}")]
     elif found.missing:
-        lines = [("here", f"yes, but a part is gone ({found.missing}): pull it again with --refresh")]
+        lines = [("here", f"yes, but a part is gone or damaged ({found.missing}): {MEND}")]
     else:
-        lines = [("here", "yes, but its record is damaged")]
+        lines = [
+            (
+                "here",
+                "yes, but its record is damaged: `caskeeper verify --repair` fetches it anew, or drops it",
+            )
+        ]
     lines += [("kept by", _keeper(one)) for one in found.kept_by] or [("kept by", "nobody")]
     if found.used_ms:
         lines.append(("used", wording.moment(found.used_ms)))
@@ -85,18 +90,6 @@ def _keeper(one: Keeper) -> str:
     if one.expires_in_s < 0:
         return f"{one.kind} {one.name}{label}, whose lease ran out"
     return f"{one.kind} {one.name}{label}, ends in {wording.duration(one.expires_in_s)} unless renewed"
-
-
-def _gone(history: tuple[Happening, ...]) -> str:
-    last = next((one for one in history if one.what != "refused"), history[0])
-    if last.what in _GONE:
-        return f"{last.what} {wording.moment(last.at_ms)}, {wording.printable(last.why)}"
-    if last.what == "refused":
-        return f"it was refused {wording.moment(last.at_ms)}, {wording.printable(last.why)}"
-    return (
-        "it went without an entry in the log: a cleanup was killed half-way, "
-        "or it was deleted behind the cache's back"
-    )
 
 
 def _line(one: Happening) -> str:

@@ -59,14 +59,33 @@ class Invocation:
         self._open.append(services)
         return services
 
+    @cached_property
+    def _looking(self) -> Services:
+        from worker.wiring import build
+
+        services = build(self.settings, redis_url=self.client.redis_url, looks=True)
+        self._open.append(services)
+        return services
+
+    def mounted(self) -> bool:
+        """Whether the volume is here. A FORMAT that is gone is written anew where that is certain."""
+        from caskeeper.layout import Layout
+        from worker.services.lost_format import find_or_mend_format
+
+        layout, redis_url = Layout(self.settings.cachedir), self.client.redis_url
+        return os.path.isfile(layout.format) or find_or_mend_format(layout, redis_url=redis_url) is not None
+
     def look(self) -> Services:
-        """As ``services``, on a volume that is there. Raises ConfigInvalid when it is not mounted."""
+        """As ``services``, on a volume that is there, and nothing is written to try it.
+
+        Raises ConfigInvalid when it is not mounted.
+        """
         from caskeeper.layout import Layout
         from caskeeper.presence import check_mounted
 
-        if self.client.redis_url:  # the embedded worker makes its volume before anybody can join
+        if not self.mounted():  # the embedded worker makes its volume before anybody can join
             check_mounted(Layout(self.settings.cachedir))
-        return self.services
+        return self._looking
 
     def emit(self, document: Mapping[str, Any], text: str | None = None) -> None:
         """The outcome: one JSON document, or ``text``, which is data and also comes with --quiet."""

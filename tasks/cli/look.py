@@ -12,11 +12,17 @@ from tasks.cli.lazy import command
 from tasks.cli.refs import every_bound
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tasks.cli.invocation import Invocation
     from worker.services.listing import ListedRef, ShownRef
 
 #: The exit code of ArtifactNotFound, which is an answer here and no failure.
 NOT_HERE = 11
+#: What to do about an artifact of which a part is gone or damaged.
+MEND = "pull it again with --refresh, or commit it again"
+#: And where even its record may be what cannot be read: then a pin keeps all but this from it.
+REPAIR = "`caskeeper verify --repair` fetches it anew, or drops it"
 
 
 @command("contains")
@@ -24,7 +30,10 @@ NOT_HERE = 11
 @click.option("--subdir", metavar="D", help="Whether this folder of the artifacts is here.")
 @click.pass_obj
 def contains(invocation: Invocation, *, refs: tuple[str, ...], subdir: str | None) -> int:
-    """Exit 0 when every REF is here, 11 when one is not. A promise is what `hold` gives."""
+    """Exit 0 when every REF is here, 11 when one is not. A promise is what `hold` gives.
+
+    Without --subdir only the name is looked at: whether all that it names is here is what `show` tells.
+    """
     here = {ref: _is_here(invocation, ref, subdir) for ref in every_bound(refs)}
     invocation.tell(
         {"results": [{"ref": ref, "here": found} for ref, found in here.items()]},
@@ -52,19 +61,30 @@ def _is_here(invocation: Invocation, ref: str, subdir: str | None) -> bool:
 @click.pass_obj
 def list_refs(invocation: Invocation, *, pattern: str, sort: str) -> None:
     """The refs that are here and match GLOB (* also matches /): last use, size, ref."""
-    lines = invocation.look().listing.list(pattern, sort=sort, sizes=True)
+    strangers: list[str] = []
+    lines = invocation.look().listing.list(pattern, sort=sort, sizes=True, strangers=strangers)
     if invocation.json:
-        invocation.emit({"artifacts": [line.to_json() for line in lines]})
-        return
+        odd = {"strangers": sorted(strangers)} if strangers else {}
+        invocation.emit({"artifacts": [line.to_json() for line in lines], **odd})
     for line in lines:
         invocation.data(_row(line))
+    complain_of(invocation, strangers)
+
+
+def complain_of(invocation: Invocation, strangers: Sequence[str]) -> None:
+    """One line about what is no ref: what is healthy was told, and nothing is deleted beside it."""
+    from worker.services.odd_refs import strangers_told
+
+    told = strangers_told(strangers)
+    if told:
+        invocation.complain(wording.printable(told))
 
 
 def _row(line: ListedRef) -> str:
     size = "?" if line.size_bytes is None else wording.size(line.size_bytes)
     remarks = ""
     if line.damaged:
-        remarks = "  damaged: remove it, or pull it again with --refresh"
+        remarks = f"  damaged: {REPAIR}"
     elif line.excluded:
         remarks = f"  without {', '.join(line.excluded)}"
     return f"{wording.moment(line.used_ms):>16}  {size:>7}  {line.ref}{remarks}"
@@ -78,8 +98,10 @@ def show(invocation: Invocation, *, ref: str) -> None:
     from caskeeper.artifact import Ref
 
     parsed = Ref.parse(ref)
-    found = invocation.look().listing.show(parsed)
+    listing = invocation.look().listing
+    found = listing.show(parsed)
     invocation.emit(found.to_json(), "\n".join(f"{name:<10} {text}" for name, text in _facts(found)))
+    complain_of(invocation, listing.strangers())
 
 
 def _facts(found: ShownRef) -> list[tuple[str, str]]:
@@ -89,7 +111,7 @@ def _facts(found: ShownRef) -> list[tuple[str, str]]:
         objects = wording.count(found.objects, "object")
         facts.append(("content", f"{wording.size(found.size_bytes)}, {objects}"))
     if not found.complete:
-        facts.append(("content", "a part is gone: pull it again with --refresh"))
+        facts.append(("content", f"a part is gone or damaged: {MEND}"))
     if found.excluded:
         facts.append(("without", ", ".join(found.excluded)))
     if found.included:

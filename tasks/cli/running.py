@@ -18,6 +18,7 @@ from tasks.cli.lazy import command
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from caskeeper.config import Settings
     from caskeeper.config.settings import ServerSettings
     from tasks.cli.invocation import Invocation
 
@@ -47,7 +48,7 @@ def worker(invocation: Invocation, *, lanes: tuple[str, ...], concurrency: int) 
     from tasks.app import run_worker
 
     redis_url = invocation.client.redis_url
-    return run_worker(invocation.settings, redis_url, lanes=lanes or LANES, concurrency=concurrency)
+    return run_worker(_logging(invocation), redis_url, lanes=lanes or LANES, concurrency=concurrency)
 
 
 @command("server")
@@ -95,7 +96,8 @@ def server(
     from worker.server.security import Security
     from worker.telemetry.log import configure
 
-    configure(invocation.settings.log.level, invocation.settings.log.format)
+    log = _logging(invocation).log
+    configure(log.level, log.format)
     tune_memory()
     security = Security(_with_files(settings, files))
     running = serve(
@@ -128,7 +130,7 @@ def beat(invocation: Invocation) -> int:
     """
     from tasks.beat import run_beat
 
-    return run_beat(invocation.settings, _answering_redis(invocation))
+    return run_beat(_logging(invocation), _answering_redis(invocation))
 
 
 @command("flower")
@@ -148,6 +150,12 @@ def flower(invocation: Invocation, *, listen: str) -> int:
         os.environ["FLOWER_BASIC_AUTH"] = os.environ["CASKEEPER_FLOWER_AUTH"]
     redis_url = _answering_redis(invocation)
     return run_flower(invocation.settings, redis_url, address=address, port=port)
+
+
+def _logging(invocation: Invocation) -> Settings:
+    """What is a stream is JSON lines with --json: the log is all that these have to tell."""
+    settings = invocation.settings
+    return replace(settings, log=replace(settings.log, format="json")) if invocation.json else settings
 
 
 @contextmanager

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from caskeeper.errors import CoordinatorUnavailable
+from caskeeper.errors import CaskeeperError, CoordinatorUnavailable
 from tasks.cli import wording
 from tasks.cli.lazy import command
 from tasks.cli.workers import serving
@@ -25,35 +24,58 @@ def status(invocation: Invocation) -> None:
 
     Where the volume is not mounted, only what Redis knows.
     """
-    from caskeeper.layout import Layout
-
     client = invocation.client
     client.redis_url  # noqa: B018 -- joined first: the embedded worker makes the volume
-    mounted = os.path.isfile(Layout(invocation.settings.cachedir).format)
-    volume = invocation.services.status() if mounted else None
-    queues = client.queue.lengths()
-    taken = client.queue.taken()
+    mounted = invocation.mounted()
+    volume = invocation.look().status() if mounted else None
+    odd, odd_lines = _odd(invocation) if mounted else ({}, [])
     known, unused = (None, "") if volume is not None else _known_to_redis(client)
-    workers = sorted(serving(invocation))
+    queues: dict[str, int] = {}
+    taken, workers, unasked = 0, list[str](), ""
+    try:
+        queues, taken = client.queue.lengths(), client.queue.taken()
+        workers = sorted(serving(invocation))
+    except CoordinatorUnavailable as refused:
+        if volume is None:
+            raise
+        unasked = str(refused)  # a Redis that takes no writes still tells the rest
     document: dict[str, Any] = {
         "cachedir": invocation.settings.cachedir,
         "mounted": mounted,
         **(volume.to_json() if volume is not None else {}),
+        **odd,
         **(_plain(known) if known is not None else {}),
-        **({"remark": unused} if unused else {}),
+        **({"remark": unused or unasked} if unused or unasked else {}),
         "workers": workers,
         "queues": queues,
         "taken": taken,
     }
-    lines = _volume(volume) if volume is not None else []
+    lines = [*_volume(volume), *odd_lines] if volume is not None else []
     lines += _known(known) if known is not None else []
     lines += [f"volume      {unused}"] if unused else []
     waiting = ", ".join(f"{name.partition('.')[2]} {length}" for name, length in queues.items())
-    lines += [
-        f"workers     {len(workers)}{': ' if workers else ''}{', '.join(workers)}",
-        f"queues      {waiting}; taken by workers {taken}",
-    ]
+    lines += (
+        [f"workers     {unasked}"]
+        if unasked
+        else [
+            f"workers     {len(workers)}{': ' if workers else ''}{', '.join(workers)}",
+            f"queues      {waiting}; taken by workers {taken}",
+        ]
+    )
     invocation.emit(document, "\n".join(lines))
+
+
+def _odd(invocation: Invocation) -> tuple[dict[str, Any], list[str]]:
+    """What among the refs keeps everything from being deleted, as a document and as lines."""
+    from worker.services.odd_refs import REMEDY, odd_told
+
+    try:
+        odd = invocation.look().listing.odd()
+    except CaskeeperError as unknown:
+        return {"refs_remark": str(unknown)}, [f"refs        {wording.printable(str(unknown))}"]
+    told = odd_told(odd)
+    document = {"strangers": list(odd.strangers), "unreadable_refs": [str(ref) for ref in odd.unreadable]}
+    return document, [f"refs        {wording.printable(told)}: {REMEDY}"] if told else []
 
 
 def _known_to_redis(client: Client) -> tuple[ClientStatus | None, str]:

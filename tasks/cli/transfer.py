@@ -54,7 +54,7 @@ def commit(
     result: CommitResult = outcome_of(sent)
     sentence = (
         f"{', '.join(refs)}: {wording.count(result.files, 'file')}, {wording.size(result.size_bytes)}, "
-        f"{wording.size(result.added_bytes)} of it new; tree {result.root}"
+        f"{wording.size(result.added_bytes)} more on the disk; tree {result.root}"
     )
     document = sent.document(refs=list(refs))
     if not push_too:

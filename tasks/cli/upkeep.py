@@ -10,7 +10,7 @@ import click
 from caskeeper.config.quota import percentage
 from caskeeper.config.sizes import parse_size
 from caskeeper.errors import InvalidRequest
-from caskeeper.results import UPLOADS
+from caskeeper.results import DAMAGED, UPLOADS
 from tasks.cli import wording
 from tasks.cli.failures import REMARKS
 from tasks.cli.lazy import command
@@ -102,7 +102,7 @@ def _print_plan(invocation: Invocation, result: CleanupResult) -> None:
 
 
 def _summary(result: CleanupResult) -> str:
-    groups = Counter(group.action for group in result.groups if group.root != UPLOADS)
+    groups = Counter(group.action for group in result.groups if group.root not in {UPLOADS, DAMAGED})
     told = ", ".join(f"{groups[action]} {words}" for action, words in _ACTIONS.items() if groups[action])
     before, after = wording.size(result.used_before_bytes), wording.size(result.used_after_bytes)
     if result.dry_run:

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from tasks.cli.invocation import Invocation
 
 
+#: So many refs are named in a line.
+_NAMED = 5
+
+
 @command("verify")
 @click.option("--repair", is_flag=True, help="Mend what can be mended. Without it nothing is changed.")
 @click.option(
@@ -42,9 +46,9 @@ def verify(
         invocation.data(_line(finding))
     for remark in result.remarks:
         invocation.say(f"remark: {wording.printable(remark)}")
-    for path in result.quarantined:
-        invocation.say(f"kept aside, as damaged: {wording.printable(path)}")
     invocation.tell(sent.document(), _summary(result))
+    if result.quarantined:
+        invocation.say(_kept_aside(result))
     return REMARKS if result.counts else 0
 
 
@@ -62,6 +66,8 @@ def _percent(text: str) -> float:
 
 def _line(finding: Finding) -> str:
     outcome = f"repaired: {finding.done}" if finding.repaired else finding.way_out
+    if finding.withdrawn:
+        outcome = f"withdrawn: {_some(finding.withdrawn)}; {finding.done}: {finding.way_out}"
     where, what = wording.printable(finding.where), wording.printable(finding.what)
     return f"{finding.kind}  {where}: {what}" + (f" ({wording.printable(outcome)})" if outcome else "")
 
@@ -69,11 +75,31 @@ def _line(finding: Finding) -> str:
 def _summary(result: VerifyResult) -> str:
     looked = f"{wording.count(result.refs, 'ref')}, {wording.count(result.objects, 'object')}"
     hashed = f"{result.hashed_objects:,} hashed ({wording.size(result.hashed_bytes)})"
+    if result.objects and not result.hashed_objects:
+        hashed = "no object was looked into: the sample met none of so few"
     found = sum(result.counts.values())
     if not found:
         return f"nothing found: {looked}, {hashed}"
     mended = f", {result.repaired:,} of them repaired" if result.repair else ""
+    if result.withdrawn:
+        mended += f", withdrawn: {_some(result.withdrawn)}"
     shown = len(result.findings)
     left_out = f"; {found - shown:,} more of these kinds are not shown" if shown < found else ""
     kinds = ", ".join(f"{number:,} {kind}" for kind, number in result.counts.items())
     return f"{wording.count(found, 'finding')}{mended}: {kinds}; {looked}, {hashed}{left_out}"
+
+
+def _some(names: tuple[str, ...]) -> str:
+    more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+    return ", ".join(map(wording.printable, names[:_NAMED])) + more
+
+
+def _kept_aside(result: VerifyResult) -> str:
+    """Neither a finding nor lost: what repairs took away, for whoever wants to know why it was damaged."""
+    files = wording.count(len(result.quarantined), "damaged file")
+    folder = wording.printable(result.quarantined[0].rpartition("/")[0])
+    return (
+        f"remark: {files} of {wording.size(result.quarantined_bytes)} kept aside in {folder}: "
+        "no artifact needs them, a cleanup for room takes them first, and `caskeeper compute-size` counts "
+        "anew after you have deleted them"
+    )

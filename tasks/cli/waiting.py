@@ -12,6 +12,7 @@ import click
 
 from caskeeper.contract import Message, Progress
 from caskeeper.errors import CaskeeperError, DeadlineExceeded
+from caskeeper.trouble import trouble_of
 from tasks.cli.progress import Followed, view
 from tasks.cli.workers import unserved
 
@@ -183,7 +184,7 @@ class _Watch:
         return [one for one in found if one is not None]
 
     def is_to_ask(self) -> bool:
-        """Once, when it has taken so long that a queue may be served by nobody."""
+        """When it has taken so long that a queue may be served by nobody."""
         if time.monotonic() < self._ask_at:
             return False
         self._ask_at = float("inf")
@@ -191,8 +192,14 @@ class _Watch:
 
     def ask(self, invocation: Invocation, job_ids: Sequence[str]) -> None:
         """Say which of their queues nobody serves; in a thread, for workers get time to answer."""
-        # The embedded worker is looked after by its supervisor.
-        if job_ids and invocation.settings.redis is not None:
+        if invocation.settings.redis is None:
+            # The embedded worker is looked after by its supervisor, who knows why it does not start.
+            trouble = trouble_of(invocation.settings.cachedir)
+            if trouble:
+                invocation.note(f"no embedded worker can start: {trouble}")
+            else:
+                self._ask_at = time.monotonic() + UNSERVED_S
+        elif job_ids:
             threading.Thread(
                 target=_say_unserved, args=(invocation, job_ids), name="asks workers", daemon=True
             ).start()

@@ -20,7 +20,8 @@ def serving(invocation: Invocation) -> dict[str, frozenset[str]]:
     invocation.client.queue.taken()  # a Redis that does not answer is told as such, not by no worker
     app = make_app(invocation.settings, invocation.client.redis_url)
     try:
-        answers: dict[str, Any] = app.control.inspect(timeout=PING_S).active_queues() or {}
+        with invocation.client.queue.errors("the workers could not be asked"):
+            answers: dict[str, Any] = app.control.inspect(timeout=PING_S).active_queues() or {}
     finally:
         app.close()
     return {name: frozenset(str(queue["name"]) for queue in queues) for name, queues in answers.items()}

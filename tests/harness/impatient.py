@@ -42,7 +42,11 @@ def shorten_patience(words):
     from tasks import runner
     from worker.remote import pool
     from worker.remote.patience import Patience
-    from worker.services import operations, room
+    from worker.services import (
+        desk,  # noqa: F401 -- first: a write keeps its patience, tests withdraw it while it waits
+        operations,
+        room,
+    )
 
     silence_s = float(os.environ.get("IMPATIENT_SILENCE_S", "1"))
     runner.RETRIES = runner.PATIENT_RETRIES = 0

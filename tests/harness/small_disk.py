@@ -1,10 +1,10 @@
 """Every verb on a real small disk that somebody else fills, to the last byte or inode, in the middle of it.
 
-Run as ``python -P -m harness.small_disk FOLDER KIND POINTS [VERB...]`` with ``tests`` on PYTHONPATH, in a mount
-namespace of its own: it mounts a tmpfs at FOLDER that is small by KIND, ``size`` or ``inodes``. Or FOLDER is
-on a small disk already: ``there``, ``inodes on disk``. Before so many of the changes of each verb the disk
-becomes full, before every one in turn if POINTS is 0. Writes one JSON object: verb -> points and how many
-were refused.
+Run as ``python -P -m harness.small_disk FOLDER KIND POINTS [VERB...]`` with ``tests`` on PYTHONPATH, in a
+mount namespace of its own: it mounts a tmpfs at FOLDER that is small by KIND, ``size`` or ``inodes``. Or
+FOLDER is on a small disk already: ``there``, ``inodes on disk``. Before so many of the changes of each verb
+the disk becomes full, before every one in turn if POINTS is 0. Writes one JSON object: verb -> points and
+how many were refused.
 """
 
 from __future__ import annotations

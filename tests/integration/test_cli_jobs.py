@@ -130,6 +130,29 @@ def test_list_show_and_status_tell_what_is_here(fleet, tree):
     assert "workers     1: " in fleet.run("status").stdout
 
 
+def test_looking_goes_on_beside_a_stranger_and_complains_in_one_line_that_names_verify(fleet, tree):
+    path, ref = tree
+    fleet.run("commit", path, ref)
+    stranger = f"{fleet.folder}/cache/cas/refs/heads/{ref.split('/')[0]}/etc"
+    os.symlink("/etc", stranger)
+    try:
+        for words in (["list"], ["show", ref], ["du"]):
+            told = fleet.run("-q", *words)
+            assert (told.returncode, ref in told.stdout) == (0, True)
+            assert told.stderr.count("\n") == 1
+            assert stranger in told.stderr
+            assert "caskeeper verify" in told.stderr
+        code, listed = fleet.ask("list")
+        assert (code, listed["strangers"]) == (0, [stranger])
+        assert fleet.run("contains", ref).returncode == 0
+        assert fleet.run("explain", ref).returncode == 0
+        assert fleet.ask("status")[1]["strangers"] == [stranger]
+        assert f"{stranger} is no ref" in fleet.run("status").stdout
+        assert fleet.ask("cleanup", "--to", "0")[0] == 24
+    finally:
+        os.unlink(stranger)
+
+
 def test_status_tells_what_redis_knows_where_the_volume_is_not_mounted(fleet):
     elsewhere = fleet.configure("elsewhere", cachedir=f"{fleet.folder}/elsewhere")
     code, status = fleet.ask("status", config=elsewhere)

@@ -50,11 +50,15 @@ def test_what_was_withdrawn_is_said_in_a_line(place):
     repaired = place.run("verify", "--repair")
     assert repaired.returncode == 3, repaired
     assert any(line.startswith("damaged-object  ") for line in repaired.stdout.splitlines())
-    assert "(repaired: quarantined)" in repaired.stdout
+    assert f"(withdrawn: {REF}; it was quarantined, and no remote gave it: pull it" in repaired.stdout
+    assert f", withdrawn: {REF}: " in repaired.stdout
     assert place.run("contains", REF).returncode == 11
     after = place.run("verify")
     assert after.returncode == 0, after
-    assert "kept aside, as damaged: " in after.stdout
+    found, kept = after.stdout.splitlines()
+    assert found.startswith("nothing found: ")
+    assert kept.startswith("remark: 1 damaged file of ")
+    assert " kept aside in " in kept
 
 
 @pytest.mark.parametrize("share", ["0%", "101%", "many", "-3", "nan"])

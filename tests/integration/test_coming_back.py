@@ -90,3 +90,14 @@ def test_what_is_condemned_meanwhile_is_not_claimed_again(tmp_path, valkey):
             operations.register("late", verb="push", subject="s", host="h", roots=["bb", "aa"])
         assert operations.list() == []
         maintenance.release("cleanup")
+
+
+def test_an_operation_whose_folder_was_taken_cannot_confirm_what_it_answers(tmp_path, valkey):
+    with (
+        fleet(tmp_path, valkey.url) as services,
+        services.desk.reader("pull", "p/e/1", quiet()) as operation,
+    ):
+        operation.staging.confirm()
+        os.rename(operation.staging.folder, services.layout.trash("taken"))
+        with pytest.raises(LeaseLost):
+            operation.staging.confirm()

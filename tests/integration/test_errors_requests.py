@@ -217,7 +217,7 @@ def test_a_damaged_ref_is_trouble_and_no_miss(scene):
     with open(path, "wb") as file:
         file.write(b"\xff\xff\xff")
     for words in (["extract", "demo/other/1"], ["show", "demo/other/1"], ["link", "demo/other/1", "2"]):
-        fails_when_damaged(scene, *words, error="VolumeFailed", holds=[path, "caskeeper remove"])
+        fails_when_damaged(scene, *words, error="VolumeFailed", holds=[path, "caskeeper verify --repair"])
     done(scene.start("remove", "demo/other/1"))
     assert "demo/other/1" not in scene.refs()
     scene.assert_sound()

@@ -109,6 +109,14 @@ def test_an_extract_brings_back_what_is_not_there_as_it_should_be(services, sour
     is_sound(services)
 
 
+@pytest.mark.parametrize("harm", sorted(set(SEEN) - {"flipped"}))
+def test_a_shared_checkout_has_no_link_to_what_is_not_as_it_should_be(services, source, harm):
+    """A link is not read: bytes that are others, and as many, are `verify`'s to find."""
+    EVERY[harm](place(services))
+    assert extract(services) == picture(source)
+    is_sound(services)
+
+
 @pytest.mark.parametrize("harm", SEEN)
 def test_an_extract_of_what_nobody_has_is_a_miss_and_the_next_one_too(alone, harm):
     EVERY[harm](place(alone))

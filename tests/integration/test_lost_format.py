@@ -7,7 +7,7 @@ import pytest
 from harness.damage import EVERY
 from harness.fleet import Oracle, fleet, write_tree
 
-from caskeeper.contract import CommitRequest, ComputeSizeRequest
+from caskeeper.contract import CommitRequest, ComputeSizeRequest, VerifyRequest
 from caskeeper.errors import ConfigInvalid, VolumeFailed
 from worker.protocols import quiet
 from worker.store.format import find_format
@@ -85,3 +85,27 @@ def test_an_empty_folder_is_not_the_volume(tmp_path, valkey, layout):
     with pytest.raises(ConfigInvalid, match="there is no volume here"), fleet(tmp_path, valkey.url):
         pass
     assert os.listdir(layout.root) == []
+
+
+def test_gone_while_a_fleet_runs_the_next_verb_writes_it_anew(tmp_path, valkey):
+    write_tree(tmp_path / "src", {"file": b"content"})
+    with fleet(tmp_path, valkey.url) as services:
+        services.run(CommitRequest(path=str(tmp_path / "src"), refs=(REF,)), quiet())
+        before = find_format(services.layout)
+        os.unlink(services.layout.format)
+        assert services.run(VerifyRequest(), quiet()).findings == ()
+        after = find_format(services.layout)
+        assert (after.volume_id, after.block_bytes, after.uid) == before[:3]
+
+
+def test_gone_in_doubt_the_sentence_names_the_redis_that_knows(tmp_path, valkey, layout):
+    os.unlink(layout.format)
+    with valkey.client() as client:
+        client.flushall()
+    with (
+        pytest.raises(VolumeFailed, match="FORMAT is gone") as told,
+        fleet(tmp_path, valkey.url),
+    ):
+        pass
+    assert valkey.socket in told.value.way_out
+    assert not os.path.lexists(layout.format)

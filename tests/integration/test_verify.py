@@ -208,8 +208,11 @@ def test_what_cannot_be_brought_back_is_taken_away_and_the_rest_is_sound(service
     assert not any(finding.repaired for finding in told.findings)
     assert all(finding.way_out for finding in told.findings)
     result = verify(services, repair=True)
-    assert [finding for finding in result.findings if not finding.repaired] == []
-    assert result.repaired == sum(result.counts.values())
+    assert [finding for finding in result.findings if not finding.repaired and not finding.withdrawn] == []
+    assert list(result.withdrawn) == sorted(set(ALL) - set(left))
+    assert {ref for finding in result.findings for ref in finding.withdrawn} == set(result.withdrawn)
+    assert all("no remote" in one.done or "moved to" in one.done for one in result.findings if one.withdrawn)
+    assert result.repaired == sum(finding.repaired for finding in result.findings)
     assert verify(services).counts == {}
     assert_sound(services, refs=left)
 
@@ -434,7 +437,8 @@ def test_section_7_nothing_is_repaired_before_the_waiting_period_after_a_loss_is
     assert os.path.exists(object_of(services, b"nobody's"))
     time.sleep(services.settings.leases.operation_s)
     result = verify(services, repair=True)
-    assert [finding for finding in result.findings if not finding.repaired] == []
+    assert [finding.kind for finding in result.findings if not finding.repaired] == [kinds.UNREADABLE]
+    assert result.withdrawn == (KEPT,)
 
 
 def test_a_removal_beside_it_is_no_finding(services):

@@ -1,5 +1,6 @@
 """A look at the volume that needs no worker: the same answer as the bindings', and trouble is no miss."""
 
+import errno
 import os
 
 import pytest
@@ -157,3 +158,39 @@ def test_an_unreadable_record_is_trouble_and_no_miss(layout):
 def test_a_volume_that_is_not_mounted_is_said(tmp_path):
     with pytest.raises(ConfigInvalid, match="not mounted"):
         check_mounted(Layout(tmp_path / "nowhere"))
+
+
+@pytest.mark.parametrize("kind", ["junk", "empty", "folder", "link", "pipe", "cut short"])
+def test_what_is_no_record_is_no_ref_for_nobody_can_use_it(layout, kind):
+    """AC-47; whoever asks gets it anew, and a session is not told that it is there."""
+    place = layout.ref(REF)
+    with open(place, "rb") as file:
+        record = file.read()
+    os.unlink(place)
+    data = {"junk": b"\xff" * 12, "empty": b"", "cut short": record[:40]}
+    if kind in data:
+        write(place, data[kind])
+    elif kind == "link":
+        write(f"{place}.real", record)
+        os.symlink(f"{place}.real", place)
+    else:
+        {"folder": os.mkdir, "pipe": os.mkfifo}[kind](place)
+    assert not is_here(layout, REF)
+
+
+def test_i10_a_record_that_the_disk_does_not_give_is_trouble_and_no_miss(layout, monkeypatch):
+    def fails(*_arguments, **_options):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("caskeeper.presence._without_age", fails)
+    with pytest.raises(VolumeFailed, match="Input/output error"):
+        is_here(layout, REF)
+
+
+def test_looking_makes_nothing_young(layout):
+    """AC-47: no touch."""
+    place = layout.ref(REF)
+    os.utime(place, ns=(10**18, 10**18 + 1))  # so old that a plain read would count as use
+    assert is_here(layout, REF)
+    assert has_subdir(layout, REF, "middle")
+    assert os.stat(place).st_atime_ns == 10**18

@@ -31,7 +31,7 @@ def layout(tmp_path):
 def put(layout, ref):
     os.makedirs(os.path.dirname(layout.ref(ref)), exist_ok=True)
     with open(layout.ref(ref), "wb") as file:
-        file.write(b"record")
+        file.write(b"\x0a\x40" + b"a" * 64 + b"\x10\x01")
 
 
 def session(server, layout, *, session_s=120.0, **options):

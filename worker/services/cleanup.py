@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 from caskeeper.config.sizes import pretty_size
 from caskeeper.contract import CleanupResult, Progress
 from caskeeper.coordination.events import EVICTED, Event
-from caskeeper.errors import CacheTooFull, NoSpace
+from caskeeper.errors import Busy, CacheTooFull, NoSpace
 from worker.services.eviction import Evictor, evict
 from worker.services.fullness import explain, find_holders, is_for_good
 from worker.services.plan import EVICT, KEPT, PROTECTED, judge, take_inventory
 from worker.services.quarantined import make_way
+from worker.services.quarantined import plan as plan_quarantined
 from worker.services.sweep import sweep
 from worker.services.uploaded import evict_uploaded, find_uploaded
 
@@ -76,7 +77,11 @@ class Cleanup:
         ``why`` it runs is told by the event log; "" = the watermark that is passed.
         """
         with self._maintenance.run("cleanup", wait_s=wait_s, check=context.check) as run:
-            self.know_the_size(run)
+            try:
+                self.know_the_size(run)
+            except Busy:
+                if not dry_run:  # who only asks what would go is answered while nothing may
+                    raise
             why = why or self._space.why_cleanup() or "a cleanup was asked for"
             before = self._space.used_bytes()
             target = self._space.limits().low_bytes if target_bytes is None else target_bytes
@@ -85,11 +90,12 @@ class Cleanup:
             pins = self._maintenance.pins.read()  # they change only under the lease
             needs_room = before > target or self._space.inodes_lacking(inodes) > 0
             freed = 0 if dry_run else make_way(run, self._maintenance, needs_room=needs_room)
+            damaged = plan_quarantined(run, self._maintenance) if dry_run and needs_room else []
             inventory = self._inventory(run)
             uploaded = find_uploaded(self._maintenance.volume, inventory, horizon_ns=run.horizon_ns)
             judge(
                 inventory,
-                used_bytes=before - freed - uploaded.frees_bytes,
+                used_bytes=before - freed - uploaded.frees_bytes - sum(one.frees_bytes for one in damaged),
                 target_bytes=target,
                 required=self._maintenance.coordination.sessions.requirers(),
                 pins=pins,
@@ -137,7 +143,11 @@ class Cleanup:
                 reaped_operations=run.reaped,
                 young_objects=evictor.kept_young,
                 young_bytes=evictor.kept_young_bytes,
-                groups=(*uploaded.as_messages(), *(group.as_message() for group in inventory.groups)),
+                groups=(
+                    *damaged,
+                    *uploaded.as_messages(),
+                    *(group.as_message() for group in inventory.groups),
+                ),
                 holders=holders,
             )
 

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from caskeeper.contract import CommitRequest
     from worker.protocols import Context
+    from worker.services.desk import OperationDesk
     from worker.services.naming import Naming
-    from worker.services.operations import OperationDesk
     from worker.store.closures import Closures
 
 

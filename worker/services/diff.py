@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from caskeeper.contract import DiffRequest
     from caskeeper.digest import Digest
     from worker.protocols import Context
+    from worker.services.desk import OperationDesk
     from worker.services.naming import Naming
-    from worker.services.operations import OperationDesk
     from worker.store.refs import RefRecord
 
     Read = Callable[[Digest], Directory]

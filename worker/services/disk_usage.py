@@ -78,7 +78,7 @@ class DiskUsageReport:
 
     def __call__(self, pattern: str = "*") -> DiskUsage:
         """Of the refs that match ``pattern`` (``*`` also matches ``/``); the others decide what is unique."""
-        entries = list(self._refs.listing())
+        entries = list(self._refs.listing(strangers=[]))
         content = {tree: self._content(tree) for entry in entries for tree in _trees(entry)}
         charge = self._charges()
         needed = _owners(content)

@@ -19,12 +19,12 @@ _NEARLY = 0.9
 _SKEW_S = 5.0
 
 
-def look_at_redis(url: str) -> tuple[list[Check], RedisFacts | None]:
+def look_at_redis(url: str, volume_id: str | None = None) -> tuple[list[Check], RedisFacts | None]:
     """Every check, and what was seen; None: it did not answer."""
     checks = Checks("redis")
     where = without_credentials(url)
     try:
-        facts = examine_redis(url)
+        facts = examine_redis(url, volume_id)
     except CaskeeperError as away:
         checks.trouble("reachable", str(away), "start it, or correct `redis` in the configuration")
         return checks.made, None
@@ -77,7 +77,7 @@ def _judge_persistence(checks: Checks, facts: RedisFacts) -> None:
         checks.trouble(
             "persistence",
             f"its last {facts.save_failed} failed, so it may refuse every write",
-            "look into its log: its disk is full, or its folder cannot be written",
+            "free space on its disk, or make its folder writable; its log says what failed",
         )
     elif facts.appends or facts.saves:
         checks.ok("persistence", "append-only file" if facts.appends else "snapshots")
@@ -96,6 +96,12 @@ def _judge_state(checks: Checks, facts: RedisFacts) -> None:
     if state is None or state.epoch is None:
         checks.warning(
             "state", "it keeps no state of a volume yet", "start `caskeeper worker`: it makes or recovers it"
+        )
+    elif facts.owner is None and not state.lost:
+        checks.warning(
+            "state",
+            "it has the state of the volume, and the key that says which volume it belongs to is gone",
+            "`caskeeper verify --repair`, like every upkeep, writes it anew",
         )
     elif state.lost:
         checks.warning(

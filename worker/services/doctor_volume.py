@@ -16,10 +16,13 @@ from caskeeper.errors import CaskeeperError, ConfigInvalid
 from caskeeper.layout import Layout
 from caskeeper.pins import read_pins
 from worker.services.checks import Check, Checks
+from worker.services.lost_format import gone
+from worker.services.odd_refs import REMEDY, odd_told
 from worker.services.space import INODES_HIGH, INODES_LEAST
 from worker.store.coordinator import read_coordinator
 from worker.store.fitness import can_link, check_file_system, check_owner, mount_of
 from worker.store.format import find_format
+from worker.store.refs import Refs
 from worker.store.volume import Volume
 
 if TYPE_CHECKING:
@@ -57,11 +60,18 @@ def look_at_volume(settings: Settings, redis: RedisFacts | None) -> list[Check]:
     except CaskeeperError as trouble:
         checks.trouble("file system", str(trouble), trouble.way_out)
     _judge_pins(checks, layout)
+    _judge_refs(checks, layout)
     return checks.made
 
 
 def _judge_absence(checks: Checks, layout: Layout, redis: RedisFacts | None) -> None:
-    if redis is not None and redis.owner is not None:
+    if os.path.isdir(layout.objects) and os.path.lexists(layout.coordinator):
+        found = "it is gone, and everything else of the volume is here"
+        if _is_known(layout, redis):
+            checks.trouble("FORMAT", found, "`caskeeper status`, like every job of a worker, writes it anew")
+        else:
+            checks.trouble("FORMAT", found, gone(layout).way_out)
+    elif redis is not None and redis.owner is not None:
         checks.trouble(
             "mounted",
             f"there is no volume at {layout.root}, and Redis belongs to volume {redis.owner}",
@@ -69,6 +79,14 @@ def _judge_absence(checks: Checks, layout: Layout, redis: RedisFacts | None) -> 
         )
     else:
         checks.ok("mounted", f"there is no volume at {layout.root} yet: the first worker makes it")
+
+
+def _is_known(layout: Layout, redis: RedisFacts | None) -> bool:
+    """Whether Redis tells for certain which volume this is."""
+    there = read_coordinator(layout)
+    if there is None or redis is None or redis.owner is None or redis.state is None or redis.state.lost:
+        return False
+    return there.epoch == redis.state.epoch
 
 
 def _judge_redis(checks: Checks, layout: Layout, found: Format, redis: RedisFacts | None) -> None:
@@ -227,6 +245,19 @@ def _judge_clock(checks: Checks, volume: Volume, settings: Settings, now_ns: int
         )
     else:
         checks.ok("clock", "goes on, and agrees with this host's")
+
+
+def _judge_refs(checks: Checks, layout: Layout) -> None:
+    """One that cannot be read stops everything that deletes (I9)."""
+    try:
+        told = odd_told(Refs(Volume(layout)).odd())
+    except CaskeeperError as trouble:
+        checks.trouble("refs", str(trouble), trouble.way_out)
+        return
+    if told:
+        checks.trouble("refs", told, REMEDY)
+    else:
+        checks.ok("refs", "all are readable")
 
 
 def _judge_pins(checks: Checks, layout: Layout) -> None:

@@ -60,10 +60,12 @@ class Evictor:
         judged: Sequence[tuple[Ref, RefRecord | None]],
         *,
         is_wanted: Callable[[Ref], bool] = lambda _ref: False,
+        keep: Callable[[str, Ref], bool] = lambda _taken, _ref: False,
     ) -> tuple[list[Ref], int]:
         """Remove the refs that still are what was judged; the others stay. (those gone, freed bytes).
 
-        ``is_wanted`` is asked once a ref lies in the trash, and may have it put back.
+        ``is_wanted`` is asked once a ref lies in the trash, and may have it put back; ``keep`` may move one
+        that goes to another place, where it is still counted.
         """
         gone, freed = [], 0
         for ref, record in judged:
@@ -78,7 +80,7 @@ class Evictor:
             if may_go or not self.volume.put_back(taken, place):
                 if os.path.isdir(taken) and not os.path.islink(taken):
                     aside(self.volume, taken)  # no ref of ours, and never counted
-                else:
+                elif not (may_go and keep(taken, ref)):
                     freed += unlink(self.volume, taken)
                 gone.append(ref)
                 self.refs.prune_parents(ref)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from caskeeper.artifact import Ref
 from caskeeper.contract import Explanation, Happening
-from caskeeper.errors import BlobMissing, CaskeeperError, VolumeFailed
+from caskeeper.errors import CaskeeperError, VolumeFailed
+from caskeeper.explanation import how_it_went
 from worker.services.keepers import find_keepers
 from worker.services.plan import PROTECTED, Inventory, judge, take_inventory
+from worker.store.damage import trouble_of
 from worker.store.failures import failure
 from worker.store.promises import HEEDED, PREFIX
 
@@ -27,6 +30,10 @@ if TYPE_CHECKING:
 
 #: So many entries of the log, and so many of the refs that go first, are told.
 HISTORY, NAMED = 50, 5
+
+
+def _moment(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="seconds")
 
 
 class Explain:
@@ -67,6 +74,7 @@ class Explain:
             here=here,
             seen=here or bool(history),
             history=history,
+            gone=how_it_went(history, moment=_moment) if history and not here else "",
             remarks=tuple(remarks),
             **found,
         )
@@ -86,10 +94,9 @@ class Explain:
         try:
             for root in record.roots:
                 self._presence.require(list(self._presence.closure(root, record.scope).digests))
-        except BlobMissing as gap:
-            missing = gap.what
-        except CaskeeperError as damage:
-            missing = str(damage)
+        except CaskeeperError as gap:
+            content = trouble_of(gap)
+            missing = gap.what if content is None else str(content.digest)
         return {
             "complete": not missing,
             "missing": missing,

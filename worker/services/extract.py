@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
     from caskeeper.contract import ExtractRequest
     from worker.protocols import Context
+    from worker.services.desk import OperationDesk
     from worker.services.naming import Naming
-    from worker.services.operations import Operation, OperationDesk
+    from worker.services.operations import Operation
     from worker.store.refs import RefRecord
 
 

@@ -40,6 +40,7 @@ STATE = "damaged-state"
 #: So many travel through the queue; the counts are of all.
 MOST = 2000
 REPAIR = "`caskeeper verify --repair` mends it"
+AGAIN = "pull it when a remote has it, or commit it again"
 _MOVE = "move it out of the cache"
 _WAYS = {STRANGER: _MOVE, PIN: "`caskeeper pin` with its pattern writes it anew, or move it away"}
 
@@ -56,17 +57,23 @@ class Found:
     way_out: str = ""
     done: str = ""
     repaired: bool = False
+    #: refs that went with it, and why a remote did not give one of them back
+    withdrawn: tuple[str, ...] = ()
+    refused: str = ""
 
     def as_message(self) -> Finding:
         """The printable form."""
         way_out = "" if self.repaired else self.way_out or _WAYS.get(self.kind, REPAIR)
+        if self.withdrawn:
+            way_out = AGAIN
         return Finding(
             kind=self.kind,
             where=self.where,
             what=self.what,
             way_out=way_out,
             repaired=self.repaired,
-            done=self.done if self.repaired else "",
+            done=self.done if self.repaired or self.withdrawn else "",
+            withdrawn=self.withdrawn,
         )
 
 
@@ -79,7 +86,6 @@ class Findings:
     missing: dict[Digest, set[Ref]] = field(default_factory=dict)
     #: why something was not looked at, or not mended
     remarks: list[str] = field(default_factory=list)
-    quarantined: list[str] = field(default_factory=list)
 
     def add(
         self,

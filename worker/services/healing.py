@@ -14,6 +14,7 @@ import time
 from typing import TYPE_CHECKING, TypeVar
 
 from caskeeper.contract import Progress
+from caskeeper.coordination.events import HEALED
 from caskeeper.errors import ArtifactNotFound, Busy, CaskeeperError, Transient, VolumeFailed
 from worker.services.content import content_of
 from worker.services.quarantined import drop_excess
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from caskeeper.digest import Digest
     from worker.protocols import Context
     from worker.services.maintenance import Maintenance, Run
+    from worker.services.owners import Owner
     from worker.services.restoring import Restore
     from worker.store.damage import ObjectMissing
 
@@ -187,6 +189,16 @@ class Healing:
             log.info("restored" if digest in back else "not restored", extra={"hash": digest.hash})
         return back
 
+    def note_healed(self, refs: Iterable[Ref]) -> None:
+        """Into the log of events: all that was missing or damaged of these refs is here again."""
+        names = sorted(map(str, refs))
+        if names:
+            why = "a part of it was damaged or missing, and was fetched anew"
+            self._maintenance.coordination.events.note(HEALED, names, why=why)
+
+    def _note_back(self, owners: Iterable[Owner], back: Collection[str]) -> None:
+        self.note_healed(owner.ref for owner in owners if owner.hashes <= set(back))
+
     # -- the whole sequence ----------------------------------------------------------------------------
 
     def around(self, work: Callable[[], Result], subjects: Subjects, context: Context) -> Result:
@@ -217,10 +229,16 @@ class Healing:
                     owed.add(healed.digest)
                 continue
             for digest in owed:
-                if self._withdrawal.is_missing(digest.hash):  # the request did not need it after all
-                    self.heal(missing(digest, ""), context)
+                self._settle(digest, subjects, context)
             return result
         return work()
+
+    def _settle(self, digest: Digest, subjects: Subjects, context: Context) -> None:
+        """What was taken away for a request that is done by now."""
+        if self._withdrawal.is_missing(digest.hash):  # the request did not need it after all
+            self.heal(missing(digest, ""), context)
+        elif subjects.writes:
+            self._note_back(self.owners.of({digest.hash}), {digest.hash})
 
     def heal(
         self, trouble: ObjectDamaged | ObjectMissing, context: Context, *, subjects: Subjects | None = None
@@ -253,6 +271,7 @@ class Healing:
                     log.warning("object missing", extra={"hash": digest.hash, "refs": len(owners)})
                 projects = {*subjects.projects, *(owner.ref.project for owner in owners)}
                 back = self.restore(lacking, projects, context)
+                self._note_back(owners, {digest.hash for digest in back})
             gone = {digest.hash for digest in lacking if digest not in back}
             if gone:
                 self._withdraw_all(gone, context)
@@ -271,7 +290,8 @@ class Healing:
             taken()
             if was_damaged and self._withdrawal.is_missing(digest.hash):
                 owners = self.owners.of({digest.hash})
-                self.restore([digest], {owner.ref.project for owner in owners}, context)
+                back = self.restore([digest], {owner.ref.project for owner in owners}, context)
+                self._note_back(owners, {one.hash for one in back})
 
     def _look_over(
         self, suspects: Sequence[Digest], refs: Sequence[Ref], good: set[Digest], context: Context

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from caskeeper.digest import Digest
     from worker.closure import Closure
     from worker.protocols import Context
+    from worker.services.desk import OperationDesk
     from worker.services.naming import Naming
-    from worker.services.operations import OperationDesk
     from worker.services.presence import Presence
     from worker.store.old_cache import OldRef
 

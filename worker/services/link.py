@@ -11,8 +11,8 @@ from worker.store.refs import RefRecord
 if TYPE_CHECKING:
     from caskeeper.contract import LinkRequest
     from worker.protocols import Context
+    from worker.services.desk import OperationDesk
     from worker.services.naming import Naming
-    from worker.services.operations import OperationDesk
     from worker.services.presence import Presence
 
 

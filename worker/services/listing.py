@@ -14,6 +14,7 @@ from caskeeper.errors import (
     ArtifactNotFound,
     BlobMissing,
     CoordinatorUnavailable,
+    DigestMismatch,
     InvalidRequest,
 )
 from caskeeper.presence import has_subdir, is_here
@@ -30,14 +31,20 @@ if TYPE_CHECKING:
     from caskeeper.digest import Digest
     from worker.services.presence import Presence
     from worker.store.pins import Pins
-    from worker.store.refs import RefEntry, RefRecord, Refs
+    from worker.store.refs import OddRefs, RefEntry, RefRecord, Refs
 
 SORTS = ("lru", "name", "size")
+#: What makes an artifact unusable, and none of the others.
+_DAMAGE = (BlobMissing, DigestMismatch, InvalidRequest)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ListedRef(Message):
-    """One line of a listing. ``size_bytes`` is the content's; None = not asked for, or not known."""
+    """One line of a listing. ``size_bytes`` is the content's; None = not asked for, or not known.
+
+    ``damaged``: its record cannot be read; with sizes also: what it consists of cannot be told. Whether all
+    the content is here is what ``show`` looks at.
+    """
 
     ref: str
     root: str
@@ -52,8 +59,8 @@ class ListedRef(Message):
 class ShownRef(Message):
     """Everything known of one ref. ``protected_by`` is empty when an eviction may take it now.
 
-    ``complete`` is False when a part of what it names is gone; ``size_bytes`` and ``objects`` are then
-    None. ``origin``: commit, link, server, or the url it was pulled from.
+    ``complete`` is False when a part of what it names is gone or damaged; ``size_bytes`` and ``objects`` are
+    then None. ``origin``: commit, link, server, or the url it was pulled from.
     """
 
     ref: str
@@ -80,42 +87,63 @@ class Listing:
         self._coordination = coordination
         self._pins = pins
 
-    def list(self, pattern: str = "*", *, sort: str = "lru", sizes: bool = False) -> list[ListedRef]:
+    def list(
+        self,
+        pattern: str = "*",
+        *,
+        sort: str = "lru",
+        sizes: bool = False,
+        strangers: list[str] | None = None,
+    ) -> list[ListedRef]:
         """The refs that match ``pattern`` (``*`` also matches ``/``): least recently used first, by name,
-        or largest first; ties by name. A damaged record is listed as such.
-        """  # noqa: D205 -- one sentence
+        or largest first; ties by name. A damaged record is listed as such. What is no ref goes into
+        ``strangers``, as a path.
+        """  # noqa: D205 -- one sentence for each
         if sort not in SORTS:
             raise InvalidRequest(f"cannot sort by {sort!r}", "argument sort", f"use {', '.join(SORTS)}")
-        entries = [entry for entry in self._refs.listing() if fnmatchcase(str(entry.ref), pattern)]
+        met: list[str] = [] if strangers is None else strangers
+        listing = self._refs.listing(strangers=met)
+        entries = [entry for entry in listing if fnmatchcase(str(entry.ref), pattern)]
         used = self._last_used(entries)
         entries.sort(key=lambda entry: str(entry.ref))
         if sort == "lru":
             entries.sort(key=lambda entry: used[entry.ref])
-        listed = [
-            ListedRef(
-                ref=str(entry.ref),
-                root=str(entry.record.root) if entry.record else "",
-                used_ms=_in_ms(used[entry.ref]),
-                created_ms=entry.record.created_ms if entry.record else 0,
-                size_bytes=self._size(entry.record) if sizes or sort == "size" else None,
-                excluded=entry.record.scope.excluded if entry.record else (),
-                damaged=entry.record is None,
-            )
-            for entry in entries
-        ]
+        sized = sizes or sort == "size"
+        listed = [self._line(entry, used[entry.ref], sized=sized) for entry in entries]
         if sort == "size":
             listed.sort(key=lambda line: -(line.size_bytes or 0))
         return listed
 
+    def _line(self, entry: RefEntry, used: tuple[int, int], *, sized: bool) -> ListedRef:
+        record = entry.record
+        size_bytes = self._size(record) if sized else None
+        return ListedRef(
+            ref=str(entry.ref),
+            root=str(record.root) if record else "",
+            used_ms=_in_ms(used),
+            created_ms=record.created_ms if record else 0,
+            size_bytes=size_bytes,
+            excluded=record.scope.excluded if record else (),
+            damaged=record is None or (sized and size_bytes is None),
+        )
+
+    def odd(self) -> OddRefs:
+        """What among the refs is none or cannot be read; raises VolumeFailed, PermissionDenied."""
+        return self._refs.odd()
+
+    def strangers(self) -> tuple[str, ...]:
+        """The paths of what among the refs is none; raises VolumeFailed, PermissionDenied."""
+        return self._refs.strangers()
+
     def show(self, ref: Ref) -> ShownRef:
         """Raises ArtifactNotFound."""
         record = self._find(ref)
-        entries = [entry for entry in self._refs.listing() if entry.ref == ref]
-        used = self._last_used(entries).get(ref, (0, 0))
+        entry = self._refs.entry(ref)
+        used = (0, 0) if entry is None else self._last_used([entry])[ref]
         digests, complete = self._content(record)
         try:
             self._presence.require(list(digests))
-        except BlobMissing:
+        except _DAMAGE:
             complete = False
         return ShownRef(
             ref=str(ref),
@@ -151,12 +179,12 @@ class Listing:
         return sum(digest.size_bytes for digest in digests) if known else None
 
     def _content(self, record: RefRecord) -> tuple[set[Digest], bool]:
-        """All digests of what a record names; False when a Directory is gone, so that they are not known."""
+        """All digests of what a record names; False when a Directory is gone or damaged: then not all are."""
         digests: set[Digest] = set()
         try:
             for root in record.roots:
                 digests.update(self._presence.closure(root, record.scope).digests)
-        except BlobMissing:
+        except _DAMAGE:
             return digests, False
         return digests, True
 

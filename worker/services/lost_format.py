@@ -29,7 +29,8 @@ _TIMEOUT_S = 5.0
 def find_or_mend_format(layout: Layout, *, redis_url: str) -> Format | None:
     """What FORMAT says, written anew if need be; None: this is no volume that Redis knows.
 
-    Raises what ``find_format`` does when it is damaged and nothing says for certain what it was.
+    Raises what ``find_format`` does when it is damaged and nothing says for certain what it was, and
+    VolumeFailed when it is gone so.
     """
     try:
         found = find_format(layout)
@@ -40,8 +41,22 @@ def find_or_mend_format(layout: Layout, *, redis_url: str) -> Format | None:
         return mended
     # A staged one is that of a creation that was cut short: it is completed.
     if found is None and os.path.lexists(layout.coordinator) and not staged_formats(layout):
-        return _mend(layout, redis_url=redis_url)
+        mended = _mend(layout, redis_url=redis_url)
+        if mended is None and os.path.isdir(layout.objects):
+            raise gone(layout)
+        return mended
     return found
+
+
+def gone(layout: Layout) -> VolumeFailed:
+    """What to say when FORMAT is gone, and Redis does not tell for certain which volume this is."""
+    written = read_coordinator(layout)
+    other = "" if written is None else f"use the Redis it was last used through, {written.redis}, or "
+    return VolumeFailed(
+        "FORMAT is gone, and this Redis does not tell for certain which volume this is",
+        layout.format,
+        f"{other}restore FORMAT from a backup of this file",
+    )
 
 
 def _mend(layout: Layout, *, redis_url: str) -> Format | None:

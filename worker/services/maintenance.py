@@ -7,6 +7,7 @@ use and stays.
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
@@ -232,6 +233,7 @@ class Maintenance:
                 "Redis lost its state; nothing is evicted or recounted until builds had time to come back "
                 f"({left_s:.0f} s)",
                 f"cleanup {run.holder}",
+                f"try again in {math.ceil(left_s) + 1} s",
             )
 
     def _registered(self) -> set[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from caskeeper.coordination.events import origin
+from caskeeper.coordination.events import HEALED, origin
 from caskeeper.errors import ArtifactNotFound, Busy, CaskeeperError
 
 if TYPE_CHECKING:
@@ -68,6 +68,10 @@ class Naming:
             self._coordination.events.bound(
                 replaced, root=record.roots_text, by=operation.id, why=origin(record.origin)
             )
+
+    def healed(self, ref: Ref, why: str, *, by: str) -> None:
+        """A part of it was not here, and is again."""
+        self._coordination.events.note(HEALED, [str(ref)], why=why, by=by)
 
     def used(self, refs: Sequence[Ref], *, touch: bool = False) -> None:
         """These were used now (D-29). Recency is a hint (I6): without Redis the ages of the files decide."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from caskeeper.layout import Layout
     from caskeeper.pins import PinSet
     from worker.closure import Scope
+    from worker.services.maintenance import Maintenance
     from worker.store.closures import ClosureList, Closures
     from worker.store.objects import Objects
     from worker.store.refs import RefEntry, Refs
@@ -149,7 +150,7 @@ def take_inventory(
             raise VolumeFailed(
                 "a ref record cannot be read, so what it protects is unknown",
                 f"ref {entry.ref}",
-                f"`caskeeper remove {entry.ref}` drops it",
+                "`caskeeper verify --repair` fetches it anew, or drops it",
             )
         roots = tuple(root.hash for root in entry.record.roots)
         group = groups.setdefault(roots, Planned(roots))
@@ -169,6 +170,22 @@ def take_inventory(
     _add_lists(groups, scopes, closures, charge=charge, horizon_ns=horizon_ns)
     _add_extracts(groups, refs.volume.layout)
     return Inventory(sorted(groups.values(), key=lambda group: (bool(group.entries), group.age)))
+
+
+def unranked(parts: Maintenance, *, horizon_ns: int) -> Inventory:
+    """As ``take_inventory``, for whoever does not ask what was used last."""
+
+    def no_scores(refs: Sequence[Ref]) -> list[int | None]:
+        return [None] * len(refs)
+
+    return take_inventory(
+        parts.refs,
+        parts.closures,
+        parts.objects,
+        charge=parts.volume.charge,
+        scores=no_scores,
+        horizon_ns=horizon_ns,
+    )
 
 
 def _add(group: Planned, closure: ClosureList, *, charge: Callable[[int], int]) -> None:

@@ -23,9 +23,10 @@ if TYPE_CHECKING:
     from caskeeper.contract import PullRequest
     from worker.protocols import Context
     from worker.remote import Remote, RemotePool
+    from worker.services.desk import OperationDesk
     from worker.services.extract import Extract
     from worker.services.naming import Naming
-    from worker.services.operations import Operation, OperationDesk
+    from worker.services.operations import Operation
     from worker.services.presence import Presence
     from worker.services.watched import Watched
 
@@ -100,6 +101,10 @@ class Pull:
                     here = request.refresh and self._is_here(operation, ref, wanted, running)
                     return PullResult(pulled=False, cached=here)
                 result = found
+                if gap is not None:
+                    self._naming.healed(
+                        ref, "a part of it was missing, and was fetched anew", by=operation.id
+                    )
         if wanted.subdir is not None:
             self._extract.gain(ref, wanted.subdir, context)  # AC-70
         return result
@@ -162,7 +167,8 @@ class Pull:
             if published is None:
                 return None
         tree = incoming(published, watched, context)
-        record = self._naming.refs.read(ref)
+        # One that cannot be read is replaced like any other: that is what mends it.
+        record = self._naming.refs.record_at(self._naming.refs.volume.layout.ref(ref))
         same = record is not None and (record.roots, record.kind) == ((tree.root,), tree.kind)
         scope = wanted.beside(record.scope if record is not None and same else None)
         held, store, watched = Gathered(), operation.blobs, tree.remote

@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from caskeeper.digest import Digest
     from worker.protocols import Context
     from worker.remote import Remote, RemotePool
+    from worker.services.desk import OperationDesk
     from worker.services.kinds import Outgoing
     from worker.services.naming import Naming
-    from worker.services.operations import Operation, OperationDesk
+    from worker.services.operations import Operation
     from worker.services.outcomes import Offered
     from worker.services.presence import Presence
     from worker.services.watched import Watched

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from caskeeper.results import DAMAGED, CleanupGroup
+from worker.services.plan import EVICT
 from worker.services.trash import unlink
 from worker.services.withdrawal import Withdrawal
 from worker.store.quarantine import Quarantine
@@ -35,12 +37,27 @@ def drop_quarantined(run: Run, maintenance: Maintenance) -> int:
     One that is missing at its place, and younger than the horizon, stays: it says for which refs to look
     again (worker.services.withdrawal).
     """
-    going = [
+    return _drop(run, maintenance, _going(run, maintenance))
+
+
+def plan(run: Run, maintenance: Maintenance) -> list[CleanupGroup]:
+    """What ``drop_quarantined`` would take, as if it were a group of the plan; nothing when it is nothing."""
+    going = _going(run, maintenance)
+    if not going:
+        return []
+    reason = f"found damaged before ({len(going)} kept for a look)"
+    size_bytes = sum(one.size_bytes for one in going if not one.links)
+    return [CleanupGroup(root=DAMAGED, refs=(), action=EVICT, reason=reason, frees_bytes=size_bytes)]
+
+
+def _going(run: Run, maintenance: Maintenance) -> list[Quarantined]:
+    return [
         kept
         for kept in Quarantine(maintenance.volume).listing()
-        if kept.age_ns < run.horizon_ns or maintenance.objects.stat(kept.hash_hex) is not None
+        if kept.age_ns < run.horizon_ns
+        or not kept.hash_hex
+        or maintenance.objects.stat(kept.hash_hex) is not None
     ]
-    return _drop(run, maintenance, going)
 
 
 def _drop(run: Run, maintenance: Maintenance, going: Iterable[Quarantined]) -> int:

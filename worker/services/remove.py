@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ from caskeeper.errors import (
 )
 from worker.services.eviction import Evictor
 from worker.services.pins import pinned_by
-from worker.services.plan import PROTECTED, Planned, take_inventory
+from worker.services.plan import PROTECTED, Planned, unranked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -64,11 +65,11 @@ class Remove:
             raise
 
     def _remove(self, run: Run, records: Mapping[Ref, RefRecord | None]) -> RemoveResult:
-        self._refuse_pinned(list(records))
+        self._refuse_pinned(records)
         freed, gone = self._drop_damaged(
             run, [(ref, record) for ref, record in records.items() if not self._is_readable(record)]
         )
-        inventory = self._inventory(run)
+        inventory = unranked(self._maintenance, horizon_ns=run.horizon_ns)
         leaving = {
             number: [entry.ref for entry in group.entries if entry.ref in records]
             for number, group in enumerate(inventory.groups)
@@ -100,29 +101,19 @@ class Remove:
             self._condemn(run, roots=roots, refs=refs)
             self._uncondemn(run, roots=roots, refs=refs)
 
-    def _refuse_pinned(self, wanted: Sequence[Ref]) -> None:
+    def _refuse_pinned(self, records: Mapping[Ref, RefRecord | None]) -> None:
         pins = self._maintenance.pins.read()
-        for ref in wanted:
+        for ref, record in records.items():
             reason = pinned_by(pins, ref)
+            if reason and record is None:
+                way_out = "`caskeeper verify --repair` fetches it anew, or drops it"
+                raise PermissionDenied(
+                    f"it is {reason}, and its record cannot be read", f"ref {ref}", way_out
+                )
             if reason:
                 raise PermissionDenied(
                     f"it is {reason}", f"ref {ref}", f"`caskeeper unpin '{pins.holder(ref)}'` first"
                 )
-
-    def _inventory(self, run: Run) -> Inventory:
-        parts = self._maintenance
-
-        def no_scores(refs: Sequence[Ref]) -> list[int | None]:
-            return [None] * len(refs)
-
-        return take_inventory(
-            parts.refs,
-            parts.closures,
-            parts.objects,
-            charge=parts.volume.charge,
-            scores=no_scores,
-            horizon_ns=run.horizon_ns,
-        )
 
     def _is_readable(self, record: RefRecord | None) -> bool:
         if record is None:
@@ -190,7 +181,16 @@ class Remove:
             keys=sorted({ref.key for ref in refs}),
         )
         if reason:
-            raise Busy(f"it cannot be removed: {reason}", f"ref {refs[0]}")
+            raise Busy(f"it cannot be removed: {reason}", f"ref {refs[0]}", self._way_out(refs))
+
+    def _way_out(self, refs: list[Ref]) -> str:
+        """Of all sessions that require one of them; '' = waiting helps."""
+        requirers = self._maintenance.coordination.sessions.requirers()
+        sessions = sorted({one.id for ref in refs for one in requirers.get(ref.key, ())})
+        if not sessions:
+            return ""
+        closing = " and ".join(f"`caskeeper session close {shlex.quote(one)}`" for one in sessions)
+        return f"wait for the build that holds it to end; if none does any more, {closing}"
 
     def _uncondemn(self, run: Run, *, roots: list[str], refs: list[Ref]) -> None:
         self._maintenance.coordination.maintenance.uncondemn(

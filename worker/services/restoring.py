@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from caskeeper.config.settings import Settings
     from worker.protocols import Context
     from worker.remote import RemotePool
-    from worker.services.operations import Operation, OperationDesk
+    from worker.services.desk import OperationDesk
+    from worker.services.operations import Operation
 
 log = logging.getLogger(__name__)
 

@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     from worker.directory import Directory
     from worker.protocols import Context
     from worker.remote import Remote, RemotePool
-    from worker.services.operations import Operation, OperationDesk
+    from worker.services.desk import OperationDesk
+    from worker.services.operations import Operation
     from worker.services.outcomes import Offered
     from worker.services.presence import Presence
     from worker.services.watched import Watched

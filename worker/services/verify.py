@@ -19,14 +19,17 @@ from worker.services.verify_refs import RefsLook
 from worker.services.verify_repair import Repair
 from worker.store.failures import failure
 from worker.store.measure import used_bytes
+from worker.store.quarantine import Quarantine
 
 if TYPE_CHECKING:
+    from caskeeper.artifact import Ref
     from caskeeper.contract import VerifyRequest
     from worker.protocols import Context
     from worker.services.cleanup import Cleanup
+    from worker.services.desk import OperationDesk
     from worker.services.healing import Healing
     from worker.services.maintenance import Maintenance
-    from worker.services.operations import OperationDesk
+    from worker.services.pull import Pull
     from worker.services.recount import Recount
 
 
@@ -40,9 +43,10 @@ class Verify:
         cleanup: Cleanup,
         recount: Recount,
         healing: Healing,
+        pull: Pull,
     ) -> None:
         self._maintenance, self._desk, self._cleanup = maintenance, desk, cleanup
-        self._recount, self._healing = recount, healing
+        self._recount, self._healing, self._pull = recount, healing, pull
         self._volume, self._coordination = maintenance.volume, maintenance.coordination
 
     def __call__(self, request: VerifyRequest, context: Context) -> VerifyResult:
@@ -72,23 +76,28 @@ class Verify:
         reader.phase = "counting"
         reader.step()
         size = self._measure(findings)
+        withdrawn: set[Ref] = set()
         if request.repair:
             reader.phase = "repairing"
             reader.step()
-            Repair(
+            repair = Repair(
                 self._maintenance,
                 self._desk,
                 self._cleanup,
                 self._healing,
+                self._pull,
                 refs=refs,
                 files=files,
                 findings=findings,
                 context=context,
                 look_again=lambda: self._look_for_orphans(context),
-            ).run()
+            )
+            repair.run()
+            withdrawn = repair.withdrawn
             size = self._recount(ComputeSizeRequest(), context)
             for found in findings.of(kinds.ESTIMATE):
                 found.repaired, found.done = True, "counted anew"
+        kept = Quarantine(self._volume).listing()
         return VerifyResult(
             repair=request.repair,
             sampled_percent=sample.share * 100,
@@ -101,7 +110,9 @@ class Verify:
             findings=findings.messages(),
             counts=findings.counts(),
             repaired=sum(found.repaired for found in findings.all),
-            quarantined=tuple(findings.quarantined),
+            quarantined=tuple(one.path for one in kept),
+            quarantined_bytes=sum(one.size_bytes for one in kept),
+            withdrawn=tuple(sorted(map(str, withdrawn))),
             remarks=tuple(findings.remarks),
         )
 
@@ -132,6 +143,8 @@ class Verify:
         """The volume's own clock: FORMAT is touched at every start too, and a full disk has room for that."""
         place = self._volume.layout.format
         if not self._volume.touch(place):
+            if os.path.isdir(self._volume.layout.objects):
+                raise LeaseLost("FORMAT is gone", place, "try again: it is written anew")
             raise LeaseLost("the volume is gone", place, "mount it, then try again")
         try:
             return os.stat(place).st_atime_ns

@@ -17,7 +17,6 @@ from worker.services import findings as kinds
 from worker.services.verify_content import entries, look
 from worker.services.verify_refs import FAN_OUT, check_file
 from worker.store.journal import ended_journals
-from worker.store.quarantine import Quarantine
 
 if TYPE_CHECKING:
     from caskeeper.coordination import Coordination
@@ -66,7 +65,7 @@ class FilesLook:
         self.reader.phase = "looking at checkouts"
         self._look_at_extracts()
         self._look_at_pins()
-        self._look_at_quarantine()
+        self._look_for_strangers()
 
     # -- objects and executables -------------------------------------------------------------------------
 
@@ -161,8 +160,7 @@ class FilesLook:
         except (VolumeFailed, PermissionDenied) as error:
             self._findings.add(kinds.PIN, error.where, error.what, way_out=error.way_out)
 
-    def _look_at_quarantine(self) -> None:
-        self._findings.quarantined += [one.path for one in Quarantine(self._volume).listing()]
+    def _look_for_strangers(self) -> None:
         cas = os.path.dirname(self._layout.objects)
         for entry in entries(cas):
             if entry.name not in {"objects", "executables", "refs", "closures", "damaged"}:

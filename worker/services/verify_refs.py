@@ -162,7 +162,9 @@ class RefsLook:
                     if ref.element != element.name:
                         self._stranger(key.path)
                     elif not key.is_file(follow_symlinks=False):
-                        self._findings.add(kinds.KIND, key.path, "a ref belongs here, and this is none")
+                        self._findings.add(
+                            kinds.KIND, key.path, "a ref belongs here, and this is none", ref=ref
+                        )
                         self.doubt = self.doubt or f"{key.path} is no ref"
                     else:
                         yield ref, key.path
@@ -329,5 +331,14 @@ class RefsLook:
         found = self._stored(root_hash, scope_id)
         if found is not None:
             self.listed.update(raw for raw, _size_bytes, _is_directory in found.entries)
+        if self.doubt or (found is not None and self._has_young(found)):
+            return
         if status.st_atime_ns < self._horizon_ns and look(path) is not None:
             self._findings.add(kinds.ORPHAN_LIST, path, "no ref names its tree", hash_hex=root_hash)
+
+    def _has_young(self, listed: ClosureList) -> bool:
+        """Whether it stays for now, whatever its own age: a list goes after its objects (I7)."""
+        paths = (self._layout.object(raw.hex()) for raw, _size_bytes, _is_directory in listed.entries)
+        return any(
+            status is not None and status.st_atime_ns >= self._horizon_ns for status in map(look, paths)
+        )

@@ -14,28 +14,29 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, TypeVar
 
-from caskeeper.coordination.events import WITHDRAWN
 from caskeeper.digest import Digest
 from caskeeper.errors import BlobMissing, CaskeeperError, DigestMismatch, InvalidRequest, VolumeFailed
 from worker.closure import walk
 from worker.services import findings as kinds
 from worker.services.eviction import Evictor
-from worker.services.plan import EVICT, take_inventory
+from worker.services.plan import EVICT, unranked
 from worker.services.trash import STRANGE, aside, unlink
 from worker.services.uploaded import evict_uploaded, find_uploaded
 from worker.services.verify_content import has_time, look
+from worker.services.verify_unreadable import Unreadable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable
 
     from caskeeper.artifact import Ref
     from worker.protocols import Context
     from worker.services.cleanup import Cleanup
+    from worker.services.desk import OperationDesk
     from worker.services.findings import Findings, Found
     from worker.services.healing import Healing
     from worker.services.maintenance import Maintenance, Run
-    from worker.services.operations import OperationDesk
     from worker.services.plan import Inventory
+    from worker.services.pull import Pull
     from worker.services.verify_files import FilesLook
     from worker.services.verify_refs import RefsLook
 
@@ -53,10 +54,11 @@ _SINGLE = (
     kinds.MODE,
     kinds.TIME,
     kinds.KIND,
-    kinds.UNREADABLE,
     kinds.STALE_STAGING,
     kinds.STALE_TRASH,
 )
+#: Whose place is a ref, or none.
+_NAMED = (kinds.DANGLING, kinds.UNREADABLE, kinds.LIST, kinds.STATE)
 _ORPHANS = (kinds.ORPHAN, kinds.ORPHAN_EXECUTABLE, kinds.ORPHAN_LIST, kinds.ORPHAN_EXTRACT)
 
 
@@ -69,6 +71,7 @@ class Repair:
         desk: OperationDesk,
         cleanup: Cleanup,
         healing: Healing,
+        pull: Pull,
         *,
         refs: RefsLook,
         files: FilesLook,
@@ -83,15 +86,21 @@ class Repair:
         self._refs, self._files, self._findings, self._context = refs, files, findings, context
         self._alive: set[str] = set()
         self._gone: set[str] = set()
+        self._needed: dict[str, set[Ref]] = {}
+        self.withdrawn: set[Ref] = set()
+        self._unreadable = Unreadable(maintenance, healing, pull, findings=findings, context=context)
 
     def run(self) -> None:
         """All of it. Raises Busy during the waiting period after a loss of Redis, LeaseLost."""
         # Modes come first: what they kept from being read is looked at again by what follows.
         singles = sorted(self._findings.of(*_SINGLE), key=lambda found: _SINGLE.index(found.kind))
         self._each(singles, self._mend)
+        self._unreadable.run(self._each)
+        self.withdrawn.update(self._unreadable.unknown)
         self._files.hash_unread()
         self._heal()
         self._withdraw()
+        self._note_healed()
         self._each((found for found in self._findings.of(kinds.KIND) if found.hash_hex), self._put_aside)
         for found in self._findings.of(kinds.LIST):
             self._context.check()
@@ -99,6 +108,7 @@ class Repair:
         self._sweep()
         for found in self._findings.all:
             found.repaired = found.repaired or self._is_mended(found)
+        self._tell_withdrawn()
 
     def _each(self, items: Iterable[T], do: Callable[[Run, T], None]) -> None:
         """``do`` for each of them under the lease, which others get in between."""
@@ -131,8 +141,6 @@ class Repair:
             case kinds.KIND:
                 if not found.hash_hex:  # what stands in an object's place is for the quarantine to judge
                     self._put_aside(run, found)
-            case kinds.UNREADABLE:
-                self._drop_unreadable(run, found)
             case _:
                 self._take_leftover(run, found)
 
@@ -158,24 +166,6 @@ class Repair:
         taken = run.trash.place(STRANGE, name)
         if self._volume.take(found.where, taken):
             found.done = f"moved to {aside(self._volume, taken)}"
-
-    def _drop_unreadable(self, run: Run, found: Found) -> None:
-        """Only the name goes; condemned, for a writer that holds it counts on what it replaces (I5)."""
-        if found.ref is None:
-            return
-        maintenance, names = self._maintenance.coordination.maintenance, [str(found.ref)]
-        if maintenance.condemn(run.holder, run.epoch, roots=[], refs=names, keys=[]):
-            return
-        try:
-            gone, freed = self._evictor(run).take_refs([(found.ref, None)])
-        finally:
-            maintenance.uncondemn(run.holder, run.epoch, roots=[], refs=names, keys=[])
-        self._give_back(run, freed)
-        if gone:
-            found.done = "dropped"
-            self._maintenance.coordination.events.note(
-                WITHDRAWN, [str(found.ref)], why="its record could not be read", by=run.holder
-            )
 
     def _take_leftover(self, run: Run, found: Found) -> None:
         """Folders went when the lease was taken; a file that was staged for a new volume is left."""
@@ -209,6 +199,7 @@ class Repair:
 
         for digest, refs in self._findings.missing.items():
             needed.setdefault(digest, set()).update(refs)
+        self._needed = {digest.hash: refs for digest, refs in needed.items()}
         # As long as this operation lives, no cleanup withdraws what is about to be fetched again.
         with self._desk.writer("verify", "content", self._context) as operation:
             self._each(bad, quarantine)
@@ -247,7 +238,7 @@ class Repair:
             is_last = not self._alive & self._folders()
             with self._maintenance.run("verify", spare_young=False, check=self._context.check) as run:
                 self._cleanup.know_the_size(run)
-                self._healing.withdraw(run, self._gone)
+                self.withdrawn.update(self._healing.withdraw(run, self._gone))
             if is_last:
                 return
             if time.monotonic() > until:
@@ -257,6 +248,11 @@ class Repair:
                 self._context.check()
                 time.sleep(pause_s)
                 pause_s = min(2 * pause_s, self._maintenance.leases.operation_s / 3)
+
+    def _note_healed(self) -> None:
+        """For the refs of which everything is here again."""
+        back = {ref for hash_hex, refs in self._needed.items() if hash_hex not in self._gone for ref in refs}
+        self._healing.note_healed(back - self.withdrawn)
 
     def _folders(self) -> set[str]:
         with os.scandir(self._layout.staging) as listing:
@@ -285,6 +281,12 @@ class Repair:
 
     def _sweep(self) -> None:
         """What no ref needs and nobody has used since the horizon; each slice judges by its own look."""
+        if self._unreadable.unknown:
+            self._findings.remark(
+                f"no orphan was taken: what ref {self._unreadable.unknown[0]} consisted of is not known; "
+                "commit it again before the next cleanup or repair"
+            )
+            return
         if self._refs.doubt or self._gone:  # what belonged to refs that are gone now is garbage too
             known = {found.where for found in self._findings.all}
             again = self._look_again()
@@ -296,7 +298,7 @@ class Repair:
             with self._maintenance.run("sweep", check=self._context.check) as run:
                 self._cleanup.know_the_size(run)
                 try:
-                    inventory = self._inventory(run)
+                    inventory = unranked(self._maintenance, horizon_ns=run.horizon_ns)
                 except VolumeFailed as doubt:
                     self._findings.remark(f"no orphan was taken: {doubt}")
                     return
@@ -307,20 +309,6 @@ class Repair:
                 self._take_objects(run, evictor, inventory, todo)
             if todo:
                 time.sleep(PAUSE_S)
-
-    def _inventory(self, run: Run) -> Inventory:
-        def no_scores(refs: Sequence[Ref]) -> list[int | None]:
-            return [None] * len(refs)
-
-        parts = self._maintenance
-        return take_inventory(
-            parts.refs,
-            parts.closures,
-            parts.objects,
-            charge=self._volume.charge,
-            scores=no_scores,
-            horizon_ns=run.horizon_ns,
-        )
 
     def _take_unnamed(self, run: Run, evictor: Evictor, inventory: Inventory, *, groups: bool) -> None:
         """Uploads without a name, and the groups that have lost their last ref."""
@@ -354,15 +342,23 @@ class Repair:
 
     # -- the last look -----------------------------------------------------------------------------------
 
+    def _tell_withdrawn(self) -> None:
+        """What cost an artifact is not mended by that."""
+        for found in self._findings.of(kinds.DAMAGED, kinds.KIND):
+            lost = self._needed.get(found.hash_hex, set()) & self.withdrawn
+            if lost:
+                found.repaired, found.withdrawn = False, tuple(sorted(map(str, lost)))
+                found.done = "it was quarantined, and no remote gave it"
+
     def _is_mended(self, found: Found) -> bool:
-        status = None if found.ref is not None or found.kind == kinds.STATE else look(found.where)
+        status = None if found.kind in _NAMED else look(found.where)
         match found.kind:
             case kinds.MODE:
                 return status is None or stat.S_IMODE(status.st_mode) == self._mode_of(found.where)
             case kinds.TIME:
                 return status is None or has_time(status)
             case kinds.KIND:
-                return status is None or stat.S_ISREG(status.st_mode)
+                return not found.withdrawn and (status is None or stat.S_ISREG(status.st_mode))
             case kinds.DAMAGED | kinds.DAMAGED_EXECUTABLE:
                 stored = self._files.reader.hash(found.where, found.hash_hex)
                 if stored is not None and stored.right:
@@ -384,7 +380,10 @@ class Repair:
         except CaskeeperError:
             return False
         if record is None:
-            found.done = found.done or "withdrawn"
+            if found.ref in self.withdrawn:
+                found.withdrawn, found.done = (str(found.ref),), found.done or "no remote gave what it needs"
+                return False
+            found.done = found.done or "gone meanwhile"
             return look(path) is None
         if found.kind == kinds.LIST:
             return bool(found.done)

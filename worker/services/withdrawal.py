@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from caskeeper.coordination.events import WITHDRAWN
+from caskeeper.coordination.events import WITHDRAWN, Event
 from caskeeper.digest import EMPTY, Digest
 from worker.services.eviction import Evictor
 from worker.services.owners import Owner, Owners
@@ -58,7 +58,7 @@ class Withdrawal:
         bring the content back.
         """
         kept = self._quarantine.listing()
-        return self(run, {one.hash_hex for one in kept if one.age_ns < run.horizon_ns})
+        return self(run, {one.hash_hex for one in kept if one.hash_hex and one.age_ns < run.horizon_ns})
 
     def is_missing(self, hash_hex: str) -> bool:
         """Whether nothing stands at its place, and no cleanup holds it."""
@@ -93,8 +93,17 @@ class Withdrawal:
             if freed:
                 maintenance.give_back(run.holder, run.epoch, freed)
             if gone:
-                why = f"{lost[0]} is missing, and nothing brought it back"
-                told = [str(ref) for ref in gone]
-                self._coordination.events.note(WITHDRAWN, told, why=why, by=run.holder)
-                log.warning("ref withdrawn", extra={"ref": told[0], "refs": len(told), "hash": lost[0]})
+                self._tell(run, gone, lost, roots_text=owners[0].record.roots_text)
         return gone
+
+    def _tell(self, run: Run, gone: Sequence[Ref], lost: Sequence[str], *, roots_text: str) -> None:
+        """Into the log of events: what was wrong, and where what was found is kept."""
+        kept = {one.hash_hex: one.path for one in self._quarantine.listing()}
+        damaged = next((one for one in lost if one in kept), None)
+        why = f"{lost[0]} is missing, and no remote gave it"
+        if damaged is not None:
+            why = f"{damaged} was damaged, and no remote gave it; what was found is kept in {kept[damaged]}"
+        self._coordination.events.note_all(
+            [Event(WITHDRAWN, str(ref), why=why, by=run.holder, before=roots_text) for ref in gone]
+        )
+        log.warning("ref withdrawn", extra={"ref": str(gone[0]), "refs": len(gone), "hash": lost[0]})

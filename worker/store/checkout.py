@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import threading
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, NamedTuple
@@ -19,8 +20,9 @@ from caskeeper.errors import DestinationExists, InvalidRequest, VolumeFailed
 from worker.closure import WHOLE, Part, Scope, descend, part_of
 from worker.directory import Directory
 from worker.store.comparison import is_copy
-from worker.store.damage import missing
+from worker.store.damage import missing, wrong_size
 from worker.store.destination import MARK, Destination
+from worker.store.failures import failure
 from worker.store.parallel import Crew
 
 if TYPE_CHECKING:
@@ -199,11 +201,23 @@ class _Links(_Checkout):
                 linked = link(source, f"{here}/{name}")
             except FileNotFoundError:
                 linked = self._found_again(entry, source, f"{here}/{name}")
-            if not linked:
+            if linked:
+                self._look_at(entry, source, f"{here}/{name}")
+            else:
                 copies.append(entry)
         for name, target in directory.symlinks:
             self._volume.symlink(target, f"{here}/{name}")
         return copies
+
+    def _look_at(self, entry: FileEntry, source: str, path: str) -> None:
+        """At the link, which nobody exchanges: raises ObjectDamaged where it is no file of its size."""
+        try:
+            there = os.lstat(path)
+        except OSError as error:
+            raise failure(error, path) from error
+        if not stat.S_ISREG(there.st_mode) or there.st_size != entry.digest.size_bytes:
+            self._volume.unlink(path)
+            raise wrong_size(entry.digest, source) or missing(entry.digest, source)
 
     def _found_again(self, entry: FileEntry, source: str, path: str) -> bool:
         """A cleanup may have it in its hands: looked for everywhere and put back, or BlobMissing."""

@@ -6,6 +6,7 @@ clock that does not run backwards (safety.md section 2). Each failure says which
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import secrets
@@ -13,7 +14,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
-from caskeeper.errors import ConfigInvalid, PermissionDenied, VolumeFailed
+from caskeeper.errors import ConfigInvalid, NoSpace, PermissionDenied, VolumeFailed
 from worker.store.failures import failure
 from worker.store.system_calls import MTIME_S
 
@@ -23,13 +24,20 @@ if TYPE_CHECKING:
     from worker.store.format import Format
     from worker.store.volume import Volume
 
+log = logging.getLogger(__name__)
+
 _SECOND_NS = 1_000_000_000
 _LOOKS = 3
 _MOMENT_S = 0.005
 
 
-def accept(volume: Volume, volume_format: Format, *, clock_margin_s: float = 10.0) -> None:
+def accept(
+    volume: Volume, volume_format: Format, *, clock_margin_s: float = 10.0, looks: bool = False
+) -> None:
     """Take over what FORMAT prescribes, and examine user, file system and clock.
+
+    Whoever only ``looks`` tries nothing: reading needs no room. Nor is a full disk a reason not to start,
+    for who else would make room? Its file system was tried when the volume was made.
 
     Raises PermissionDenied for another user, ConfigInvalid for a file system that cannot, VolumeFailed
     for a clock that went back.
@@ -37,9 +45,16 @@ def accept(volume: Volume, volume_format: Format, *, clock_margin_s: float = 10.
     check_owner(volume_format, volume.layout.format)
     # one rounding for all hosts, or their counters would disagree with the recount
     volume.block_bytes = volume_format.block_bytes
+    if looks:
+        return
     # Looked at first: another process that starts at the same moment may touch it in between.
     seen_ns = _stat(volume.layout.format).st_atime_ns
-    _check_clock(volume, seen_ns, check_file_system(volume), clock_margin_s)
+    try:
+        now_ns = check_file_system(volume)
+    except NoSpace as full:
+        log.warning("the disk is full, the file system is not tried", extra={"path": volume.layout.root})
+        now_ns = _time_on_a_full_disk_ns(volume, full)
+    _check_clock(volume, seen_ns, now_ns, clock_margin_s)
 
 
 def check_owner(volume_format: Format, where: str) -> None:
@@ -143,6 +158,14 @@ def _volume_time_ns(volume: Volume, path: str) -> int:
         volume.layout.root,
         "use one with inodes of 256 bytes or more, and without times of whole seconds",
     )
+
+
+def _time_on_a_full_disk_ns(volume: Volume, full: NoSpace) -> int:
+    """By a file whose age tells nothing. Raises ``full`` where there is none."""
+    for place in (volume.layout.coordinator, volume.layout.ballast):
+        if os.path.isfile(place) and not os.path.islink(place):
+            return _volume_time_ns(volume, place)
+    raise full
 
 
 def _check_clock(volume: Volume, seen_ns: int, now_ns: int, margin_s: float) -> None:

@@ -19,12 +19,15 @@ if TYPE_CHECKING:
 #: So many are kept, with so many bytes.
 MOST = 16
 MOST_BYTES = 256 * 1024 * 1024
-_HASH = re.compile(r"[0-9a-f]{64}\Z")
+#: How the name of a ref record begins; the rest of it is the ref's.
+RECORD = "ref%"
+_NAME = re.compile(rf"(?:([0-9a-f]{{64}})|{RECORD}.{{1,250}})\Z", re.DOTALL)
 
 
 class Quarantined(NamedTuple):
     """One file. ``size_bytes`` as charged, ``age_ns``: since when, by the volume's clock.
 
+    ``hash_hex`` is empty for a ref record.
     ``links``: how many more names it has; those are in checkouts, and as damaged as it is.
     """
 
@@ -42,12 +45,13 @@ class Quarantine:
         self._volume = volume
         self.folder = volume.layout.damaged
 
-    def keep(self, taken: str, hash_hex: str) -> bool:
+    def keep(self, taken: str, name: str) -> bool:
         """Give a file out of a trash folder its place here, as of now.
 
-        False: one of this hash is kept already, or it left the trash. LeaseLost: the trash folder is gone.
+        ``name``: an object's hash, or that of a record. False: one of it is kept already, or it left the
+        trash. LeaseLost: the trash folder is gone.
         """
-        return self._volume.touch(taken) and self._volume.put_back(taken, f"{self.folder}/{hash_hex}")
+        return self._volume.touch(taken) and self._volume.put_back(taken, f"{self.folder}/{name}")
 
     def listing(self) -> list[Quarantined]:
         """What is kept, the oldest first. What has no name of ours is not listed (I9)."""
@@ -56,11 +60,16 @@ class Quarantine:
             with os.scandir(self.folder) as entries:
                 for entry in entries:
                     status = entry.stat(follow_symlinks=False)
-                    if _HASH.match(entry.name) and stat.S_ISREG(status.st_mode):
+                    name = _NAME.match(entry.name)
+                    if name and stat.S_ISREG(status.st_mode):
                         size_bytes = self._volume.charge(status.st_size)
                         found.append(
                             Quarantined(
-                                entry.name, entry.path, size_bytes, status.st_atime_ns, status.st_nlink - 1
+                                name[1] or "",
+                                entry.path,
+                                size_bytes,
+                                status.st_atime_ns,
+                                status.st_nlink - 1,
                             )
                         )
         except FileNotFoundError:

@@ -18,7 +18,14 @@ from google.protobuf.message import DecodeError
 
 from caskeeper.artifact import Ref
 from caskeeper.digest import EMPTY, Digest
-from caskeeper.errors import BlobMissing, CaskeeperError, DigestMismatch, InvalidRequest, VolumeFailed
+from caskeeper.errors import (
+    BlobMissing,
+    CaskeeperError,
+    DigestMismatch,
+    InvalidRequest,
+    PermissionDenied,
+    VolumeFailed,
+)
 from worker._protos import ref_record_pb2 as pb
 from worker.closure import WHOLE, Scope
 from worker.store.failures import failure
@@ -75,6 +82,13 @@ class RefRecord(NamedTuple):
         """A new record with a serial of its own, made now. ``origin``: commit, link, server, or a url."""
         created_ms = time.time_ns() // 1_000_000
         return cls(roots, kind, scope, secrets.randbits(63) + 1, created_ms, dict(labels or {}), origin)
+
+
+class OddRefs(NamedTuple):
+    """What among the refs keeps everything from being deleted (I9)."""
+
+    strangers: tuple[str, ...]  # paths
+    unreadable: tuple[Ref, ...]
 
 
 class RefEntry(NamedTuple):
@@ -143,7 +157,7 @@ class Refs:
             return None
         record = self._scoped(decode(found[0]))
         if record is None:
-            raise _damaged(path, ref)
+            raise _damaged(path)
         return record
 
     def record_at(self, path: str) -> RefRecord | None:
@@ -179,7 +193,7 @@ class Refs:
         path = self._layout.ref(ref)
         charged = self.volume.charge(_size(staged))
         if os.path.isdir(path) and not os.path.islink(path):
-            raise _damaged(path, ref)
+            raise _damaged(path)
         replaced = self.volume.charge(_size(path))
         was = _decoded(path)
         self.volume.replace(staged, path)
@@ -188,23 +202,74 @@ class Refs:
             staging.refund(min(charged, replaced))
         return was
 
-    def listing(self) -> Iterator[RefEntry]:
+    def listing(self, *, strangers: list[str] | None = None) -> Iterator[RefEntry]:
         """Every ref, in no particular order. VolumeFailed for a folder that cannot be listed and for
-        anything that is no ref.
+        anything that is no ref (I9).
+
+        Whoever only looks gives ``strangers``: there go the paths of what is no ref, and the listing goes on.
         """  # noqa: D205 -- one sentence
+        for ref, path in self._named(strangers):
+            entry = self._entry(ref, path)
+            if entry is not None:
+                yield entry
+
+    def entry(self, ref: Ref) -> RefEntry | None:
+        """One line of the listing; None: it is gone."""
+        return self._entry(ref, self._layout.ref(ref))
+
+    def _entry(self, ref: Ref, path: str) -> RefEntry | None:
+        found = _look(path)
+        if found is None:
+            return None
+        data, status = found
+        return RefEntry(ref, self._scoped(decode(data)), status.st_atime_ns, status.st_size)
+
+    def strangers(self) -> tuple[str, ...]:
+        """The paths of all that is no ref. Reads no record. Raises VolumeFailed, PermissionDenied."""
+        found: list[str] = []
+        for _ref in self._named(found):
+            pass
+        return tuple(found)
+
+    def odd(self) -> OddRefs:
+        """A look at every record, at nothing behind it. Raises VolumeFailed, PermissionDenied."""
+        strangers: list[str] = []
+        unreadable: list[Ref] = []
+        for ref, path in self._named(strangers):
+            try:
+                found = _look(path)
+            except (VolumeFailed, PermissionDenied):
+                unreadable.append(ref)
+                continue
+            if found is not None and decode(found[0]) is None:
+                unreadable.append(ref)
+        return OddRefs(tuple(strangers), tuple(unreadable))
+
+    def _named(self, strangers: list[str] | None) -> Iterator[tuple[Ref, str]]:
+        """Each name that a ref can have, and its path."""
+
+        def meet(path: str) -> None:
+            if strangers is None:
+                raise _stranger(path)
+            strangers.append(path)
+
         for project in _entries(self._layout.refs):
-            for element in _entries(_folder(project)):
-                for key in _entries(_folder(element)):
+            if not project.is_dir(follow_symlinks=False):
+                meet(project.path)
+                continue
+            for element in _entries(project.path):
+                if not element.is_dir(follow_symlinks=False):
+                    meet(element.path)
+                    continue
+                for key in _entries(element.path):
                     try:
                         ref = Ref.of(project.name, f"{element.name}.bst", key.name)
                     except InvalidRequest:
-                        raise _stranger(key.path) from None
-                    if ref.element != element.name:
-                        raise _stranger(key.path)
-                    found = _look(key.path)
-                    if found is not None:
-                        data, status = found
-                        yield RefEntry(ref, self._scoped(decode(data)), status.st_atime_ns, status.st_size)
+                        ref = None
+                    if ref is None or ref.element != element.name:
+                        meet(key.path)
+                    else:
+                        yield ref, key.path
 
     def touch(self, ref: Ref) -> bool:
         """Make the ref young. False: it is gone."""
@@ -279,17 +344,14 @@ def _entries(folder: str) -> list[os.DirEntry[str]]:
         raise failure(error, folder) from error
 
 
-def _folder(entry: os.DirEntry[str]) -> str:
-    if not entry.is_dir(follow_symlinks=False):
-        raise _stranger(entry.path)
-    return entry.path
-
-
-def _damaged(path: str, ref: Ref) -> VolumeFailed:
-    return VolumeFailed("a ref is damaged", path, f"run `caskeeper remove {ref}`, then pull or commit it")
+def _damaged(path: str) -> VolumeFailed:
+    return VolumeFailed("a ref is damaged", path, "`caskeeper verify --repair` fetches it anew, or drops it")
 
 
 def _stranger(path: str) -> VolumeFailed:
     return VolumeFailed(
-        "this is no ref", path, "move it out of the cache: as long as it is there, nothing is deleted"
+        "this is no ref",
+        path,
+        "trying again does not help, and nothing is deleted while it is there: `caskeeper verify` names all "
+        "that is no ref, move it out of the cache",
     )

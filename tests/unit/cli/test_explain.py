@@ -56,6 +56,6 @@ def test_what_was_only_ever_refused_says_so():
 
 def test_a_damaged_record_and_a_gap_are_told_apart():
     damaged = Explanation(ref="p/e/k", here=True, seen=True)
-    assert line(damaged, "here") == "yes, but its record is damaged"
+    assert line(damaged, "here").startswith("yes, but its record is damaged: `caskeeper verify --repair` ")
     gap = Explanation(ref="p/e/k", here=True, seen=True, missing="aa/1")
-    assert "a part is gone (aa/1)" in line(gap, "here")
+    assert "a part is gone or damaged (aa/1)" in line(gap, "here")

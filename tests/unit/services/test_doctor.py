@@ -57,7 +57,7 @@ def said(checks, name):
 
 
 def redis_checks(monkeypatch, facts):
-    monkeypatch.setattr(doctor_redis, "examine_redis", lambda _url: facts)
+    monkeypatch.setattr(doctor_redis, "examine_redis", lambda _url, _volume_id=None: facts)
     return look_at_redis("redis://user:secret@host/1")[0]
 
 
@@ -379,7 +379,7 @@ def test_faults_of_the_configuration_are_found(tmp_path):
 def test_without_redis_the_rest_is_reported(tmp_path, monkeypatch):
     volume = bare_volume(tmp_path)
 
-    def away(_url):
+    def away(_url, _volume_id=None):
         raise CoordinatorUnavailable("connection refused", "redis://host")
 
     monkeypatch.setattr(doctor_redis, "examine_redis", away)
@@ -388,3 +388,14 @@ def test_without_redis_the_rest_is_reported(tmp_path, monkeypatch):
     assert bad([check for check in checks if check.area == "redis"]) == {"reachable": "trouble"}
     resting = list(doctor.examine(settings_of(volume), redis_url=None))
     assert bad([check for check in resting if check.area in {"redis", "volume"}]) == {}
+
+
+def test_strangers_among_the_refs_and_unreadable_records_are_found_with_the_command_that_names_them(volume):
+    os.makedirs(f"{volume.layout.refs}/p/e")
+    os.symlink("/etc", f"{volume.layout.refs}/p/etc")
+    with open(f"{volume.layout.refs}/p/e/k", "wb") as file:
+        file.write(b"junk")
+    checks = look_at_volume(settings_of(volume), None)
+    assert bad(checks) == {"refs": "trouble"}
+    for part in ("p/etc is no ref", "ref p/e/k cannot be read", "nothing is deleted", "caskeeper verify"):
+        assert part in said(checks, "refs")

@@ -192,7 +192,7 @@ def test_what_was_removed_says_so_and_what_refused_it_too(services, tmp_path):
         services.run(RemoveRequest(refs=(B,)), quiet())
     services.coordination.sessions.open("build-7")
     services.coordination.sessions.require("build-7", ["3"])
-    with pytest.raises(Busy):
+    with pytest.raises(Busy, match="`caskeeper session close build-7`"):
         services.run(RemoveRequest(refs=(C,)), quiet())
     assert whats(explain(services, B)) == ["refused", "published"]
     assert f"pinned by {B}" in explain(services, B).history[0].why
@@ -282,3 +282,30 @@ def test_a_ref_that_was_withdrawn_for_a_damaged_object_says_which(services):
     found = explain(services, A)
     assert (found.here, whats(found)) == (False, ["withdrawn", "published"])
     assert file.hash in found.history[0].why
+
+
+def test_how_it_went_is_told_to_programs_too(services):
+    services.run(RemoveRequest(refs=(A,)), quiet())
+    assert explain(services, A).gone.startswith("removed 20")
+    os.unlink(services.layout.ref(Ref.parse(B)))
+    assert "without an entry in the log" in explain(services, B).gone
+    assert explain(services, C).gone == explain(services, "p/never/1").gone == ""
+
+
+def test_what_is_cut_short_is_named_by_its_digest_as_what_is_gone_is(services):
+    record = services.maintenance.refs.read(Ref.parse(A))
+    listed = services.maintenance.closures.obtain(record.root, record.scope, services.maintenance.objects)
+    file = max(listed.digests(), key=lambda digest: digest.size_bytes)
+    os.unlink(services.layout.object(file.hash))
+    with open(services.layout.object(file.hash), "wb"):
+        pass
+    assert explain(services, A).missing == str(file)
+
+
+def test_a_stranger_among_the_refs_leaves_only_the_order_of_eviction_unknown(services):
+    os.symlink("/etc", f"{services.layout.refs}/p/etc")
+    found = explain(services, A)
+    assert (found.here, found.complete, found.action) == (True, True, "")
+    (remark,) = found.remarks
+    assert "p/etc" in remark
+    assert "caskeeper verify" in remark

@@ -17,7 +17,7 @@ from caskeeper.contract import (
     LinkRequest,
     PushRequest,
 )
-from caskeeper.coordination.events import WITHDRAWN
+from caskeeper.coordination.events import HEALED, WITHDRAWN
 from caskeeper.digest import Digest
 from caskeeper.errors import Busy, NoSpace, RemoteUnavailable
 from worker.protocols import quiet
@@ -370,6 +370,8 @@ def test_what_a_remote_has_is_healed_whatever_happened_to_it(pushed, tmp_path, h
     EVERY[harm](place(pushed))
     trouble = missing(FILE, "") if harm == "deleted" else damaged(FILE, "")
     assert pushed.healing.heal(trouble, quiet())
+    event = pushed.coordination.events.of(REF)[0]
+    assert (event.what, event.why) == (HEALED, "a part of it was damaged or missing, and was fetched anew")
     path = pushed.run(ExtractRequest(ref=REF), quiet()).path
     assert picture(path) == picture(tmp_path / "src")
     is_sound(pushed)

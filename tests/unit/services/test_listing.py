@@ -7,9 +7,9 @@ import pytest
 from harness.services import fake_services, make_tree
 
 from caskeeper.artifact import Ref
-from caskeeper.contract import CommitRequest, ExtractRequest, PullRequest, PushRequest
+from caskeeper.contract import CleanupRequest, CommitRequest, ExtractRequest, PullRequest, PushRequest
 from caskeeper.digest import Digest
-from caskeeper.errors import ArtifactNotFound, CoordinatorUnavailable, InvalidRequest
+from caskeeper.errors import ArtifactNotFound, CoordinatorUnavailable, InvalidRequest, VolumeFailed
 from worker.protocols import quiet
 
 A = "http://a"
@@ -171,3 +171,39 @@ def test_status_tells_sizes_and_who_is_at_work(tree):
     assert (status.ready, status.size_known, status.operations) == (True, True, ())
     assert [(session.id, session.label) for session in status.sessions] == [("build-7", "nightly")]
     assert status.quota_bytes >= status.cleanup_above_bytes >= status.cleanup_to_bytes > 0
+
+
+# -- beside what is odd ------------------------------------------------------------------------------
+
+
+def test_a_stranger_hides_nothing_that_is_healthy(three):
+    os.symlink("/etc", f"{three.layout.refs}/demo/etc")
+    met = []
+    assert len(three.listing.list("demo/*", sizes=True, strangers=met)) == 2
+    assert met == [f"{three.layout.refs}/demo/etc"]
+    assert len(three.listing.list()) == 3
+    assert three.listing.show(Ref.parse("demo/a/1")).complete
+    assert three.listing.contains(Ref.parse("demo/a/1"))
+    assert len(three.disk_usage("*").refs) == 3
+    assert three.listing.strangers() == three.listing.odd().strangers == tuple(met)
+    with pytest.raises(VolumeFailed, match="caskeeper verify"):
+        three.run(CleanupRequest(target_bytes=0), quiet())
+
+
+@pytest.mark.parametrize("harm", ["a file", "a message"])
+def test_what_is_cut_short_is_told_and_the_rest_shown(tree, harm):
+    root = Digest.parse(tree.listing.show(REF).roots[0])
+    digest = root if harm == "a message" else Digest.of(b"z")
+    for path in (tree.layout.object(digest.hash), *_lists(tree.layout.closures, root)):
+        os.unlink(path)
+    with open(tree.layout.object(digest.hash), "wb"):
+        pass
+    shown = tree.listing.show(REF)
+    assert (shown.complete, shown.size_bytes, shown.origin) == (False, None, "commit")
+    (line,) = tree.listing.list(sizes=True)
+    assert line.damaged == (harm == "a message"), "whether all files are there is not looked at"
+
+
+def _lists(folder, root):
+    fan = f"{folder}/{root.hash[:2]}"
+    return [f"{fan}/{name}" for name in os.listdir(fan) if name.startswith(root.hash[2:])]

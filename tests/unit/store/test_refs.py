@@ -110,7 +110,7 @@ def test_a_damaged_ref_is_an_error_that_names_the_way_out_and_never_a_miss(refs,
     put(refs.volume, data)
     with pytest.raises(VolumeFailed) as caught:
         refs.read(REF)
-    assert f"caskeeper remove {REF}" in str(caught.value)
+    assert "caskeeper verify --repair" in str(caught.value)
     assert refs.volume.layout.ref(REF) in str(caught.value)
     assert [(entry.ref, entry.record) for entry in refs.listing()] == [(REF, None)]
     assert refs.record_at(refs.volume.layout.ref(REF)) is None
@@ -123,7 +123,7 @@ def test_what_is_no_file_in_the_place_of_a_ref_is_a_damaged_ref(refs, kind):
     os.makedirs(os.path.dirname(path))
     make = {"folder": os.mkdir, "pipe": os.mkfifo, "link": lambda path: os.symlink("/etc/passwd", path)}
     make[kind](path)
-    with pytest.raises(VolumeFailed, match=f"caskeeper remove {REF}"):
+    with pytest.raises(VolumeFailed, match="caskeeper verify --repair"):
         refs.read(REF)
     (entry,) = refs.listing()
     assert (entry.ref, entry.record) == (REF, None)
@@ -287,3 +287,45 @@ def test_a_record_of_ours_says_its_scope_itself(refs, tmp_path):
     os.unlink(refs.volume.layout.object("e394f4f1e5d2f8a5d3e9c3d55ed7c3e2966679d235be7a2648895d173067298c"))
     bind(refs, record=RefRecord((ROOT,), serial=3), operation="op2")
     assert refs.read(REF).scope == WHOLE
+
+
+def strangers_beside(refs):
+    """One at each depth, and their paths."""
+    layout = refs.volume.layout
+    os.makedirs(f"{layout.refs}/project/element", exist_ok=True)
+    os.symlink("/etc", f"{layout.refs}/project/etc")
+    paths = (f"{layout.refs}/README", f"{layout.refs}/project/element/a key")
+    for path in paths:
+        with open(path, "wb"):
+            pass
+    return {f"{layout.refs}/project/etc", *paths}
+
+
+def test_whoever_only_looks_goes_on_beside_strangers_and_learns_of_all_of_them(refs):
+    bind(refs)
+    expected = strangers_beside(refs)
+    met = []
+    assert [entry.ref for entry in refs.listing(strangers=met)] == [REF]
+    assert set(met) == set(refs.strangers()) == expected
+    assert refs.entry(REF).record == RECORD._replace(name=str(REF))
+    assert refs.entry(Ref("project", "element", "other")) is None
+
+
+def test_i9_a_stranger_still_stops_what_deletes_and_says_that_trying_again_does_not_help(refs):
+    bind(refs)
+    strangers_beside(refs)
+    with pytest.raises(VolumeFailed, match="trying again does not help") as caught:
+        list(refs.listing())
+    assert "caskeeper verify" in caught.value.way_out
+    assert caught.value.exit_code == 24
+
+
+def test_what_is_odd_among_the_refs_is_told_without_a_look_at_what_is_behind_them(refs):
+    bind(refs, Ref("project", "element", "good"))
+    assert refs.odd() == ((), ())
+    put(refs.volume, b"\xff")
+    os.mkdir(refs.volume.layout.ref(Ref("project", "element", "folder")))
+    expected = strangers_beside(refs)
+    odd = refs.odd()
+    assert set(odd.strangers) == expected
+    assert set(odd.unreadable) == {REF, Ref("project", "element", "folder")}
