@@ -206,7 +206,13 @@ def wire(settings: Settings, volume: Volume, coordination: Coordination, remotes
     objects, refs, closures, pins = Objects(volume), Refs(volume), Closures(volume), Pins(volume)
     space = Space(settings, volume, coordination)
     maintenance = Maintenance(
-        volume=volume, refs=refs, closures=closures, objects=objects, pins=pins, coordination=coordination
+        volume=volume,
+        refs=refs,
+        closures=closures,
+        objects=objects,
+        pins=pins,
+        coordination=coordination,
+        may_come_back=lambda ref: bool(settings.remotes_for(ref.project)),
     )
     recount = Recount(maintenance)
     cleanup = Cleanup(maintenance, space, recount)

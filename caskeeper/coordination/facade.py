@@ -37,8 +37,8 @@ def _owner(connection: Connection) -> str | None:
     """The volume that the database belongs to; None: none yet, or nothing that could be a volume's id."""
     if connection.command("TYPE", key_names.VOLUME) != "string":
         return None
-    owner = str(connection.command("GET", key_names.VOLUME))
-    return owner if key_names.is_identifier(owner) else None
+    owner = connection.command("GET", key_names.VOLUME)  # None: emptied between the two questions
+    return str(owner) if owner is not None and key_names.is_identifier(str(owner)) else None
 
 
 class Coordination:

@@ -512,7 +512,11 @@ proctype Cleaner(byte c; bool mode) {
      :: !mode && (s0==A || s1==A || s2==A) -> g=A
      :: !mode && (s0==B || s1==B || s2==B) -> g=B
      :: !mode && sl && s0!=A && s1!=A && s2!=A -> g=A
+#ifdef SWEEP
+     :: !mode && !sl && s0==0 && s1==0 && s2==0 -> free=3; goto objs             /* no list at all: everything is garbage */
+#else
      :: !mode && !sl && s0==0 && s1==0 && s2==0 -> goto rel
+#endif
   fi;
   gc=g;
   if :: mode -> rk=1; gc=0

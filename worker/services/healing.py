@@ -18,6 +18,7 @@ from caskeeper.coordination.events import HEALED
 from caskeeper.errors import ArtifactNotFound, Busy, CaskeeperError, Transient, VolumeFailed
 from worker.services.content import content_of
 from worker.services.quarantined import drop_excess
+from worker.services.restoring import Restored
 from worker.services.subjects import Subjects
 from worker.services.trash import (
     EXECUTABLE,
@@ -176,18 +177,16 @@ class Healing:
 
     # -- bringing back ---------------------------------------------------------------------------------
 
-    def restore(
-        self, digests: Collection[Digest], projects: Collection[str], context: Context
-    ) -> set[Digest]:
-        """Fetch content by digest from the projects' remotes; those that are here afterwards.
+    def restore(self, digests: Collection[Digest], projects: Collection[str], context: Context) -> Restored:
+        """Fetch content by digest from the projects' remotes.
 
         A writer of its own, so nobody may hold the lease meanwhile. What no remote has stays missing, and
         a remote's trouble is logged. Raises the own side's: NoSpace, CacheTooFull, LeaseLost.
         """
-        back = self._restore(list(digests), projects, context) if digests else set()
+        restored = self._restore(list(digests), projects, context) if digests else Restored(set())
         for digest in digests:
-            log.info("restored" if digest in back else "not restored", extra={"hash": digest.hash})
-        return back
+            log.info("restored" if digest in restored.back else "not restored", extra={"hash": digest.hash})
+        return restored
 
     def note_healed(self, refs: Iterable[Ref]) -> None:
         """Into the log of events: all that was missing or damaged of these refs is here again."""
@@ -270,9 +269,16 @@ class Healing:
                 for digest in lost:
                     log.warning("object missing", extra={"hash": digest.hash, "refs": len(owners)})
                 projects = {*subjects.projects, *(owner.ref.project for owner in owners)}
-                back = self.restore(lacking, projects, context)
+                back, unasked = self.restore(lacking, projects, context)
                 self._note_back(owners, {digest.hash for digest in back})
             gone = {digest.hash for digest in lacking if digest not in back}
+            if gone and unasked is not None:
+                raise type(unasked)(
+                    f"{min(gone)} is {'damaged' if damaged else 'missing'} here, and a remote that may have "
+                    f"it could not be asked: {unasked.what}",
+                    unasked.where,
+                    unasked.way_out,
+                ) from unasked
             if gone:
                 self._withdraw_all(gone, context)
                 return True
@@ -290,8 +296,8 @@ class Healing:
             taken()
             if was_damaged and self._withdrawal.is_missing(digest.hash):
                 owners = self.owners.of({digest.hash})
-                back = self.restore([digest], {owner.ref.project for owner in owners}, context)
-                self._note_back(owners, {one.hash for one in back})
+                restored = self.restore([digest], {owner.ref.project for owner in owners}, context)
+                self._note_back(owners, {one.hash for one in restored.back})
 
     def _look_over(
         self, suspects: Sequence[Digest], refs: Sequence[Ref], good: set[Digest], context: Context

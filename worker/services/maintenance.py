@@ -29,6 +29,7 @@ from worker.store.promises import PREFIX, Promises
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from caskeeper.artifact import Ref
     from caskeeper.coordination import Coordination
     from worker.store.closures import Closures
     from worker.store.objects import Objects
@@ -76,7 +77,10 @@ class Maintenance:
         objects: Objects,
         pins: Pins,
         coordination: Coordination,
+        may_come_back: Callable[[Ref], bool] = lambda _ref: False,
     ) -> None:
+        """``may_come_back``: whether some remote may have what a ref needs."""
+        self.may_come_back = may_come_back
         self.volume = volume
         self.refs = refs
         self.closures = closures

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from caskeeper.digest import EMPTY, Digest
-from caskeeper.errors import CaskeeperError, ConfigInvalid, DigestMismatch, Permanent
+from caskeeper.errors import BlobMissing, CaskeeperError, ConfigInvalid, DigestMismatch, Permanent
 from worker.protocols import CHUNK_BYTES
 from worker.services import transfer
 from worker.services.meter import Meter
@@ -27,6 +27,20 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+#: Of a remote: it has said that it has the blob, and does not have it.
+_LIES = (BlobMissing, DigestMismatch)
+
+
+class Restored(NamedTuple):
+    """What came of it.
+
+    ``back`` is here, whole and young. ``unasked``: why a remote did not say whether it has the rest, so
+    that to be without it is no miss yet (I10); None: all of them said.
+    """
+
+    back: set[Digest]
+    unasked: CaskeeperError | None = None
+
 
 class Restore:
     """A writer that publishes no name: what it brings is named already."""
@@ -36,11 +50,12 @@ class Restore:
         self._settings = settings
         self._remotes = remotes
 
-    def __call__(self, digests: Sequence[Digest], projects: Collection[str], context: Context) -> set[Digest]:
-        """Those of ``digests`` that are here afterwards, whole and young; in their order (I2).
+    def __call__(self, digests: Sequence[Digest], projects: Collection[str], context: Context) -> Restored:
+        """Which of ``digests`` are here afterwards; fetched in their order (I2).
 
         The trouble of remotes is logged. Raises that of the own side: NoSpace, CacheTooFull, LeaseLost, …
         """
+        unasked: CaskeeperError | None = None
         wanted = list(dict.fromkeys(digests))
         with self.desk.writer("heal", str(wanted[0]) if wanted else "", context) as operation:
             running = context._replace(check=operation.check)
@@ -49,10 +64,12 @@ class Restore:
                 lacking = [digest for digest in wanted if digest not in back]
                 if not lacking:
                     break
-                self._from_remote(operation, spec, lacking, running)
+                trouble = self._from_remote(operation, spec, lacking, running)
+                if trouble is not None and not isinstance(trouble, _LIES):
+                    unasked = trouble
                 back.update(digest for digest in lacking if _is_here(operation, digest))
             operation.check()
-        return back
+        return Restored(back, None if len(back) == len(wanted) else unasked)
 
     def _specs(self, projects: Collection[str]) -> tuple[RemoteSpec, ...]:
         found: dict[str, RemoteSpec] = {}
@@ -80,12 +97,13 @@ class Restore:
 
     def _from_remote(
         self, operation: Operation, spec: RemoteSpec, lacking: Sequence[Digest], context: Context
-    ) -> None:
+    ) -> CaskeeperError | None:
+        """What it fetched is here; the remote's trouble, if it had any."""
         try:
             watched = Watched(self._remotes.get(spec).blobs)
         except CaskeeperError as trouble:
             log.warning("remote failed", extra={"url": spec.url, "reason": str(trouble)})
-            return
+            return trouble
         try:
             absent = set(transfer.find_missing(watched, lacking, context))
             offered = [digest for digest in lacking if digest not in absent]
@@ -96,6 +114,8 @@ class Restore:
             if not watched.caused(trouble):
                 raise
             log.warning("remote failed", extra={"url": spec.url, "reason": str(trouble)})
+            return trouble
+        return None
 
     def _copy(
         self, operation: Operation, watched: Watched, offered: Sequence[Digest], context: Context

@@ -86,6 +86,7 @@ class Repair:
         self._refs, self._files, self._findings, self._context = refs, files, findings, context
         self._alive: set[str] = set()
         self._gone: set[str] = set()
+        self._unasked: CaskeeperError | None = None
         self._needed: dict[str, set[Ref]] = {}
         self.withdrawn: set[Ref] = set()
         self._unreadable = Unreadable(maintenance, healing, pull, findings=findings, context=context)
@@ -208,11 +209,11 @@ class Repair:
 
     def _fetch(self, needed: dict[Digest, set[Ref]]) -> None:
         """A Directory that came back may name more that is missing: as long as something comes, go on."""
-        refs = {ref for refs in needed.values() for ref in refs}
+        refs = set().union(*needed.values())
         missing = set(needed)
         while missing:
             projects = sorted({ref.project for ref in refs})
-            came = self._healing.restore(missing, projects, self._context)
+            came, self._unasked = self._healing.restore(missing, projects, self._context)
             left = self._still_missing(refs) | (missing - came)
             if not came or left == missing:
                 break
@@ -233,6 +234,9 @@ class Repair:
         Each turn takes the lease, which also fences what is dead, and as for a recount spares nothing that
         does not register: only who really lives is waited for.
         """
+        if self._gone and self._unasked is not None:
+            self._findings.remark(f"not withdrawn, for a remote could not be asked: {self._unasked}")
+            return
         until, pause_s = time.monotonic() + AGAIN_S, PAUSE_S
         while self._gone:
             is_last = not self._alive & self._folders()
@@ -339,8 +343,6 @@ class Repair:
                     found.done, found.repaired = "in use again", True
             if time.monotonic() >= until:
                 break
-
-    # -- the last look -----------------------------------------------------------------------------------
 
     def _tell_withdrawn(self) -> None:
         """What cost an artifact is not mended by that."""

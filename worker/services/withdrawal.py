@@ -17,7 +17,7 @@ from worker.services.owners import Owner, Owners
 from worker.store.quarantine import Quarantine
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from caskeeper.artifact import Ref
     from worker.services.maintenance import Maintenance, Run
@@ -29,6 +29,7 @@ class Withdrawal:
     """What only the holder of the lease may do with refs that cannot be read."""
 
     def __init__(self, maintenance: Maintenance) -> None:
+        self._may_come_back = maintenance.may_come_back
         self._refs = maintenance.refs
         self._objects = maintenance.objects
         self._coordination = maintenance.coordination
@@ -36,7 +37,9 @@ class Withdrawal:
         self._layout = maintenance.volume.layout
         self.owners = Owners(maintenance.refs, maintenance.closures, maintenance.objects)
 
-    def __call__(self, run: Run, hashes: Collection[str]) -> list[Ref]:
+    def __call__(
+        self, run: Run, hashes: Collection[str], *, spared: Callable[[Ref], bool] = lambda _ref: False
+    ) -> list[Ref]:
         """Withdraw every ref that needs one of ``hashes`` whose object is missing; those that are gone.
 
         Sessions and pins do not hold what cannot be read. One that an operation works with stays for now,
@@ -44,7 +47,8 @@ class Withdrawal:
         """
         groups: dict[tuple[str, ...], list[Owner]] = {}
         for owner in self.owners.of({hash_hex for hash_hex in hashes if self.is_missing(hash_hex)}):
-            groups.setdefault(tuple(root.hash for root in owner.record.roots), []).append(owner)
+            if not spared(owner.ref):
+                groups.setdefault(tuple(root.hash for root in owner.record.roots), []).append(owner)
         gone: list[Ref] = []
         for roots, owners in groups.items():
             run.check()
@@ -55,10 +59,12 @@ class Withdrawal:
         """For what lies in quarantine and came back by nobody.
 
         Only once the operations of that time have ended, the one that heals among them: it may be about to
-        bring the content back.
+        bring the content back. Not where a remote of the project may have it: no cleanup asks any, the next
+        reader and `verify --repair` do.
         """
         kept = self._quarantine.listing()
-        return self(run, {one.hash_hex for one in kept if one.hash_hex and one.age_ns < run.horizon_ns})
+        hashes = {one.hash_hex for one in kept if one.hash_hex and one.age_ns < run.horizon_ns}
+        return self(run, hashes, spared=self._may_come_back)
 
     def is_missing(self, hash_hex: str) -> bool:
         """Whether nothing stands at its place, and no cleanup holds it."""

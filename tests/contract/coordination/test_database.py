@@ -53,6 +53,20 @@ def test_a_volume_id_that_cannot_be_a_key_is_refused(place):
         Coordination.over(place.connection(), volume_id="a{b}", leases=LeaseSettings())
 
 
+def test_a_database_that_is_emptied_while_it_is_asked_belongs_to_nobody(place):
+    place.create()
+    connection = place.connection()
+    ask = connection.command
+
+    def emptied_after_the_first_question(*words):
+        answer = ask(*words)
+        place.raw.flushall()
+        return answer
+
+    connection.command = emptied_after_the_first_question
+    Coordination.over(connection, volume_id="volume-1", leases=LeaseSettings()).close()
+
+
 def test_scripts_are_sent_again_when_the_server_forgot_them(place):
     coordination = place.create()
     coordination.operations.register("op", verb="v", subject="s", host="h")

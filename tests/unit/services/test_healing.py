@@ -16,6 +16,7 @@ from caskeeper.contract import (
     ExtractRequest,
     LinkRequest,
     PushRequest,
+    VerifyRequest,
 )
 from caskeeper.coordination.events import HEALED, WITHDRAWN
 from caskeeper.digest import Digest
@@ -175,7 +176,7 @@ def test_the_second_of_one_hash_is_not_kept(pushed):
     for _time in range(2):
         flip(place(pushed))
         assert quarantine_now(pushed)
-        assert pushed.healing.restore([FILE], ["demo"], quiet()) == {FILE}
+        assert pushed.healing.restore([FILE], ["demo"], quiet()).back == {FILE}
     assert quarantined(pushed) == [FILE.hash]
     is_sound(pushed)
     used = pushed.coordination.usage.snapshot().used_bytes
@@ -200,22 +201,37 @@ def test_a_cleanup_leaves_alone_what_somebody_may_be_bringing_back(pushed):
     with pushed.desk.writer("heal", "", quiet()):
         quarantine_now(pushed)
         pushed.run(CleanupRequest(target_bytes=0), quiet())
-        assert pushed.healing.restore([FILE], ["demo"], quiet()) == {FILE}
+        assert pushed.healing.restore([FILE], ["demo"], quiet()).back == {FILE}
     assert pushed.listing.contains(Ref.parse(REF))
     is_sound(pushed)
 
 
-def test_a_cleanup_withdraws_again_once_everybody_of_that_time_has_ended(services):
+def cleaned_after_a_healer_died(services):
     """A writer that had relied on the object publishes after the healing; or the healer died."""
     flip(place(services))
     quarantine_now(services)
     make_old(f"{services.layout.damaged}/{FILE.hash}")
     before = services.coordination.usage.snapshot().used_bytes
     services.run(CleanupRequest(target_bytes=before), quiet())
+
+
+def test_a_cleanup_withdraws_again_once_everybody_of_that_time_has_ended(tmp_path):
+    services = fake_services(tmp_path)
+    services.run(CommitRequest(path=make_tree(tmp_path / "src"), refs=(REF,)), quiet())
+    cleaned_after_a_healer_died(services)
     assert services.listing.list() == []
     assert quarantined(services) == [FILE.hash]
     services.run(CleanupRequest(target_bytes=0), quiet())
     assert quarantined(services) == []
+    services.close()
+
+
+def test_a_cleanup_withdraws_nothing_that_a_remote_may_have(pushed):
+    """No cleanup asks one: the next reader does."""
+    cleaned_after_a_healer_died(pushed)
+    assert [entry.ref for entry in pushed.listing.list()] == [REF]
+    pushed.run(ExtractRequest(ref=REF), quiet())
+    is_sound(pushed)
 
 
 # -- restore -----------------------------------------------------------------------------------------------
@@ -225,13 +241,13 @@ def test_what_a_remote_has_comes_back(pushed):
     del pushed.remotes.remotes[A].blobs.data[FILE.hash]
     delete(place(pushed))
     never = Digest.of(b"nobody has this")
-    assert pushed.healing.restore([FILE, never], ["demo"], quiet()) == {FILE}
+    assert pushed.healing.restore([FILE, never], ["demo"], quiet()).back == {FILE}
     is_sound(pushed)
 
 
 def test_what_is_here_asks_nobody(services):
     services.remotes.remotes.clear()
-    assert services.healing.restore([FILE], ["demo"], quiet()) == {FILE}
+    assert services.healing.restore([FILE], ["demo"], quiet()).back == {FILE}
     assert services.remotes.asked == []
 
 
@@ -241,16 +257,34 @@ def test_a_remote_that_lies_about_one_blob_gives_the_others(pushed):
         pushed.remotes.remotes[url].blobs.data[FILE.hash] = b"a lie!!!!"
     for digest in (FILE, other):
         delete(place(pushed, digest))
-    assert pushed.healing.restore([FILE, other], ["demo"], quiet()) == {other}
+    assert pushed.healing.restore([FILE, other], ["demo"], quiet()).back == {other}
 
 
 def test_remotes_that_fail_are_no_error(pushed, caplog):
     delete(place(pushed))
     pushed.remotes.remotes[A].blobs.fail["find_missing"] = RemoteUnavailable("away", A)
     del pushed.remotes.remotes[B]
-    assert pushed.healing.restore([FILE], ["demo"], quiet()) == set()
+    assert pushed.healing.restore([FILE], ["demo"], quiet()).back == set()
     assert [record.msg for record in caplog.records].count("remote failed") == 2
-    assert pushed.healing.restore([FILE], ["a-project-without-remotes"], quiet()) == set()
+    assert pushed.healing.restore([FILE], ["a-project-without-remotes"], quiet()).back == set()
+
+
+def test_i10_what_a_remote_could_not_be_asked_for_is_no_miss(pushed, tmp_path):
+    """And when it can be asked again, everything is there, also what was pinned."""
+    for remote in pushed.remotes.remotes.values():
+        remote.blobs.fail["find_missing"] = RemoteUnavailable("away", remote.url)
+    delete(place(pushed))
+    for _time in range(2):
+        with pytest.raises(RemoteUnavailable, match="could not be asked"):
+            pushed.run(ExtractRequest(ref=REF), quiet())
+    told = pushed.run(VerifyRequest(repair=True), quiet())
+    assert not told.withdrawn
+    assert any("could not be asked" in remark for remark in told.remarks)
+    assert [entry.ref for entry in pushed.listing.list()] == [REF]
+    for remote in pushed.remotes.remotes.values():
+        remote.blobs.fail.clear()
+    pushed.run(ExtractRequest(ref=REF), quiet())
+    is_sound(pushed)
 
 
 def test_trouble_of_the_own_side_is_raised(pushed, monkeypatch):
@@ -272,7 +306,7 @@ def test_an_executable_copy_that_is_good_brings_the_object_back(services):
     flip(place(services, digest))
     quarantine_now(services, digest)
     services.remotes.remotes.clear()
-    assert services.healing.restore([digest], [], quiet()) == {digest}
+    assert services.healing.restore([digest], [], quiet()).back == {digest}
     is_sound(services)
 
 

@@ -34,6 +34,11 @@ def services(tmp_path):
     made.close()
 
 
+def nobody_has_it(services):
+    for remote in services.remotes.remotes.values():
+        remote.blobs.data.clear()
+
+
 def verify(services, context=None, **options):
     return services.run(VerifyRequest(**options), context or quiet())
 
@@ -68,7 +73,7 @@ def test_everything_that_a_remote_has_comes_back_directories_and_all(services):
 
 def test_a_ref_that_somebody_publishes_on_content_that_was_taken_away_is_withdrawn_too(tmp_path, services):
     """Safety.md section 5: again when the operations then alive have ended."""
-    services.remotes.remotes.clear()
+    nobody_has_it(services)
     _root, digests = digests_of(services)
     lost = min(digests)
     os.unlink(services.layout.object(lost.hash))
@@ -100,7 +105,7 @@ def test_a_ref_that_somebody_publishes_on_content_that_was_taken_away_is_withdra
 
 def test_an_operation_that_never_ends_is_not_waited_for_for_ever(services, monkeypatch):
     monkeypatch.setattr(verify_repair, "AGAIN_S", 0.0)
-    services.remotes.remotes.clear()
+    nobody_has_it(services)
     os.unlink(services.layout.object(min(digests_of(services)[1]).hash))
     with services.desk.writer("link", "for ever", quiet()):
         result = verify(services, repair=True)
