@@ -209,7 +209,7 @@ def old_cache(tmp_path, valkey):
         layout = services.layout
     with valkey.client() as client:
         client.flushall()
-    for path in (layout.format, layout.ballast):
+    for path in (layout.format, layout.coordinator, layout.ballast):
         os.unlink(path)
     for folder in (layout.closures, layout.executables, layout.pins, layout.run, layout.trashes):
         for above, folders, files in os.walk(folder, topdown=False):
