@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 
 import pytest
-from harness.pulls import K1, REF, assert_account_is_exact, extracted, publishing, pull, pulling
-from harness.services import make_tree, picture
+from harness.pulls import K1, REF, assert_account_is_exact, extracted, pull
+from harness.services import picture
 
 from caskeeper.contract import (
     CommitRequest,
@@ -18,23 +18,6 @@ from caskeeper.errors import (
     InvalidRequest,
 )
 from worker.protocols import quiet
-
-
-@pytest.fixture
-def source(tmp_path):
-    return make_tree(tmp_path / "src")
-
-
-@pytest.fixture
-def publisher(tmp_path, source):
-    with publishing(tmp_path, source) as made:
-        yield made
-
-
-@pytest.fixture
-def services(tmp_path, publisher):
-    with pulling(tmp_path, publisher) as made:
-        yield made
 
 
 def test_an_excluded_folder_stays_away_and_the_record_says_so(services, source):

@@ -3,8 +3,8 @@ from __future__ import annotations
 import os
 
 import pytest
-from harness.pulls import K1, OLD, REF, A, B, assert_account_is_exact, extracted, publishing, pull, pulling
-from harness.services import fake_services, make_tree, picture
+from harness.pulls import K1, OLD, REF, A, B, assert_account_is_exact, extracted, pull
+from harness.services import fake_services, picture
 
 from caskeeper.artifact import Ref
 from caskeeper.contract import (
@@ -28,23 +28,6 @@ from worker.directory import Directory, DirectoryEntry, FileEntry, serialise
 from worker.protocols import Context, Published, quiet
 from worker.services.operations import Operation
 from worker.store.volume import Volume
-
-
-@pytest.fixture
-def source(tmp_path):
-    return make_tree(tmp_path / "src")
-
-
-@pytest.fixture
-def publisher(tmp_path, source):
-    with publishing(tmp_path, source) as made:
-        yield made
-
-
-@pytest.fixture
-def services(tmp_path, publisher):
-    with pulling(tmp_path, publisher) as made:
-        yield made
 
 
 def test_a_pulled_artifact_is_what_was_committed(services, source):
