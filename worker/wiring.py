@@ -70,6 +70,7 @@ from worker.store.closures import Closures
 from worker.store.failures import failure
 from worker.store.fitness import accept
 from worker.store.format import (
+    BALLAST_BYTES,
     creation_lock,
     discard_staged,
     find_format,
@@ -283,7 +284,8 @@ def open_volume(settings: Settings, *, redis_url: str, looks: bool = False) -> t
         coordination.close()
         raise
     try:
-        if not looks:
+        # What a full disk was given back stays free until there is room for both.
+        if not looks and volume.space().available_bytes >= 2 * BALLAST_BYTES:
             make_ballast(volume)
     except NoSpace:
         log.warning("no room for the ballast", extra={"path": layout.ballast})

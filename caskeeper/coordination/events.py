@@ -123,10 +123,16 @@ class Events:
         found: list[Event] = []
         newest = "+"
         while newest and len(found) < limit:
-            _, newest, *flat = self._scripts.run_plain("events_of", self._keys[1], ref, newest, _PAGE)
+            answer = self._scripts.run_plain("events_of", self._keys[1], ref, newest, _PAGE)
+            _, newest, _oldest, *flat = answer
             rows = zip(flat[::3], flat[1::3], flat[2::3], strict=True)
             found += [event for row in rows if (event := _read(ref, *row)) is not None]
         return found[:limit]
+
+    def begins_ms(self) -> int:
+        """When the oldest entry that is kept was noted; 0: there is none. CoordinatorUnavailable."""
+        _, _newest, oldest, *_ = self._scripts.run_plain("events_of", self._keys[1], "", "+", 1)
+        return int(str(oldest).partition("-")[0] or 0)
 
     def _words(self, event: Event) -> tuple[str, str, str]:
         filled = event._replace(

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 #: looks. One that dies is followed within both together, so within one lease life.
 LEASE, LOOK = 0.6, 0.2
 
+#: What was last sent before that is due, whatever its interval.
+LONG_AGO_S = 366 * 86400.0
+
 
 class Lead(NamedTuple):
     """This beat leads. ``ago_s``: per entry of the schedule, how long ago it was last sent."""
@@ -37,6 +40,7 @@ class Leader:
     def __init__(self, connection: Connection, leases: LeaseSettings) -> None:
         self._connection = connection
         self.lease_s, self.look_s = LEASE * leases.operation_s, LOOK * leases.operation_s
+        self._life_ms = round(self.lease_s * 1000)
         self.host = socket.gethostname()
         self.token = uuid.uuid4().hex
 
@@ -47,13 +51,13 @@ class Leader:
 
     def take(self) -> Lead | None:
         """Lead for one lease, or one more; None: another one does."""
-        word, *rest = self._run("leader_take", self.token, round(self.lease_s * 1000), self.host)
+        word, *rest = self._run("leader_take", self.token, self._life_ms, self.host)
         if word != "OK":
             return None
         now_ms, *sent = rest
         return Lead(
             {
-                name: max(0.0, (int(now_ms) - int(sent_ms)) / 1000)
+                name: min(max(0.0, (int(now_ms) - int(sent_ms)) / 1000), LONG_AGO_S)
                 for name, sent_ms in zip(sent[::2], sent[1::2], strict=True)
             }
         )
@@ -68,7 +72,7 @@ class Leader:
 
     def leads(self) -> str:
         """The host of the beat that leads, whichever it is; '' = none does."""
-        return str(self._run("leader_read")[1])
+        return str(self._run("leader_read", self._life_ms)[1])
 
     def close(self) -> None:
         """This process' connections are closed."""

@@ -6,11 +6,12 @@ import uuid
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from caskeeper.coordination.keys import is_identifier
 from caskeeper.coordination.values import Grant, LeaseHolder
 from caskeeper.errors import Busy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from caskeeper.config.settings import LeaseSettings
     from caskeeper.coordination.scripts import Scripts
@@ -83,6 +84,17 @@ class Maintenance:
     def set_provisional(self, holder: str, epoch: str, used_bytes: int) -> None:
         """A first count of a lost state; it stays unknown. Once ready, this does nothing."""
         self._run("set_provisional", holder, epoch, used_bytes)
+
+    def expect(self, holder: str, epoch: str, reserved_bytes: Mapping[str, int]) -> None:
+        """Operations of before a loss are known again, with what each may add yet: they come back or expire.
+
+        Names that are no operation's are left out. Once ready, this does nothing.
+        """
+        said: list[str | int] = []
+        for op_id, size_bytes in reserved_bytes.items():
+            if is_identifier(op_id):
+                said += op_id, op_id.rpartition("-")[0], size_bytes
+        self._run("expect", holder, epoch, self._life_ms, *said)
 
     def mark_dying(self, holder: str, epoch: str) -> list[str]:
         """The expired operations, which from here on can neither renew nor hold. Ends expired sessions."""

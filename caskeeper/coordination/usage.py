@@ -25,5 +25,5 @@ class UsageCounter:
             counters["reserved"],
             counters["added_total"],
             known == 1,
-            counters.get("converted", 0),
+            counters["converted"],
         )

@@ -42,13 +42,24 @@ def facts(found: Explanation) -> list[tuple[str, str]]:
     if found.here:
         lines += _here(found)
     elif not found.seen:
-        lines.append(("here", "no, and the event log knows nothing of it"))
+        lines.append(("here", f"no{_unlogged(found)}"))
     else:
         went = how_it_went(found.history, moment=wording.moment)
         lines.append(("here", f"no: {wording.printable(went)}"))
     lines += [("remark", wording.printable(remark)) for remark in found.remarks]
     lines += [("history", _line(one)) for one in found.history]
+    if found.here and not found.history and found.log_from_ms:
+        lines.append(("history", f"none; the event log begins {wording.moment(found.log_from_ms)}"))
     return lines
+
+
+def _unlogged(found: Explanation) -> str:
+    """What the silence of the log is worth."""
+    if found.log_from_ms is None:
+        return ""  # a remark says why
+    if not found.log_from_ms:
+        return ", and the event log is empty: Redis was emptied, or nothing happened yet"
+    return f", and the event log, which begins {wording.moment(found.log_from_ms)}, knows nothing of it"
 
 
 def _here(found: Explanation) -> list[tuple[str, str]]:

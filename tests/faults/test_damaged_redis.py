@@ -73,11 +73,34 @@ def full_of_junk(client, key):
             client.set(key, "\x00 junk")
 
 
+def _numbers(client, key, harm):
+    """What is a number becomes another one."""
+    if client.type(key) == "hash":
+        for field, text in client.hgetall(key).items():
+            if text.lstrip("-").isdigit():
+                client.hset(key, field, harm)
+
+
+def below_zero(client, key):
+    _numbers(client, key, "-4096")
+
+
+def beyond_counting(client, key):
+    _numbers(client, key, "9" * 18)
+
+
+def far_too_large(client, key):
+    _numbers(client, key, str(10**15))
+
+
 HARMS = {
     "deleted": deleted,
     "emptied": emptied,
     "of another type": of_another_type,
     "full of junk": full_of_junk,
+    "with numbers below zero": below_zero,
+    "with numbers beyond counting": beyond_counting,
+    "with numbers far too large": far_too_large,
 }
 
 
@@ -200,3 +223,20 @@ def test_an_emptied_redis_deletes_nothing_for_one_lease_life_and_the_right_thing
     site.services.run(CleanupRequest(target_bytes=0), quiet())
     assert site.refs() == {NEEDED}
     assert site.oracle.troubles() == []
+
+
+def test_a_count_that_no_disk_can_hold_evicts_nothing(tmp_path, valkey):
+    """Above every watermark by what somebody wrote into Redis: it is counted anew before anything goes."""
+    services = build(settings_for(tmp_path, leases=LEASES, quota="20M"), redis_url=valkey.url)
+    try:
+        for ref in (NEEDED, OTHER, NEXT):
+            source = write_tree(tmp_path / ref.replace("/", "-"), {"own": ref.encode()})
+            if ref == NEXT:
+                with valkey.client() as client:
+                    client.hset(f"caskeeper:{{{services.coordination.volume_id}}}:usage", "used", 10**15)
+            services.run(CommitRequest(path=source, refs=(ref,)), quiet())
+        oracle = Oracle(services.layout.root)
+        assert set(oracle.refs()) == {NEEDED, OTHER, NEXT}
+        assert services.coordination.usage.snapshot().used_bytes == oracle.used_bytes()
+    finally:
+        services.close()

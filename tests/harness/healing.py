@@ -20,9 +20,9 @@ def quarantined(services):
     return sorted(os.listdir(folder)) if os.path.isdir(folder) else []
 
 
-def quarantine_now(services, digest=FILE, **arguments):
+def quarantine_now(services, digest=FILE):
     with services.maintenance.run("heal", check=lambda: None) as run:
-        return services.healing.quarantine(run, digest, **arguments)
+        return services.healing.quarantine(run, digest)
 
 
 def withdraw_now(services, *digests):

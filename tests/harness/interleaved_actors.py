@@ -269,6 +269,25 @@ class _Inline(_Idle):
         self.start = target
 
 
+class _Lock:
+    """A lock between actors: who waits for it gives its turn away."""
+
+    def __init__(self):
+        self._held = False
+
+    def __enter__(self):
+        while self._held:
+            actor = current()
+            actor.schedule.sleep(actor, 0.01)
+        self._held = True
+
+    def __exit__(self, *_):
+        self._held = False
+        actor = current()
+        if actor is not None:
+            actor.schedule.changed()
+
+
 class _Pool:
     """An executor that does everything at once."""
 
@@ -327,7 +346,7 @@ def _uuid4():
 @contextmanager
 def surroundings(monkeypatch, root, clock):
     """As long as it lasts, actors see everything through the schedule."""
-    from worker.services import maintenance, operations, transfer
+    from worker.services import desk, maintenance, operations, transfer
 
     with monkeypatch.context() as patch:
         for name in _LOOKS:
@@ -342,9 +361,9 @@ def surroundings(monkeypatch, root, clock):
         patch.setattr(system_calls, "tick", clock.tick, raising=False)
         patch.setattr(system_calls, "touch_late", clock.touch_late, raising=False)
         patch.setattr(system_calls, "syncfs", lambda *_arguments: None)
-        idle = SimpleNamespace(Event=threading.Event, Lock=threading.Lock, Thread=_Idle)
-        patch.setattr(operations, "threading", idle)
-        patch.setattr(maintenance, "threading", idle)
+        idle = SimpleNamespace(Event=threading.Event, Lock=_Lock, Thread=_Idle)
+        for module in (operations, desk, maintenance):
+            patch.setattr(module, "threading", idle)
         crew = SimpleNamespace(Condition=threading.Condition, Lock=threading.Lock, Thread=_Inline)
         patch.setattr(parallel, "threading", crew)
         patch.setattr(transfer, "ThreadPoolExecutor", _Pool)

@@ -180,12 +180,12 @@ def after(event, act):
     return both
 
 
-def happen(site, event):
+def happen(site, event, *arguments):
     """One step that is nobody's."""
     actor = current()
     actor.schedule.step(actor, "event", event)
     actor.schedule.changed()
-    getattr(site, event)()
+    getattr(site, event)(*arguments)
 
 
 def events(*names):

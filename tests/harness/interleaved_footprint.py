@@ -20,6 +20,7 @@ _SCRIPTS = {
     "lease_renew": ((_STATE,), (_LEASE,)),
     "lease_release": ((_STATE,), (_LEASE, _CONDEMNED)),
     "ready": ((_LEASE,), (_STATE, _CONDEMNED)),
+    "expect": ((_LEASE, _STATE), (_OPS, _USAGE)),
     "set_provisional": ((_LEASE, _STATE), (_USAGE,)),
     "mark_dying": ((_LEASE, _STATE), (_OPS, _CLAIMS, _SESSIONS)),
     "drop_dead": ((_LEASE, _STATE), (f"{_OPS}/x", _USAGE, _CLAIMS)),

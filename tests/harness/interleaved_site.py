@@ -46,6 +46,8 @@ LEASES = LeaseSettings(
 )
 VOLUME_ID = "v"
 _PREFIX = f"caskeeper:{{{VOLUME_ID}}}:"
+#: In the place of a session: what a pin protects stays.
+PINNED = "a pin"
 #: How actors are called that hold the maintenance lease.
 CLEANERS = frozenset({"cleaner", "second", "recounter", "repairer"})
 
@@ -260,7 +262,7 @@ class Site:
         self.clock.pass_by(2 * self.leases.operation_s)
         alive = set(self.wire.call(("HKEYS", f"{_PREFIX}sessions"))[0])
         for ref, session in list(self.promised.items()):
-            if session.encode() not in alive:
+            if session != PINNED and session.encode() not in alive:
                 del self.promised[ref]
 
     # -- what must hold at every step ------------------------------------------------------------------

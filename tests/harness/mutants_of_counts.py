@@ -12,6 +12,11 @@ _SPARED = Patch(
     "(name not in known and not self._is_starting(run, name, spare=spare_young))",
     "False",
 )
+_NOT_EXPECTED = Patch(
+    f"{_SERVICES}.maintenance:Maintenance._begin",
+    "for name in self._folders()}",
+    "for name in ()}",
+)
 _LAST_NAME = Patch(f"{_SERVICES}.trash:unlink", "gone.st_nlink != 1", "False")
 
 COUNTED = [
@@ -115,9 +120,10 @@ COUNTED = [
     Mutant(
         "a recount spares who is not registered",
         "recount: no unregistered folder is spared",
-        (_SPARED,),
+        (_SPARED, _NOT_EXPECTED),
         "writer, a Redis that is emptied, and a recount",
         "m_recon_spares",
+        "after a loss nobody is unregistered whom the recovery has made known",
         focus=("writer stage /tmp/",),
     ),
     Mutant(

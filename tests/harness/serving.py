@@ -20,6 +20,7 @@ from worker._protos.remote_execution_pb2_grpc import CapabilitiesStub, ContentAd
 from worker.server.app import serve
 from worker.store.journal import PREFIX as JOURNAL
 from worker.store.promises import PREFIX
+from worker.store.staging import RESERVED
 from worker.wiring import build
 
 
@@ -138,7 +139,7 @@ def staged(services):
         return None, []
     (folder,) = folders
     names = os.listdir(services.layout.operation(folder))
-    return folder, [name for name in names if name != "start"]
+    return folder, [name for name in names if name not in ("start", RESERVED)]
 
 
 def make_old(path):

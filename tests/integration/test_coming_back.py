@@ -1,14 +1,17 @@
 """What an operation still has when it comes back after a loss, or finds that it was fenced (docs/model)."""
 
 import os
+from functools import partial
 
 import pytest
 from harness.fleet import Oracle, fleet, quick, write_tree
+from harness.mortal import expire_leases
 
-from caskeeper.contract import CommitRequest
+from caskeeper.contract import CleanupRequest, CommitRequest
 from caskeeper.digest import Digest
-from caskeeper.errors import LeaseLost
+from caskeeper.errors import Busy, LeaseLost, NoSpace, TooLarge
 from worker.protocols import quiet
+from worker.store.staging import stated_reserved
 
 
 def commit(services, folder, ref):
@@ -51,6 +54,71 @@ def test_a_held_name_is_held_again_after_a_loss(tmp_path, valkey):
             services.maintenance.ensure_ready()
             operation.renew()
             assert claims_of(services, operation) == ["ref:p/e/1", f"root:{root.hash}"]
+
+
+def test_after_a_loss_nobody_is_given_what_operations_of_before_may_still_write(tmp_path, valkey):
+    """Else they and the new ones together pass the quota: found by a history with a nemesis."""
+    with (
+        fleet(tmp_path, valkey.url, 2, quota="10M", leases=quick(operation_s=30.0)) as (mine, theirs),
+        mine.desk.writer("commit", "p/e/1", quiet()) as old,
+    ):
+        old.reserve(5_000_000)
+        mine.desk._running.discard(old)  # it is paused: nobody renews it
+        valkey.client().flushall()
+        theirs.maintenance.ensure_ready()
+        usage = theirs.coordination.usage.snapshot
+        assert usage().reserved_bytes == 5_000_000
+        with (
+            theirs.desk.writer("commit", "p/e/2", quiet(), room_wait_s=0.0) as new,
+            pytest.raises(NoSpace, match="commit that has not come back since Redis was lost"),
+        ):
+            new.reserve(6_000_000)
+        old.renew()
+        (record,) = theirs.coordination.operations.list()
+        assert (record.subject, record.reserved_bytes) == ("p/e/1", 5_000_000)
+        assert usage().reserved_bytes == 5_000_000
+    assert usage().reserved_bytes == 0
+
+
+def test_what_died_before_the_loss_is_paid_for_until_it_is_reaped(tmp_path, valkey):
+    with fleet(tmp_path, valkey.url, quota="10M", leases=quick()) as services:
+        layout = services.layout
+        os.makedirs(f"{layout.operation('commit-dead')}/sub")
+        os.symlink("3000000", f"{layout.operation('commit-dead')}/reserved")
+        for name, text in {"odd-text": "1e9", "odd-size": "9" * 16, "odd name": "5"}.items():
+            os.makedirs(layout.operation(name))
+            os.symlink(text, f"{layout.operation(name)}/reserved")
+        os.makedirs(f"{layout.operation('odd-kind')}/reserved")
+        valkey.client().flushall()
+        services.maintenance.ensure_ready()
+        usage = services.coordination.usage.snapshot
+        assert usage().reserved_bytes == 3_000_000
+        with pytest.raises(Busy, match="had time to come back"):
+            services.run(CleanupRequest(), quiet())
+        assert usage().reserved_bytes == 3_000_000
+        expire_leases(valkey.client(), services.coordination.volume_id)
+        services.run(CleanupRequest(), quiet())
+        assert os.listdir(layout.staging) == []
+        assert usage().reserved_bytes == 0
+        assert usage().used_bytes == Oracle(layout.root).used_bytes()
+
+
+def test_what_is_reserved_stands_on_the_volume_as_it_changes(tmp_path, valkey):
+    with (
+        fleet(tmp_path, valkey.url, quota="100M") as services,
+        services.desk.writer("commit", "p/e/1", quiet(), room_wait_s=0.0) as operation,
+    ):
+        stated = partial(stated_reserved, services.layout, operation.id)
+        operation.reserve(5_000_000)
+        assert stated() == 5_000_000
+        operation.reserve(30_000_000)
+        granted = services.coordination.usage.snapshot().reserved_bytes
+        assert stated() == granted == 30_000_000
+        with pytest.raises(TooLarge):
+            operation.reserve(200_000_000)
+        assert stated() == granted
+        operation.settle_part()
+        assert stated() == services.coordination.usage.snapshot().reserved_bytes < granted
 
 
 def test_a_loss_reserves_nothing_that_was_only_asked_for(tmp_path, valkey):

@@ -75,7 +75,10 @@ def test_what_went_behind_the_caches_back_is_told_as_that(fleet):
 
 def test_what_was_never_seen_exits_with_11(fleet):
     code, lines = told(fleet, "demo/never/seen")
-    assert (code, dict(lines)["here"]) == (11, "no, and the event log knows nothing of it")
+    assert (code, dict(lines)["here"]) != (0, "")
+    assert code == 11
+    assert dict(lines)["here"].startswith("no, and the event log, which begins 20")
+    assert dict(lines)["here"].endswith(", knows nothing of it")
     code, document = fleet.ask("explain", "demo/never/seen")
     assert (code, document["seen"]) == (11, False)
     assert fleet.run("explain", "no-ref").returncode == 10

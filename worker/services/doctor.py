@@ -10,6 +10,7 @@ from caskeeper.layout import Layout
 from worker.services.checks import Check, Checks
 from worker.services.doctor_host import look_at_configuration, look_at_process
 from worker.services.doctor_redis import look_at_redis
+from worker.services.doctor_room import look_at_room
 from worker.services.doctor_volume import look_at_volume
 from worker.store.format import find_format
 
@@ -35,6 +36,8 @@ def examine(settings: Settings, *, redis_url: str | None) -> Iterator[Check]:
         checks.ok("embedded", "not running now: the first command that needs it starts it")
         yield from checks.made
     yield from look_at_volume(settings, facts)
+    if redis_url is not None and facts is not None:
+        yield from look_at_room(settings, redis_url)
 
 
 def _volume_id(settings: Settings) -> str | None:

@@ -62,7 +62,9 @@ class Explain:
             except CaskeeperError as unknowable:
                 remarks.append(f"its place in the order of eviction is not known ({unknowable})")
         history: tuple[Happening, ...] = ()
+        log_from_ms = None
         try:
+            log_from_ms = self._parts.coordination.events.begins_ms()
             history = tuple(
                 Happening.from_json({name: text for name, text in event._asdict().items() if name != "ref"})
                 for event in self._parts.coordination.events.of(str(ref), HISTORY)
@@ -76,6 +78,7 @@ class Explain:
             history=history,
             gone=how_it_went(history, moment=_moment) if history and not here else "",
             remarks=tuple(remarks),
+            log_from_ms=log_from_ms,
             **found,
         )
 

@@ -164,13 +164,22 @@ def explain(
     parts += [sentence(one) for one in holders[:_NAMED]]
     if len(holders) > _NAMED:
         parts.append(f"{len(holders) - _NAMED} more hold something")
-    sessions = [one.name for one in holders[:_NAMED] if one.kind == SESSION]
-    pins = [shlex.quote(one.name) for one in holders[:_NAMED] if one.kind == PIN]
+    return "; ".join(parts), [*ways, *ways_past(holders[:_NAMED])]
+
+
+def ways_past(holders: Sequence[CleanupHolder]) -> list[str]:
+    """How what these keep for good could go."""
+    sessions = [one.name for one in holders if one.kind == SESSION]
+    pins = [shlex.quote(one.name) for one in holders if one.kind == PIN]
+    ways = []
     if sessions:
-        ways.append(f"end session {', '.join(sessions)} when its artifacts are no longer needed")
+        ways.append(
+            f"end session {', '.join(sessions)} when its artifacts are no longer needed "
+            "(`caskeeper session close ID`)"
+        )
     if pins:
         ways.append(f"`caskeeper unpin {' '.join(pins)}`")
-    return "; ".join(parts), ways
+    return ways
 
 
 def _reservers(operations: Sequence[OperationRecord]) -> str:

@@ -1,46 +1,44 @@
 """Self-healing: damaged content is taken away, brought back where it can be, else the ref is gone (R11).
 
-Promises: nothing is taken but a file whose bytes were hashed and found wrong, by the holder of the
-maintenance lease; a ref goes only while something it needs is missing and nobody works with it. Every step
-may be repeated, and after a crash between two of them the next reader or ``verify`` goes on.
+Promises: what worker.services.quarantining does; a ref goes only while something it needs is missing and
+nobody works with it. Every step may be repeated, and after a crash between two of them the next reader or
+``verify`` goes on.
 """
 
 from __future__ import annotations
 
 import logging
-import os
-import stat
 import time
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from caskeeper.contract import Progress
+from caskeeper.contract import ComputeSizeRequest, Progress
 from caskeeper.coordination.events import HEALED
-from caskeeper.errors import ArtifactNotFound, Busy, CaskeeperError, Transient, VolumeFailed
+from caskeeper.errors import (
+    ArtifactNotFound,
+    Busy,
+    CacheTooFull,
+    CaskeeperError,
+    NoSpace,
+    Transient,
+    VolumeFailed,
+)
 from worker.services.content import content_of
-from worker.services.quarantined import drop_excess
+from worker.services.quarantining import Quarantining
+from worker.services.recount import Recount
 from worker.services.restoring import Restored
 from worker.services.subjects import Subjects
-from worker.services.trash import (
-    EXECUTABLE,
-    OBJECT,
-    STRANGE,
-    aside,
-    delete_tree,
-    open_up,
-    put_back_or_refresh,
-)
 from worker.services.withdrawal import Withdrawal
-from worker.store.damage import ObjectDamaged, Verdict, examine, looked_at, missing, trouble_of
-from worker.store.failures import failure
-from worker.store.quarantine import Quarantine
+from worker.store.damage import ObjectDamaged, Verdict, examine, missing, trouble_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
+    from contextlib import AbstractContextManager
 
     from caskeeper.artifact import Ref
     from caskeeper.digest import Digest
     from worker.protocols import Context
     from worker.services.maintenance import Maintenance, Run
+    from worker.services.operations import Operation
     from worker.services.owners import Owner
     from worker.services.restoring import Restore
     from worker.store.damage import ObjectMissing
@@ -50,11 +48,28 @@ log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 #: How often one request is healed and begun again.
 ROUNDS = 5
-#: How often a damaged file that its readers put back out of the trash is taken again.
-_ATTEMPTS = 8
+#: So many refs that nobody has asked for are kept while a part of all of them is fetched again.
+_KEPT = 64
 #: How long a withdrawal waits for others who still read what is broken.
 _CLAIMED_S = 10.0
 _MOMENT_S = 0.2
+
+
+class Healed(NamedTuple):
+    """What came of one healing; true when the request may be tried ``again``.
+
+    Else what it misses is no part of anything here. ``withdrawn``: the refs that this healing has withdrawn.
+    """
+
+    again: bool
+    withdrawn: frozenset[Ref] = frozenset()
+
+    def __bool__(self) -> bool:
+        """Whether the request may be tried again."""
+        return self.again
+
+
+AGAIN = Healed(again=True)
 
 
 class Healing:
@@ -63,108 +78,27 @@ class Healing:
     def __init__(self, maintenance: Maintenance, restore: Restore) -> None:
         self._maintenance = maintenance
         self._restore = restore
-        self._volume = maintenance.volume
+        self._recount = Recount(maintenance)
         self._layout = maintenance.volume.layout
         self._objects = maintenance.objects
-        self._quarantine = Quarantine(maintenance.volume)
         self._withdrawal = Withdrawal(maintenance)
         self.owners = self._withdrawal.owners
+        self._away = Quarantining(maintenance, self.owners)
 
     # -- taking away what is damaged -------------------------------------------------------------------
 
-    def quarantine(self, run: Run, digest: Digest, *, found: os.stat_result | None = None) -> bool:
+    def quarantine(self, run: Run, digest: Digest) -> bool:
         """Take the object of this hash and its executable copy away, each if its bytes are wrong.
 
-        ``found``: the inode that was seen to be bad; when neither is that one any more, nothing happens.
-        True: something was taken. It is hashed here once more: inode numbers are used again. Shared
-        checkouts that hold links to it go with it. Raises LeaseLost, VolumeFailed.
+        True: something was taken. Whatever is said of it, it is hashed here once more. Shared checkouts
+        that hold links to it go with it. Raises LeaseLost, VolumeFailed.
         """
-        if found is not None and not any(_is_at(path, found) for _kind, path in self._places(digest)):
-            return False
-        return bool(self.quarantine_all(run, [digest]))
+        with self._away.taking(run) as take:
+            return take(digest)
 
-    def quarantine_all(self, run: Run, digests: Iterable[Digest]) -> set[Digest]:
-        """As ``quarantine``, for many: those of which something was taken."""
-        taken: set[Digest] = set()
-        linked: set[str] = set()
-        for digest in dict.fromkeys(digests):
-            for kind, path in self._places(digest):
-                links = self._take_damaged(run, kind, path, digest)
-                if links is not None:
-                    taken.add(digest)
-                    if links > 1:
-                        linked.add(digest.hash)
-        if linked:
-            self._drop_checkouts(run, linked)
-        if taken:
-            drop_excess(run, self._maintenance)
-        return taken
-
-    def _places(self, digest: Digest) -> tuple[tuple[str, str], ...]:
-        return (
-            (OBJECT, self._layout.object(digest.hash)),
-            (EXECUTABLE, self._layout.executable(digest.hash)),
-        )
-
-    def _take_damaged(self, run: Run, kind: str, path: str, digest: Digest) -> int | None:
-        """How many names it had; None: nothing damaged stands there."""
-        for _attempt in range(_ATTEMPTS):
-            run.check()
-            with looked_at(path, digest.hash, check=run.check) as look:
-                if look.verdict is not Verdict.DAMAGED or look.status is None:
-                    return None
-                ours = stat.S_ISREG(look.status.st_mode)
-                taken = run.trash.place(kind if ours else STRANGE, digest.hash)
-                if not self._volume.take(path, taken):
-                    continue
-                there = _status(taken)
-                if there is None:
-                    continue  # a reader found it in the trash and put it back
-                if not look.is_about(there):
-                    self._put_back(run, taken, path)
-                    continue
-                kept = self._quarantine.keep(taken, digest.hash) if ours else bool(aside(self._volume, taken))
-                if not kept and not self._discard(run, taken):
-                    continue  # put back at the last moment
-                log.warning(
-                    "object damaged",
-                    extra={"hash": digest.hash, "path": path, "bytes": there.st_size, "kept": kept},
-                )
-                return there.st_nlink
-        raise Busy("a damaged file is put back again and again", path)
-
-    def _give_back(self, run: Run, freed_bytes: int) -> None:
-        if freed_bytes:
-            self._maintenance.coordination.maintenance.give_back(run.holder, run.epoch, freed_bytes)
-
-    def _put_back(self, run: Run, taken: str, path: str) -> None:
-        """It was written anew between the look and the rename. Where yet another one stands by now, ours is
-        one too many; that one is made young first, for somebody may rely on ours.
-        """  # noqa: D205 -- one thought
-        if not put_back_or_refresh(self._volume, taken, path):
-            self._discard(run, taken)
-
-    def _discard(self, run: Run, taken: str) -> bool:
-        """False: it left the trash."""
-        was = self._volume.unlink(taken)
-        if was is not None and was.st_nlink == 1:
-            self._give_back(run, self._volume.charge(was.st_size))
-        return was is not None
-
-    def _drop_checkouts(self, run: Run, hashes: Collection[str]) -> None:
-        """The shared checkouts of refs that need one of ``hashes``: they hold links to the same inode."""
-        freed = 0
-        for owner in self.owners.of(hashes):
-            for root in owner.record.roots:
-                path = self._layout.extract(owner.ref, root.hash)
-                if os.path.isdir(path) and not os.path.islink(path):
-                    run.check()
-                    open_up(self._volume, path)
-                    taken = run.trash.fresh()
-                    if self._volume.take(path, taken):
-                        freed += delete_tree(self._volume, taken)
-                        log.warning("checkout damaged", extra={"ref": str(owner.ref), "path": path})
-        self._give_back(run, freed)
+    def taking(self, run: Run) -> AbstractContextManager[Callable[[Digest], bool]]:
+        """As ``quarantine``, for many: what it gives takes one; their checkouts go together at the end."""
+        return self._away.taking(run)
 
     # -- withdrawing what cannot be read ---------------------------------------------------------------
 
@@ -183,10 +117,25 @@ class Healing:
         A writer of its own, so nobody may hold the lease meanwhile. What no remote has stays missing, and
         a remote's trouble is logged. Raises the own side's: NoSpace, CacheTooFull, LeaseLost.
         """
-        restored = self._restore(list(digests), projects, context) if digests else Restored(set())
+        if not digests:
+            return Restored(set())
+        try:
+            restored = self._restore(list(digests), projects, context)
+        except (NoSpace, CacheTooFull):
+            if not self._counts_too_much(context):
+                raise
+            restored = self._restore(list(digests), projects, context)
         for digest in digests:
             log.info("restored" if digest in restored.back else "not restored", extra={"hash": digest.hash})
         return restored
+
+    def _counts_too_much(self, context: Context) -> bool:
+        """What went behind the cache's back was still counted, in the way of what replaces it."""
+        try:
+            size = self._recount(ComputeSizeRequest(), context)
+        except Busy:
+            return False
+        return size.used_bytes < size.estimate_bytes
 
     def note_healed(self, refs: Iterable[Ref]) -> None:
         """Into the log of events: all that was missing or damaged of these refs is here again."""
@@ -206,6 +155,7 @@ class Healing:
         Called without a claim of its own, so ``work`` has ended its operation when it raises.
         """
         owed: set[Digest] = set()
+        withdrawn: set[Ref] = set()
         healed: ObjectDamaged | ObjectMissing | None = None
         for _round in range(ROUNDS):
             try:
@@ -213,24 +163,43 @@ class Healing:
             except ArtifactNotFound as gone:
                 if healed is None:
                     raise
-                how = "damaged" if isinstance(healed, ObjectDamaged) else "missing"
-                what = f"{healed.digest} was {how}, and no remote has it: its refs were withdrawn"
-                raise ArtifactNotFound(what, gone.where, gone.way_out) from gone
+                if withdrawn and not withdrawn.isdisjoint(subjects.refs or withdrawn):
+                    how = "damaged" if isinstance(healed, ObjectDamaged) else "missing"
+                    what = f"{healed.digest} was {how}, and no remote has it: its refs were withdrawn"
+                    raise ArtifactNotFound(what, gone.where, gone.way_out) from gone
+                if not self._are_here(subjects.refs, context):
+                    raise
+                continue
             except CaskeeperError as error:
-                # VolumeFailed: a tree that a cleanup cannot look through. What else is transient passes.
-                passing = isinstance(error, Transient) and not isinstance(error, VolumeFailed)
-                healed = None if passing else trouble_of(error)
+                healed = _met(error)
                 if healed is None:
                     raise
-                if not self.heal(healed, context, subjects=subjects) and healed is error:
+                done = self.heal(healed, context, subjects=subjects)
+                if not done and healed is error:
                     raise
+                withdrawn.update(done.withdrawn)
                 if isinstance(healed, ObjectDamaged) and healed.digest is not None:
                     owed.add(healed.digest)
                 continue
             for digest in owed:
                 self._settle(digest, subjects, context)
             return result
-        return work()
+        try:
+            return work()
+        except CaskeeperError as error:
+            if _met(error) is None:
+                raise
+            raise Busy("it is damaged or missing again as often as it is healed", error.where) from error
+
+    def _are_here(self, refs: Sequence[Ref], context: Context) -> bool:
+        """Whether a miss may have been none: a withdrawal that another one gives up puts its ref back.
+
+        Under the lease, when nobody has anything in his hands.
+        """
+        if not refs:
+            return False
+        with self._maintenance.run("heal", check=context.check):
+            return all(self._maintenance.refs.read(ref) is not None for ref in refs)
 
     def _settle(self, digest: Digest, subjects: Subjects, context: Context) -> None:
         """What was taken away for a request that is done by now."""
@@ -241,11 +210,10 @@ class Healing:
 
     def heal(
         self, trouble: ObjectDamaged | ObjectMissing, context: Context, *, subjects: Subjects | None = None
-    ) -> bool:
+    ) -> Healed:
         """All that is wrong with what was read: taken away, brought back, or its refs withdrawn.
 
-        True: the request may be tried again. False: what it misses is no part of anything here. Raises
-        Busy while somebody works with a ref that cannot be read, and what ``restore`` does.
+        Raises Busy while somebody works with a ref that cannot be read, and what ``restore`` does.
         """
         subjects = subjects or Subjects()
         context.progress(Progress(phase="healing"))
@@ -254,24 +222,33 @@ class Healing:
         for _round in range(ROUNDS):
             damaged, lost = self._look_over(suspects, subjects.refs, good, context)
             if not damaged and not lost:
-                return True
+                return AGAIN
             # Older than anything it puts into quarantine: until it ends, no cleanup withdraws for that.
-            with self._restore.desk.writer("heal", suspects[0].hash if suspects else "", context):
+            subject = suspects[0].hash if suspects else ""
+            with self._restore.desk.writer("heal", subject, context) as operation:
                 if damaged:
-                    with self._maintenance.run("heal", check=context.check) as run:
-                        self.quarantine_all(run, damaged)
+                    with (
+                        self._maintenance.run("heal", check=context.check) as run,
+                        self.taking(run) as take,
+                    ):
+                        for digest in damaged:
+                            take(digest)
                     if subjects.writes:
-                        return True
+                        return AGAIN
                 lacking = [one for one in (*lost, *damaged) if self._withdrawal.is_missing(one.hash)]
+                if lost and not lacking:
+                    continue  # another one has brought it back meanwhile
                 owners = self.owners.of({digest.hash for digest in lacking})
                 if not owners and not damaged:
-                    return bool(subjects.refs)  # else no part of anything here; its refs may just be gone
+                    # No part of anything here; or its refs may just be gone.
+                    return Healed(again=bool(subjects.refs))
                 for digest in lost:
                     log.warning("object missing", extra={"hash": digest.hash, "refs": len(owners)})
+                _keep(operation, owners, subjects.refs)
                 projects = {*subjects.projects, *(owner.ref.project for owner in owners)}
                 back, unasked = self.restore(lacking, projects, context)
                 self._note_back(owners, {digest.hash for digest in back})
-            gone = {digest.hash for digest in lacking if digest not in back}
+            gone = {one.hash for one in lacking if one not in back and self._withdrawal.is_missing(one.hash)}
             if gone and unasked is not None:
                 raise type(unasked)(
                     f"{min(gone)} is {'damaged' if damaged else 'missing'} here, and a remote that may have "
@@ -280,22 +257,22 @@ class Healing:
                     unasked.way_out,
                 ) from unasked
             if gone:
-                self._withdraw_all(gone, context)
-                return True
+                return Healed(again=True, withdrawn=self._withdraw_all(gone, context))
             suspects = []
-        return True
+        return AGAIN
 
     def mend(self, digest: Digest, context: Context, *, taken: Callable[[], None] = lambda: None) -> None:
         """What a server can do: take it away, tell ``taken`` of that, bring it back. Withdraws nothing.
 
         A cleanup does that once all who may upload it again have ended.
         """
-        with self._restore.desk.writer("heal", digest.hash, context):
+        with self._restore.desk.writer("heal", digest.hash, context) as operation:
             with self._maintenance.run("heal", check=context.check) as run:
                 was_damaged = self.quarantine(run, digest)
             taken()
             if was_damaged and self._withdrawal.is_missing(digest.hash):
                 owners = self.owners.of({digest.hash})
+                _keep(operation, owners)
                 restored = self.restore([digest], {owner.ref.project for owner in owners}, context)
                 self._note_back(owners, {one.hash for one in restored.back})
 
@@ -320,30 +297,37 @@ class Healing:
                 good.add(digest)
         return damaged, lost
 
-    def _withdraw_all(self, hashes: Collection[str], context: Context) -> None:
-        """Until no ref needs what is missing: also those published meanwhile by who relied on it before."""
+    def _withdraw_all(self, hashes: Collection[str], context: Context) -> frozenset[Ref]:
+        """Until no ref needs what is missing: also those published meanwhile by who relied on it before.
+
+        Those that went.
+        """
         deadline = time.monotonic() + _CLAIMED_S
+        gone: set[Ref] = set()
         while True:
             with self._maintenance.run("heal", check=context.check) as run:
-                self.withdraw(run, hashes)
+                gone.update(self.withdraw(run, hashes))
             left = self.owners.of({one for one in hashes if self._withdrawal.is_missing(one)})
             if not left:
-                return
+                return frozenset(gone)
             if time.monotonic() > deadline:
                 raise Busy("what it needs is missing, and somebody works with it", f"ref {left[0].ref}")
             context.check()
             time.sleep(_MOMENT_S)
 
 
-def _status(path: str) -> os.stat_result | None:
-    try:
-        return os.lstat(path)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise failure(error, path) from error
+def _met(error: CaskeeperError) -> ObjectDamaged | ObjectMissing | None:
+    """What of a request's trouble is to be healed."""
+    # VolumeFailed: a tree that a cleanup cannot look through. What else is transient passes.
+    passing = isinstance(error, Transient) and not isinstance(error, VolumeFailed)
+    return None if passing else trouble_of(error)
 
 
-def _is_at(path: str, found: os.stat_result) -> bool:
-    there = _status(path)
-    return there is not None and (there.st_dev, there.st_ino) == (found.st_dev, found.st_ino)
+def _keep(operation: Operation, owners: Sequence[Owner], asked: Sequence[Ref] = ()) -> None:
+    """What is about to be fetched again needs room: no cleanup makes it by evicting what is being healed.
+
+    Nobody withdraws it either meanwhile. One that is just being removed is not kept.
+    """
+    kept = [owner for owner in owners if owner.ref in asked] or owners[:_KEPT]
+    if kept:
+        operation.claim([root for owner in kept for root in owner.record.roots])

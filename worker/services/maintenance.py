@@ -25,6 +25,7 @@ from worker.store.failures import failure
 from worker.store.format import BALLAST_BYTES, drop_ballast, make_ballast
 from worker.store.measure import used_bytes
 from worker.store.promises import PREFIX, Promises
+from worker.store.staging import stated_reserved
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -194,7 +195,13 @@ class Maintenance:
             run.trash, refs=self.refs, closures=self.closures, objects=self.objects
         )
         if not self.coordination.state().ready:
-            # After a loss: a first count, so that what is reserved from now on meets a figure.
+            # After a loss: a first count and what operations of before may still add to it, so that what is
+            # reserved from now on meets figures that are not too low.
+            maintenance.expect(
+                run.holder,
+                run.epoch,
+                {name: stated_reserved(self.volume.layout, name) for name in self._folders()},
+            )
             maintenance.set_provisional(run.holder, run.epoch, used_bytes(self.volume))
         maintenance.ready(run.holder, run.epoch)
         maintenance.give_back(run.holder, run.epoch, freed)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from caskeeper.contract import Progress
 from caskeeper.coordination import StateLost
-from caskeeper.errors import Busy, CoordinatorUnavailable, LeaseLost
+from caskeeper.errors import Busy, CaskeeperError, CoordinatorUnavailable, LeaseLost, NoSpace
 from worker.store.blobs import StoreBlobs
 from worker.store.staging import Staging
 
@@ -52,6 +52,8 @@ class Operation:
         self.staging = Staging(desk.volume, self.id, spend=self._spend, refund=self._refund, check=self.check)
         self.blobs = StoreBlobs(self.staging, desk.objects)
         self._money = threading.Lock()
+        # One question about money to Redis at a time: what is granted is then known when it is written down.
+        self._books = threading.Lock()
         self._granted = 0
         self._allowance = 0
         self._settled = 0
@@ -69,15 +71,16 @@ class Operation:
         self._desk.when_ready(self._register)
 
     def _register(self) -> None:
-        self.epoch = self._desk.coordination.operations.register(
-            self.id,
-            verb=self.verb,
-            subject=self.subject,
-            host=self._desk.host,
-            reserved_bytes=self._granted,
-            refs=sorted(self._held),
-            roots=sorted(self._claimed),
-        )
+        with self._books:
+            self.epoch = self._desk.coordination.operations.register(
+                self.id,
+                verb=self.verb,
+                subject=self.subject,
+                host=self._desk.host,
+                reserved_bytes=self._granted,
+                refs=sorted(self._held),
+                roots=sorted(self._claimed),
+            )
         self._renewed = time.monotonic()
 
     def renew(self) -> None:
@@ -156,6 +159,11 @@ class Operation:
         self._settle_written(spare_bytes=max(0, self._allowance - SLICE_BYTES))
 
     def _settle_written(self, *, spare_bytes: int) -> None:
+        with self._books:
+            self._settle_added(spare_bytes)
+            self._lower_statement()
+
+    def _settle_added(self, spare_bytes: int) -> None:
         with self._money:
             added = self.staging.added_bytes - self._settled
             spare = min(spare_bytes, self._allowance)
@@ -227,31 +235,37 @@ class Operation:
     def _ask(self, size_bytes: int, *, files: int = 1) -> bool:
         self.check()
 
-        def ask() -> bool:
-            limit_bytes = self._desk.space.limit_for(size_bytes, files=files)
-            return limit_bytes is not None and self._desk.coordination.operations.reserve(
-                self.id, self.epoch, size_bytes, limit_bytes=limit_bytes
-            )
-
-        # Counted before it is asked for: whoever registers again meanwhile must not register too little.
-        self._count_grant(size_bytes)
-        fits = False
         try:
+            return self._ask_once(size_bytes, files)
+        except StateLost:
+            self._desk.when_ready(self._register)
+            return self._ask_once(size_bytes, files)
+
+    def _ask_once(self, size_bytes: int, files: int) -> bool:
+        limit_bytes = self._desk.space.limit_for(size_bytes, files=files)
+        if limit_bytes is None:
+            return False
+        with self._books:
+            # On the volume before it is asked for: whoever brings a lost Redis back counts it (I5).
             try:
-                fits = ask()
-            except StateLost:
-                self._count_grant(-size_bytes)  # it was certainly not granted
-                self._desk.when_ready(self._register)
-                self._count_grant(size_bytes)
-                fits = ask()
-        finally:
-            if not fits:
-                self._count_grant(-size_bytes)
+                self.staging.state_reserved(self._granted + size_bytes)
+            except NoSpace:
+                return False
+            try:
+                fits = self._desk.coordination.operations.reserve(
+                    self.id, self.epoch, size_bytes, limit_bytes=limit_bytes
+                )
+                if fits:
+                    with self._money:
+                        self._granted += size_bytes
+            finally:
+                self._lower_statement()
         return fits
 
-    def _count_grant(self, size_bytes: int) -> None:
-        with self._money:
-            self._granted += size_bytes
+    def _lower_statement(self) -> None:
+        """What stands on the volume is what is granted; where it cannot be written it stays too high."""
+        with suppress(CaskeeperError):
+            self.staging.state_reserved(self._granted)
 
     # -- claims -------------------------------------------------------------------------------------
 

@@ -34,30 +34,20 @@ def drop_excess(run: Run, maintenance: Maintenance) -> int:
 def drop_quarantined(run: Run, maintenance: Maintenance) -> int:
     """All of them, for a cleanup that needs room; freed bytes, given back.
 
-    One that is missing at its place, and younger than the horizon, stays: it says for which refs to look
-    again (worker.services.withdrawal).
+    Also one that is young: it would stand in the way of what is fetched in its place. It also said for
+    which refs to look again (worker.services.withdrawal); without it their next reader finds out.
     """
-    return _drop(run, maintenance, _going(run, maintenance))
+    return _drop(run, maintenance, Quarantine(maintenance.volume).listing())
 
 
 def plan(run: Run, maintenance: Maintenance) -> list[CleanupGroup]:
     """What ``drop_quarantined`` would take, as if it were a group of the plan; nothing when it is nothing."""
-    going = _going(run, maintenance)
+    going = Quarantine(maintenance.volume).listing()
     if not going:
         return []
     reason = f"found damaged before ({len(going)} kept for a look)"
     size_bytes = sum(one.size_bytes for one in going if not one.links)
     return [CleanupGroup(root=DAMAGED, refs=(), action=EVICT, reason=reason, frees_bytes=size_bytes)]
-
-
-def _going(run: Run, maintenance: Maintenance) -> list[Quarantined]:
-    return [
-        kept
-        for kept in Quarantine(maintenance.volume).listing()
-        if kept.age_ns < run.horizon_ns
-        or not kept.hash_hex
-        or maintenance.objects.stat(kept.hash_hex) is not None
-    ]
 
 
 def _drop(run: Run, maintenance: Maintenance, going: Iterable[Quarantined]) -> int:

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 #: second a cleanup is wanted, and at the third it ends (docs/decisions/0008).
 INODES_LEAST, INODES_HIGH, INODES_LOW = 0.01, 0.02, 0.04
 
+#: More than so many times its size no disk takes, whatever it compresses.
+PACKED = 16
+
 
 class Now(NamedTuple):
     """Limits, counters and disk at one moment."""
@@ -153,6 +156,7 @@ class Space:
         """
         usage = usage or self._coordination.usage.snapshot()
         if usage.known:
-            return usage.converted_bytes > 0
+            impossible = usage.used_bytes > PACKED * self._volume.space().total_bytes
+            return usage.converted_bytes > 0 or impossible  # nothing may go for a number that is junk
         state = self._coordination.state()
         return state.ready and state.evict_from_ms <= state.now_ms

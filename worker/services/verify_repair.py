@@ -12,6 +12,8 @@ import os
 import stat
 import time
 from collections import deque
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from caskeeper.digest import Digest
@@ -20,13 +22,14 @@ from worker.closure import walk
 from worker.services import findings as kinds
 from worker.services.eviction import Evictor
 from worker.services.plan import EVICT, unranked
-from worker.services.trash import STRANGE, aside, unlink
 from worker.services.uploaded import evict_uploaded, find_uploaded
 from worker.services.verify_content import has_time, look
+from worker.services.verify_single import SingleFiles
 from worker.services.verify_unreadable import Unreadable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
+    from contextlib import AbstractContextManager
 
     from caskeeper.artifact import Ref
     from worker.protocols import Context
@@ -84,6 +87,7 @@ class Repair:
         self._maintenance, self._desk, self._cleanup, self._healing = maintenance, desk, cleanup, healing
         self._volume, self._layout = maintenance.volume, maintenance.volume.layout
         self._refs, self._files, self._findings, self._context = refs, files, findings, context
+        self._single = SingleFiles(maintenance)
         self._alive: set[str] = set()
         self._gone: set[str] = set()
         self._unasked: CaskeeperError | None = None
@@ -95,14 +99,16 @@ class Repair:
         """All of it. Raises Busy during the waiting period after a loss of Redis, LeaseLost."""
         # Modes come first: what they kept from being read is looked at again by what follows.
         singles = sorted(self._findings.of(*_SINGLE), key=lambda found: _SINGLE.index(found.kind))
-        self._each(singles, self._mend)
+        self._each(singles, self._single.mend)
         self._unreadable.run(self._each)
         self.withdrawn.update(self._unreadable.unknown)
         self._files.hash_unread()
         self._heal()
         self._withdraw()
         self._note_healed()
-        self._each((found for found in self._findings.of(kinds.KIND) if found.hash_hex), self._put_aside)
+        self._each(
+            (found for found in self._findings.of(kinds.KIND) if found.hash_hex), self._single.put_aside
+        )
         for found in self._findings.of(kinds.LIST):
             self._context.check()
             self._rewrite(found)
@@ -113,17 +119,24 @@ class Repair:
 
     def _each(self, items: Iterable[T], do: Callable[[Run, T], None]) -> None:
         """``do`` for each of them under the lease, which others get in between."""
+        self._each_within(items, lambda run: nullcontext(partial(do, run)))
+
+    def _each_within(
+        self, items: Iterable[T], doing: Callable[[Run], AbstractContextManager[Callable[[T], None]]]
+    ) -> None:
+        """As ``_each``, with what ``doing`` gives; that ends with each hold of the lease."""
         todo = deque(items)
         while todo:
             with self._maintenance.run("verify", check=self._context.check) as run:
                 self._cleanup.know_the_size(run)
                 until = time.monotonic() + HOLD_S
-                while todo:
-                    self._context.check()
-                    run.check()
-                    do(run, todo.popleft())
-                    if time.monotonic() >= until:
-                        break
+                with doing(run) as do:
+                    while todo:
+                        self._context.check()
+                        run.check()
+                        do(todo.popleft())
+                        if time.monotonic() >= until:
+                            break
             if todo:
                 time.sleep(PAUSE_S)
 
@@ -132,50 +145,6 @@ class Repair:
 
     def _give_back(self, run: Run, freed_bytes: int) -> None:
         self._maintenance.coordination.maintenance.give_back(run.holder, run.epoch, freed_bytes)
-
-    # -- single files ------------------------------------------------------------------------------------
-
-    def _mend(self, run: Run, found: Found) -> None:
-        match found.kind:
-            case kinds.MODE | kinds.TIME:
-                self._set_right(found)
-            case kinds.KIND:
-                if not found.hash_hex:  # what stands in an object's place is for the quarantine to judge
-                    self._put_aside(run, found)
-            case _:
-                self._take_leftover(run, found)
-
-    def _set_right(self, found: Found) -> None:
-        status = look(found.where)
-        if status is None or not stat.S_ISREG(status.st_mode):
-            return
-        if found.kind == kinds.TIME:
-            self._volume.settle_times(found.where)
-        elif stat.S_IMODE(status.st_mode) != self._mode_of(found.where):
-            self._volume.chmod(found.where, self._mode_of(found.where))
-        found.done = "set right"
-
-    def _mode_of(self, path: str) -> int:
-        return 0o555 if path.startswith(f"{self._layout.executables}/") else 0o444
-
-    def _put_aside(self, run: Run, found: Found) -> None:
-        """What stands in the place of something of ours and is no file: it is not ours to delete."""
-        status = look(found.where)
-        if status is None or stat.S_ISREG(status.st_mode):
-            return
-        name = os.path.relpath(found.where, self._layout.root).replace("/", "%")[-200:]
-        taken = run.trash.place(STRANGE, name)
-        if self._volume.take(found.where, taken):
-            found.done = f"moved to {aside(self._volume, taken)}"
-
-    def _take_leftover(self, run: Run, found: Found) -> None:
-        """Folders went when the lease was taken; a file that was staged for a new volume is left."""
-        found.done = "cleared"
-        status = look(found.where)
-        if status is not None and stat.S_ISREG(status.st_mode):
-            taken = run.trash.fresh()
-            if self._volume.take(found.where, taken):
-                self._give_back(run, unlink(self._volume, taken))
 
     # -- content -----------------------------------------------------------------------------------------
 
@@ -186,26 +155,33 @@ class Repair:
         if not bad and not self._findings.missing:
             return
         needed = self._refs.naming({found.hash_hex for found in bad if found.kind == kinds.DAMAGED})
-        sizes = {digest.hash: digest for digest in needed}
-
-        def quarantine(run: Run, found: Found) -> None:
-            status = look(found.where)
-            size_bytes = 0 if status is None else status.st_size
-            digest = sizes.get(found.hash_hex) or Digest(found.hash_hex, size_bytes)
-            try:
-                if self._healing.quarantine(run, digest, found=status):
-                    found.done = "quarantined"
-            except VolumeFailed as trouble:  # the disk does not even give it to be hashed
-                self._findings.remark(f"not taken away: {trouble}")
-
         for digest, refs in self._findings.missing.items():
             needed.setdefault(digest, set()).update(refs)
         self._needed = {digest.hash: refs for digest, refs in needed.items()}
         # As long as this operation lives, no cleanup withdraws what is about to be fetched again.
         with self._desk.writer("verify", "content", self._context) as operation:
-            self._each(bad, quarantine)
+            self._each_within(bad, self._quarantining)
             self._alive = self._folders() - {operation.id}
             self._fetch(needed)
+
+    @contextmanager
+    def _quarantining(self, run: Run) -> Iterator[Callable[[Found], None]]:
+        """Checkouts with links to it go at the end of each hold: one pass over the refs for all of them."""
+        with self._tells("not taken away"), self._healing.taking(run) as take:
+
+            def quarantine(found: Found) -> None:
+                with self._tells("not taken away"):  # the disk does not even give it to be hashed
+                    if take(Digest(found.hash_hex, 0)):
+                        found.done = "quarantined"
+
+            yield quarantine
+
+    @contextmanager
+    def _tells(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except VolumeFailed as trouble:
+            self._findings.remark(f"{what}: {trouble}")
 
     def _fetch(self, needed: dict[Digest, set[Ref]]) -> None:
         """A Directory that came back may name more that is missing: as long as something comes, go on."""
@@ -356,7 +332,7 @@ class Repair:
         status = None if found.kind in _NAMED else look(found.where)
         match found.kind:
             case kinds.MODE:
-                return status is None or stat.S_IMODE(status.st_mode) == self._mode_of(found.where)
+                return status is None or stat.S_IMODE(status.st_mode) == self._single.mode_of(found.where)
             case kinds.TIME:
                 return status is None or has_time(status)
             case kinds.KIND:

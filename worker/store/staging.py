@@ -7,8 +7,10 @@ and refunded when a staged file is removed unpublished, so nothing on the disk i
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
+import re
 import threading
 from typing import TYPE_CHECKING
 
@@ -19,12 +21,32 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from caskeeper.digest import Digest
+    from caskeeper.layout import Layout
     from worker.store.staged_file import StagedFile
     from worker.store.volume import Volume
+
+#: The name in an operation's folder under which it says what is reserved for it.
+RESERVED = "reserved"
+#: Up to a petabyte; more is nothing that an operation wrote.
+_BYTES = re.compile("[0-9]{1,15}")
 
 
 def _nobody(_digest: Digest) -> None:
     """Nobody wants to know."""
+
+
+def stated_reserved(layout: Layout, operation_id: str) -> int:
+    """The charged bytes that an operation said it may still add; 0: it said nothing, or nothing of ours."""
+    path = f"{layout.operation(operation_id)}/{RESERVED}"
+    try:
+        text = os.readlink(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
+    except OSError as error:
+        if error.errno == errno.EINVAL:  # a file of somebody else
+            return 0
+        raise failure(error, path) from error
+    return int(text) if _BYTES.fullmatch(text) else 0
 
 
 class Staging:
@@ -57,6 +79,7 @@ class Staging:
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
         self._added_bytes = 0
+        self._stated_bytes: int | None = None
 
     @property
     def added_bytes(self) -> int:
@@ -97,6 +120,25 @@ class Staging:
         """Count what a successful publish added."""
         with self._lock:
             self._added_bytes += charged_bytes
+
+    # -- what is reserved ------------------------------------------------------------------------------
+
+    def state_reserved(self, size_bytes: int) -> None:
+        """Say on the volume what this operation may still add; nothing is said while it is 0.
+
+        A symbolic link, whose text is replaced in one step and counts nothing as used. One caller at a time.
+        Raises NoSpace, LeaseLost; what was said before still stands then.
+        """
+        if size_bytes == (self._stated_bytes or 0):
+            return
+        link = f"{self.folder}/{RESERVED}"
+        if self._stated_bytes is None:
+            self.volume.symlink(str(size_bytes), link)
+        else:
+            new = self.path()
+            self.volume.symlink(str(size_bytes), new)
+            self.volume.replace(new, link)
+        self._stated_bytes = size_bytes
 
     # -- from bytes to a published file ----------------------------------------------------------------
 

@@ -8,16 +8,24 @@ local owner = redis.pcall('GET', KEYS[8])
 if type(owner) == 'string' and string.match(owner, '^[%w._-]+$') and owner ~= ARGV[2] then
   return {'OTHER', owner}
 end
-if LOST or not sessions_whole() or not operations_whole() then
+-- No script writes an end so far away, whatever another host has configured. It is left by junk, or by a
+-- clock that was set back; whoever holds the lease then is fenced on the volume, as when it is over.
+local function goes_on(end_ms, life_ms)
+  return end_ms > NOW and end_ms <= NOW + math.max(10 * tonumber(life_ms), 3600000)
+end
+local waits_for_ever = EVICT_FROM > NOW and not goes_on(EVICT_FROM, ARGV[7])
+if LOST or waits_for_ever or not sessions_whole() or not operations_whole() then
   begin_epoch(ARGV[6], '0', '0', int(NOW + tonumber(ARGV[7])))
   READY = false
-else
-  local lease = redis.call('HMGET', CLEANUP, 'holder', 'expires_ms')
-  if lease[1] ~= '' and lease[1] ~= ARGV[3] and (integer(lease[2]) or 0) > NOW then
-    return {'HELD'}
-  end
+elseif lease[1] ~= '' and lease[1] ~= ARGV[3] and goes_on(integer(lease[3]), ARGV[5]) then
+  return {'HELD'}
 end
 redis.call('SET', KEYS[8], ARGV[2])
+local reserved = 0
+for _, text in pairs(entries(OPERATIONS)) do
+  reserved = reserved + tonumber(operation_of(text).reserved_bytes)
+end
+redis.call('HSET', USAGE, 'reserved', int(reserved))  -- whoever changed it was none of us
 redis.call('HSET', CLEANUP, 'holder', ARGV[3], 'purpose', ARGV[4],
   'expires_ms', int(NOW + tonumber(ARGV[5])))
 return {'OK', EPOCH, READY and 0 or 1}

@@ -16,13 +16,26 @@ local fields = redis.pcall('HMGET', STATE, 'epoch', 'run_id', 'ready', 'known', 
 local EPOCH = fields[1]
 local READY, KNOWN = fields[3] == '1', fields[4] == '1'
 
--- Integers are kept as text; nil for everything else.
+-- Sizes and times are kept as the text of an integer that Lua counts exactly; nil for everything else.
+local MOST = 9007199254740992
 local function integer(text)
-  return type(text) == 'string' and #text < 20 and string.match(text, '^%-?%d+$') and tonumber(text) or nil
+  if type(text) ~= 'string' or #text > 16 or not (text == '0' or string.match(text, '^[1-9]%d*$')) then
+    return nil
+  end
+  return tonumber(text) < MOST and tonumber(text) or nil
+end
+
+-- What a person may be told of.
+local function printable(text)
+  return type(text) == 'string' and #text <= 256 and string.match(text, '^[ -~]*$') and true or false
+end
+
+local function yes_or_no(text)
+  return text == '1' or text == '0'
 end
 
 local EVICT_FROM = integer(fields[5]) or 0
-local whole_structures = EPOCH and integer(fields[5]) and true or false
+local whole_structures = EPOCH and integer(fields[5]) and yes_or_no(fields[3]) and yes_or_no(fields[4])
 local counters = redis.pcall('HMGET', USAGE, 'epoch', 'used', 'reserved', 'added_total', 'converted')
 counters[5] = counters[5] or '0'  -- not there while nothing was converted
 whole_structures = whole_structures and counters[1] == EPOCH
@@ -32,6 +45,8 @@ end
 for n = 3, 7 do
   whole_structures = whole_structures and redis.pcall('HGET', KEYS[n], 'epoch') == EPOCH
 end
+local lease = redis.pcall('HMGET', CLEANUP, 'holder', 'purpose', 'expires_ms')
+whole_structures = whole_structures and printable(lease[1]) and printable(lease[2]) and integer(lease[3]) ~= nil
 local LOST = not whole_structures or fields[2] ~= RUN_ID
 
 -- Integers travel as text: Lua would write large ones with an exponent.

@@ -36,6 +36,19 @@ def test_what_became_of_a_ref_comes_newest_first_with_time_host_and_job(place):
     assert coordination.events.of("p/e/never") == []
 
 
+def test_the_log_tells_since_when_it_knows_anything(place):
+    coordination = place.create()
+    assert coordination.events.begins_ms() == 0
+    before_ms = coordination.now_ms()
+    coordination.events.note("published", [A])
+    began_ms = coordination.events.begins_ms()
+    assert before_ms <= began_ms <= coordination.now_ms()
+    coordination.events.note("evicted", [B])
+    assert coordination.events.begins_ms() == began_ms
+    place.raw.set(place.prefix + "events", "junk")
+    assert coordination.events.begins_ms() == 0
+
+
 def test_noting_keeps_recency_in_the_same_round_trip(place):
     coordination = place.create()
     coordination.events.note("published", [A, B])

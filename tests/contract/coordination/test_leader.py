@@ -55,6 +55,15 @@ def test_i6_a_key_of_another_type_or_with_junk_in_it_is_nobody_s_lead(place):
         lambda: place.raw.set(LEADER, "junk"),
         lambda: place.raw.hset(LEADER, mapping={"holder": "x", "expires_ms": "junk", "sent:look": "junk"}),
         lambda: place.raw.hset(LEADER, mapping={"holder": "x"}),
+        *(
+            lambda end=end: place.raw.hset(LEADER, mapping={"holder": "x", "expires_ms": end, "host": "h"})
+            for end in ("1e300", "inf", "nan", "0x7fffffffffffff", "9" * 15, "9" * 30, "-1", b"\xff")
+        ),
+        *(
+            lambda sent=sent: place.raw.hset(LEADER, "sent:look", sent)
+            for sent in ("1e300", "inf", "nan", "-" + "9" * 20, "9" * 20, "", "1.5", b"\xff")
+        ),
+        lambda: place.raw.hset(LEADER, mapping={b"sent:\xff\xfe": "5", b"\xff": b"\xff"}),
     ):
         place.raw.delete(LEADER)
         junk()

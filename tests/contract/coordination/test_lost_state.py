@@ -3,7 +3,7 @@
 import pytest
 
 from caskeeper.coordination import StateLost
-from caskeeper.errors import Transient
+from caskeeper.errors import LeaseLost, Transient
 
 STRUCTURES = ("state", "usage", "operations", "claims", "condemned", "sessions", "cleanup")
 
@@ -44,6 +44,7 @@ def guarded_calls(coordination):
         "lease renew": lambda: maintenance.renew("me", "epoch-1"),
         "ready": lambda: maintenance.ready("me", "epoch-1"),
         "set_provisional": lambda: maintenance.set_provisional("me", "epoch-1", 1),
+        "expect": lambda: maintenance.expect("me", "epoch-1", {"commit-1": 1}),
         "mark_dying": lambda: maintenance.mark_dying("me", "epoch-1"),
         "drop_dead": lambda: maintenance.drop_dead("me", "epoch-1", "op"),
         "condemn": lambda: maintenance.condemn("me", "epoch-1", **group),
@@ -225,8 +226,15 @@ def begun_anew(coordination):
     assert coordination.usage.snapshot().used_bytes == 0
 
 
-@pytest.mark.parametrize("field", ["used", "reserved", "added_total"])
-@pytest.mark.parametrize("value", [None, "", "many", "1.5", "1e9", "9" * 30])
+#: Also what is no number that Redis goes on counting with, and what Lua cannot count exactly.
+UNCOUNTED = [None, "", "many", "1.5", "1e9", "9" * 30, "-1", "-0", "007", "9" * 19, str(2**53 + 1), "1\n"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("used", value) for value in UNCOUNTED]
+    + [(field, value) for field in ("reserved", "added_total") for value in (None, "-1")],
+)
 def test_i6_a_counter_that_is_no_integer_is_a_lost_state(coordination, place, field, value):
     place.raw.hdel(place.prefix + "usage", field)
     if value is not None:
@@ -235,10 +243,82 @@ def test_i6_a_counter_that_is_no_integer_is_a_lost_state(coordination, place, fi
     begun_anew(coordination)
 
 
-@pytest.mark.parametrize("value", ["", "many", "1.5"])
+@pytest.mark.parametrize("value", ["", "many", "-1"])
 def test_i6_a_counter_that_is_there_only_at_times_is_an_integer_too(coordination, place, value):
     assert coordination.usage.snapshot().converted_bytes == 0
     place.raw.hset(place.prefix + "usage", "converted", value)
+    every_call_refuses(coordination, place)
+    begun_anew(coordination)
+
+
+@pytest.mark.parametrize("name", ["junk", b"\xff\xfe"])
+@pytest.mark.parametrize("structure", ["usage", "cleanup"])
+def test_i6_a_field_that_is_none_of_ours_is_not_read(coordination, place, structure, name):
+    """It does no harm, and goes with the epoch."""
+    place.raw.hset(place.prefix + structure, name, "junk")
+    assert coordination.usage.snapshot().used_bytes == 10
+    assert coordination.maintenance.holder().holder == "me"
+    assert not coordination.state().lost
+
+
+NO_TIME = ["soon", "-1", "1e300", str(2**53 + 1), None]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("expires_ms", value) for value in NO_TIME]
+    + [
+        (field, value)
+        for field in ("holder", "purpose")
+        for value in (None, "\x1b[2J", "\u00e9", "x" * 1000)
+    ],
+)
+def test_i6_a_maintenance_lease_that_nobody_wrote_is_a_lost_state(coordination, place, field, value):
+    place.raw.hdel(place.prefix + "cleanup", field)
+    if value is not None:
+        place.raw.hset(place.prefix + "cleanup", field, value)
+    every_call_refuses(coordination, place)
+    begun_anew(coordination)
+
+
+def test_i6_a_lease_that_would_never_end_is_nobody_s(coordination, place):
+    """No script writes an end that far away, but a clock that was set right leaves one: it is taken over."""
+    far_ms = str(coordination.now_ms() + 100 * 60_000)
+    place.raw.hset(place.prefix + "cleanup", "expires_ms", far_ms)
+    grant = coordination.maintenance.acquire("other", purpose="recovery")
+    assert grant is not None
+    assert not grant.lost
+    with pytest.raises(LeaseLost):
+        coordination.maintenance.renew("me", grant.epoch)
+
+
+def test_i6_what_is_reserved_is_what_the_operations_have_reserved(coordination, place):
+    """A counter that is a number and wrong all the same is right again with the next lease."""
+    for wrong in ("0", str(10**15)):
+        place.raw.hset(place.prefix + "usage", "reserved", wrong)
+        coordination.maintenance.release("me")
+        coordination.maintenance.acquire("me", purpose="test")
+        assert coordination.usage.snapshot().reserved_bytes == 1
+
+
+@pytest.mark.parametrize("value", [*NO_TIME, "far"])
+def test_i6_a_waiting_period_that_would_never_end_begins_anew(coordination, place, value):
+    place.raw.hdel(place.prefix + "state", "evict_from_ms")
+    if value is not None:
+        end = str(coordination.now_ms() + 365 * 86_400_000) if value == "far" else value
+        place.raw.hset(place.prefix + "state", "evict_from_ms", end)
+    assert coordination.maintenance.acquire("other", purpose="recovery").lost
+    coordination.maintenance.ready("other", coordination.state().epoch)
+    state = coordination.state()
+    assert state.evict_from_ms <= state.now_ms + 120_000
+
+
+@pytest.mark.parametrize("field", ["ready", "known"])
+@pytest.mark.parametrize("value", [None, "", "yes", "2"])
+def test_i6_a_state_that_is_neither_so_nor_so_is_lost(coordination, place, field, value):
+    place.raw.hdel(place.prefix + "state", field)
+    if value is not None:
+        place.raw.hset(place.prefix + "state", field, value)
     every_call_refuses(coordination, place)
     begun_anew(coordination)
 

@@ -57,6 +57,7 @@ def every_step(maintenance, holder):
         "renew": lambda: maintenance.renew(holder, "epoch-1"),
         "ready": lambda: maintenance.ready(holder, "epoch-1"),
         "set_provisional": lambda: maintenance.set_provisional(holder, "epoch-1", 1),
+        "expect": lambda: maintenance.expect(holder, "epoch-1", {"commit-1": 1}),
         "mark_dying": lambda: maintenance.mark_dying(holder, "epoch-1"),
         "drop_dead": lambda: maintenance.drop_dead(holder, "epoch-1", "op"),
         "condemn": lambda: maintenance.condemn(holder, "epoch-1", **GROUP),
@@ -256,6 +257,50 @@ def test_a_first_count_after_a_loss_is_provisional(place):
     coordination.maintenance.ready("me", grant.epoch)
     coordination.maintenance.set_provisional("me", grant.epoch, 1)
     assert coordination.usage.snapshot() == Usage(55, 0, 0, known=False)
+
+
+def test_operations_of_before_a_loss_are_expected_with_what_they_may_still_add(place):
+    place.create(used_bytes=100)
+    place.raw.flushall()
+    coordination = place.join()
+    grant = coordination.maintenance.acquire("dies", purpose="recovery")
+    coordination.maintenance.expect("dies", grant.epoch, {"pull-tree-1": 99, "gone-2": 1})
+    coordination.maintenance.expect("dies", grant.epoch, {"pull-tree-1": 20, "odd name": 7, "push-3": 5})
+    coordination.maintenance.ready("dies", grant.epoch)
+    coordination.maintenance.expect("dies", grant.epoch, {"late-4": 1})
+    expected = {one.id: (one.verb, one.reserved_bytes) for one in coordination.operations.list()}
+    assert expected == {"pull-tree-1": ("pull-tree", 20), "push-3": ("push", 5)}
+    assert coordination.usage.snapshot().reserved_bytes == 25
+
+
+@pytest.mark.parametrize("own", [0, 12, 30])
+def test_who_comes_back_says_itself_what_it_has_and_says_it_once(place, own):
+    """A call that was on its way may come late: by then it may only add."""
+    place.create()
+    place.raw.flushall()
+    coordination = place.join()
+    grant = coordination.maintenance.acquire("me", purpose="recovery")
+    coordination.maintenance.expect("me", grant.epoch, {"pull-1": 20, "push-3": 5})
+    coordination.maintenance.ready("me", grant.epoch)
+    for later in (own, 0):
+        coordination.operations.register("pull-1", verb="p", subject="s", host="h", reserved_bytes=later)
+        back = next(one for one in coordination.operations.list() if one.id == "pull-1")
+        assert (back.verb, back.subject, back.host, back.reserved_bytes) == ("p", "s", "h", own)
+        assert coordination.usage.snapshot().reserved_bytes == own + 5
+
+
+def test_who_is_expected_and_finds_its_claim_condemned_stays_paid_for(place):
+    place.create()
+    place.raw.flushall()
+    coordination = place.join()
+    grant = coordination.maintenance.acquire("me", purpose="recovery")
+    coordination.maintenance.expect("me", grant.epoch, {"pull-1": 20})
+    coordination.maintenance.ready("me", grant.epoch)
+    place.raw.hset(place.prefix + "condemned", "root:aa", "me")
+    with pytest.raises(LeaseLost, match="being removed"):
+        coordination.operations.register("pull-1", verb="p", subject="s", host="h", roots=["aa"])
+    assert coordination.usage.snapshot().reserved_bytes == 20
+    assert coordination.operations.list()[0].reserved_bytes == 20
 
 
 def test_who_takes_over_a_recovery_half_done_is_told_to_recover(place):

@@ -54,6 +54,18 @@ def test_what_was_only_ever_refused_says_so():
     assert "too large: 5G" in line(found, "here")
 
 
+def test_since_when_the_log_can_know_anything_is_told_where_it_knows_nothing_of_the_ref():
+    never = Explanation(ref="p/e/k", here=False, seen=False, log_from_ms=0)
+    assert line(never, "here") == "no, and the event log is empty: Redis was emptied, or nothing happened yet"
+    later = replace(never, log_from_ms=1)
+    assert line(later, "here").startswith("no, and the event log, which begins 1970")
+    unlogged = replace(HERE, history=(), log_from_ms=1)
+    assert line(unlogged, "history").startswith("none; the event log begins 1970")
+    assert not [text for name, text in facts(replace(HERE, log_from_ms=1)) if "log begins" in text]
+    unread = replace(never, log_from_ms=None, remarks=("the event log cannot be read (gone)",))
+    assert line(unread, "here") == "no"
+
+
 def test_a_damaged_record_and_a_gap_are_told_apart():
     damaged = Explanation(ref="p/e/k", here=True, seen=True)
     assert line(damaged, "here").startswith("yes, but its record is damaged: `caskeeper verify --repair` ")

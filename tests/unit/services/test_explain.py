@@ -292,6 +292,17 @@ def test_how_it_went_is_told_to_programs_too(services):
     assert explain(services, C).gone == explain(services, "p/never/1").gone == ""
 
 
+def test_since_when_the_log_knows_anything_is_told_after_redis_was_emptied(services):
+    began_ms = explain(services, A).history[-1].at_ms
+    assert explain(services, "p/never/1").log_from_ms == began_ms
+    services.run(RemoveRequest(refs=(A,)), quiet())
+    services.coordination._connection.command("DEL", services.coordination.events._keys[1])
+    gone = explain(services, A)
+    assert (gone.seen, gone.log_from_ms) == (False, 0)
+    services.run(RemoveRequest(refs=(B,)), quiet())
+    assert explain(services, A).log_from_ms == explain(services, B).history[0].at_ms
+
+
 def test_what_is_cut_short_is_named_by_its_digest_as_what_is_gone_is(services):
     record = services.maintenance.refs.read(Ref.parse(A))
     listed = services.maintenance.closures.obtain(record.root, record.scope, services.maintenance.objects)

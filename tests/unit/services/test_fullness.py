@@ -118,7 +118,7 @@ def test_of_many_holders_the_first_are_named():
     assert what.endswith("2 more hold something")
     assert ways[1] == (
         "end session session-0, session-1, session-2, session-3, session-4 "
-        "when its artifacts are no longer needed"
+        "when its artifacts are no longer needed (`caskeeper session close ID`)"
     )
 
 

@@ -46,26 +46,9 @@ def test_what_is_no_file_is_taken_away_and_what_a_link_leads_to_stays(services, 
 
 def test_a_good_object_stays_whatever_is_said_of_it(services):
     assert not quarantine_now(services)
-    assert not quarantine_now(services, found=os.stat(place(services)))
     assert not quarantine_now(services, Digest(FILE.hash, 5))
     assert not quarantine_now(services, Digest.of(b"never here"))
     is_sound(services)
-
-
-def test_an_inode_that_stands_there_no_more_is_healed_already(services):
-    """What was found bad was taken by another one, and written anew since."""
-    before = os.stat(place(services))
-    os.rename(place(services), f"{place(services)}.aside")
-    with open(place(services), "wb") as file:
-        file.write(b"bad again")
-    assert not quarantine_now(services, found=before)
-    assert quarantine_now(services, found=os.stat(place(services)))
-
-
-def test_a_good_file_with_the_number_of_a_bad_one_stays(services):
-    """Inode numbers are used again: the bytes decide, not the number."""
-    assert not quarantine_now(services, found=os.stat(place(services)))
-    assert os.path.exists(place(services))
 
 
 def test_an_executable_copy_is_taken_by_its_own_bytes(services):
