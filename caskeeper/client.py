@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import uuid
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from caskeeper.artifact import Ref, project_name
@@ -87,8 +88,8 @@ def _to_stderr(line: str) -> None:
 class Client:
     """``with Client() as cache``. ``settings`` or the path ``config``, else as the command line finds it.
 
-    ``say`` receives the one line that tells of a started embedded server. Every method that needs Redis
-    raises CoordinatorUnavailable when it does not answer.
+    ``say`` receives the line that tells of a started embedded server, and why nobody takes a job that is
+    waited for. Every method that needs Redis raises CoordinatorUnavailable when it does not answer.
     """
 
     def __init__(
@@ -329,8 +330,11 @@ class Client:
         """The door to the queue."""
         if self._queue is None:
             from caskeeper.queue import Queue
+            from caskeeper.trouble import trouble_of
 
-            self._queue = Queue(self.redis_url)
+            redis_url = self.redis_url
+            trouble = partial(trouble_of, self.settings.cachedir) if self.settings.redis is None else None
+            self._queue = Queue(redis_url, trouble=trouble, say=self._say)
         return self._queue
 
     @property

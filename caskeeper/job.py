@@ -34,8 +34,13 @@ STARTED, TRYING_AGAIN = "started", "trying again after: "
 PATIENCE_S = 60.0
 #: How long a state may be gone before the job counts as forgotten: a running worker writes it anew.
 FORGOTTEN_S = 20.0
+#: After so long it is asked why a job waits, and then at twice the time, up to every minute.
+UNSERVED_S = 5.0
+#: Whoever waits for less is not kept waiting for an answer to that.
+_WORTH_ASKING_S = 0.5
 _FIRST_LOOK_S = 0.004
 _SLOWEST_LOOK_S = 0.2
+_GOES_ON = "it goes on; wait again or allow more time"
 
 
 class States(Protocol):
@@ -43,6 +48,12 @@ class States(Protocol):
 
     def state(self, job_id: str) -> dict[str, Any] | None:
         """The stored state of a job, None when there is none. Raises CoordinatorUnavailable."""
+
+    def why_waiting(self, state: dict[str, Any]) -> str:
+        """Why nobody goes on with a job in this state, in words; "": nothing is known against it."""
+
+    def say(self, line: str) -> None:
+        """Tell it to the people who wait, unless they know it."""
 
     def is_nowhere(self, job_id: str) -> bool:
         """Whether no queue and no worker has the job any more. Raises CoordinatorUnavailable."""
@@ -168,6 +179,7 @@ class Job(Generic[R_co]):
         """Every state seen before the final one."""
         began = time.monotonic()
         silent_since = gone_since = None
+        ask_s = UNSERVED_S
         standstill = _Standstill()
         while self._final is None:
             now = time.monotonic()
@@ -193,15 +205,29 @@ class Job(Generic[R_co]):
                     self._find_again()
             waited = time.monotonic() - began
             pause = min(_SLOWEST_LOOK_S, max(_FIRST_LOOK_S, waited / 10))
-            if timeout_s is not None:
-                if waited >= timeout_s:
-                    raise DeadlineExceeded(
-                        f"the job has not ended after {timeout_s:g} s",
-                        f"job {self.id}",
-                        "it goes on; wait again or allow more time",
-                    )
-                pause = min(pause, timeout_s - waited)
-            time.sleep(pause)
+            if waited >= ask_s:
+                ask_s = waited + min(waited, 60.0)
+                self._tell_why(state)
+            time.sleep(pause if timeout_s is None else min(pause, self._left_s(waited, timeout_s, state)))
+
+    def _tell_why(self, state: dict[str, Any] | None) -> None:
+        if why := self._why_waiting(state):
+            self._states.say(why)
+
+    def _left_s(self, waited: float, timeout_s: float, state: dict[str, Any] | None) -> float:
+        if waited < timeout_s:
+            return timeout_s - waited
+        why = self._why_waiting(state) if waited >= _WORTH_ASKING_S else ""
+        way_out = f"{why}; the job stays in the queue" if why else _GOES_ON
+        if not why and state and state.get("status") == "RETRY":
+            way_out = f"{progress_of(state).phase}; {_GOES_ON}"
+        raise DeadlineExceeded(f"the job has not ended after {timeout_s:g} s", f"job {self.id}", way_out)
+
+    def _why_waiting(self, state: dict[str, Any] | None) -> str:
+        try:
+            return self._states.why_waiting(state or {})
+        except CoordinatorUnavailable:
+            return ""  # whoever waits hears of it
 
     def _check_forgotten(self, gone_s: float) -> None:
         if self._recorded and gone_s > FORGOTTEN_S:

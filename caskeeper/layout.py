@@ -61,6 +61,14 @@ class Layout:
         """What one cleanup has taken away and not yet unlinked."""
         return f"{self.trashes}/{cleanup_id}"
 
+    def owner(self, path: str) -> str | None:
+        """The ``tmp/<operation>`` or ``trash/<cleanup>`` folder that ``path`` lies in."""
+        for above in (self.staging, self.trashes):
+            if path.startswith(f"{above}/"):
+                owner, slash, _ = path[len(above) + 1 :].partition("/")
+                return f"{above}/{owner}" if slash else None
+        return None
+
 
 def relative_subdir(text: str, *, where: str = "subdir") -> str:
     """A ``/``-separated path inside an artifact, without leading or trailing slashes.

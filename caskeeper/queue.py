@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 import uuid
 from contextlib import contextmanager
@@ -14,13 +15,13 @@ from kombu import Queue as BrokerQueue
 from kombu.exceptions import ChannelError, KombuError, OperationalError
 
 from caskeeper.broker import broker_settings, broker_url, lane_queues
-from caskeeper.contract import Message
+from caskeeper.contract import REQUESTS, Message, queue_of
 from caskeeper.coordination.refusals import redis_errors, way_out_of
 from caskeeper.errors import ConfigInvalid, CoordinatorUnavailable
 from caskeeper.job import FINAL, Job
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from caskeeper.contract import Request
 
@@ -30,15 +31,33 @@ R = TypeVar("R", bound=Message)
 PUBLISH_PATIENCE_S = 5.0
 #: How many waiting messages are read to find one.
 MOST_READ = 1000
+#: How long workers have to answer, and how long their answer counts.
+PING_S, PING_LIFE_S = 0.7, 2.0
 #: The state of a job that was sent and not yet taken: without it, forgotten and waiting look the same.
 QUEUED = "QUEUED"
 
 
 class Queue:
-    """Jobs into Redis and their states out of it. Usable from several threads."""
+    """Jobs into Redis and their states out of it. Usable from several threads.
 
-    def __init__(self, redis_url: str, *, patience_s: float = PUBLISH_PATIENCE_S) -> None:
+    ``trouble`` tells why the workers of an embedded server cannot work, where there is one; ``say`` receives
+    lines for people who wait for a job that nobody takes.
+    """
+
+    def __init__(
+        self,
+        redis_url: str,
+        *,
+        patience_s: float = PUBLISH_PATIENCE_S,
+        trouble: Callable[[], str] | None = None,
+        say: Callable[[str], None] | None = None,
+    ) -> None:
         self.redis_url = redis_url
+        self._trouble = trouble
+        self._say = say
+        self._asking = threading.Lock()
+        self._said: set[str] = set()
+        self._served: tuple[float, frozenset[str]] = (-PING_LIFE_S, frozenset())
         self._patience_s = patience_s
         self._app = Celery("caskeeper.client", set_as_current=False)
         # Results are read by key below: the library's own waiting subscribes to every job it sends.
@@ -117,6 +136,47 @@ class Queue:
         except self._troubles as trouble:
             raise self._unavailable("the state of the job could not be read", trouble) from trouble
         return None if not raw else cast("dict[str, Any]", json.loads(raw))
+
+    def why_waiting(self, state: dict[str, Any]) -> str:
+        """Why nobody goes on with a job in this state, in words; "": nothing is known against it.
+
+        Workers get a moment to answer. Raises CoordinatorUnavailable.
+        """
+        if self._trouble is not None:
+            # The embedded workers are looked after by their supervisor, who knows why they do not work.
+            told = self._trouble()
+            return f"the embedded workers are in trouble: {told}" if told else ""
+        kind = REQUESTS.get(str(state.get("name")))
+        if state.get("status") != QUEUED or kind is None:
+            return ""
+        name = queue_of(kind.LANE)
+        if name in self._served_now():
+            return ""
+        return f"no worker takes jobs from the queue {name}: start one with `caskeeper worker`"
+
+    def say(self, line: str) -> None:
+        """Tell it to the people who wait; once, for whichever of their jobs it is."""
+        with self._asking:
+            known = line in self._said
+            self._said.add(line)
+        if not known and self._say is not None:
+            self._say(line)
+
+    def serving(self) -> dict[str, frozenset[str]]:
+        """The queues of every worker that answers within a moment, by its name. CoordinatorUnavailable."""
+        self.taken()  # a Redis that does not answer is told as such, not by no worker
+        with self.errors("the workers could not be asked"):
+            answers: dict[str, Any] = self._app.control.inspect(timeout=PING_S).active_queues() or {}
+        return {name: frozenset(str(queue["name"]) for queue in queues) for name, queues in answers.items()}
+
+    def _served_now(self) -> frozenset[str]:
+        """Many wait at once, and one asks for all of them."""
+        with self._asking:
+            asked, served = self._served
+            if time.monotonic() - asked >= PING_LIFE_S:
+                served = frozenset().union(*self.serving().values())
+                self._served = (time.monotonic(), served)
+            return served
 
     def lengths(self) -> dict[str, int]:
         """How many jobs wait in each queue. Raises CoordinatorUnavailable."""

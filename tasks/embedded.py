@@ -140,15 +140,13 @@ class EmbeddedServer:
             return ""
         if self._make_way():
             return ""  # it tries again every second
-        disk = os.statvfs(self._files.folder)
-        if disk.f_bavail * disk.f_frsize < _LEAST_BYTES:
+        if self._is_full():
             return f"the disk is full, so the embedded server cannot write: {_FREE} [{self._files.folder}]"
         return f"the embedded server cannot write its file: its log says why [{self._files.log}]"
 
     def _make_way(self) -> bool:
         """Give the ballast of the volume to a disk that is full. False: it is not, or there is none left."""
-        disk = os.statvfs(self._files.folder)
-        if disk.f_bavail * disk.f_frsize >= _LEAST_BYTES:
+        if not self._is_full():
             return False
         layout = Layout(os.path.dirname(self._files.folder))
         try:
@@ -159,6 +157,13 @@ class EmbeddedServer:
         if given:
             log.warning("the disk is full: the ballast was dropped", path=layout.ballast)
         return given
+
+    def _is_full(self) -> bool:
+        try:
+            disk = os.statvfs(self._files.folder)
+        except OSError:  # taken away behind our back
+            return False
+        return disk.f_bavail * disk.f_frsize < _LEAST_BYTES
 
     def _command(self) -> list[str]:
         return [
@@ -181,8 +186,7 @@ class EmbeddedServer:
         return True
 
     def _no_answer(self) -> CoordinatorUnavailable | NoSpace:
-        disk = os.statvfs(self._files.folder)
-        if disk.f_bavail * disk.f_frsize < _LEAST_BYTES:
+        if self._is_full():
             return NoSpace("the embedded server cannot write its file", self._files.folder, _FREE)
         return CoordinatorUnavailable(
             "the embedded server does not answer", self.socket, f"look into {self._files.log}"

@@ -92,12 +92,4 @@ def _save_failed(kept: dict[str, Any]) -> str:
 
 
 def _state(connection: Connection, volume_id: str) -> State:
-    _, epoch, lost, ready, known, evict_from_ms, now_ms = Scripts(connection, Keys(volume_id)).run("state")
-    return State(
-        epoch=str(epoch) or None,
-        lost=lost == 1,
-        ready=ready == 1,
-        known=known == 1,
-        evict_from_ms=int(evict_from_ms),
-        now_ms=int(now_ms),
-    )
+    return State.of(Scripts(connection, Keys(volume_id)).run("state"))

@@ -144,15 +144,7 @@ class Coordination:
 
     def state(self) -> State:
         """The shared state as a whole, also when it is lost."""
-        _, epoch, lost, ready, known, evict_from_ms, now_ms = self._scripts.run("state")
-        return State(
-            epoch=str(epoch) or None,
-            lost=lost == 1,
-            ready=ready == 1,
-            known=known == 1,
-            evict_from_ms=int(evict_from_ms),
-            now_ms=int(now_ms),
-        )
+        return State.of(self._scripts.run("state"))
 
     def now_ms(self) -> int:
         """Redis TIME: the one clock of leases. Never compared with the age of a file."""

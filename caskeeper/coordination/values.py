@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from caskeeper.errors import Busy
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class StateLost(Busy):
@@ -31,6 +34,12 @@ class State(NamedTuple):
     known: bool  # the size was counted in this epoch
     evict_from_ms: int  # Redis TIME before which nothing may be condemned
     now_ms: int
+
+    @classmethod
+    def of(cls, answer: Sequence[Any]) -> State:
+        """What the script ``state`` answered."""
+        _, epoch, lost, ready, known, evict_from_ms, now_ms = answer
+        return cls(str(epoch) or None, lost == 1, ready == 1, known == 1, int(evict_from_ms), int(now_ms))
 
 
 class Usage(NamedTuple):

@@ -1,6 +1,6 @@
 /* The safety protocol of caskeeper as built: worker/services/{operations,maintenance,recovery,cleanup,eviction,
    remove,healing}.py, worker/store/{blobs,staging,objects,refs,promises}.py, caskeeper/coordination/lua.
-   Flags choose the actors (configurations.txt); every -DM_x takes one protection away, and must be found out.
+   Flags choose the actors (configurations.txt), QUOTA the room that there is; every -DM_x takes one protection away, and must be found out.
    A crash is a process that is never scheduled again, so every crash point is covered; leases expire and Redis
    empties (once) at any step. Each atomic block is one volume call or one script. */
 #ifndef MAXI
@@ -23,6 +23,7 @@ byte gref[2]; byte gser[2]; byte grn[2];                   /* the ref in a clean
 byte ext[2]; bool extp;                                    /* extract of A: linked inodes; published */
 byte tdir[3]; byte tstart[3];                              /* tmp/<op>: 0 none 1 there 2 fenced. 0,1 writers 2 reader */
 byte tmpi[3]; byte fby[3];                                 /* staged inode; slot+1 of the trash a fenced folder lies in */
+byte lk[3];                                                /* tmp/<op>/reserved: what it says that it may still add */
 byte cdir[3]; byte rby[3];                                 /* trash/<cleanup>: 0 none 1 there 2 fenced; by whom + 1 */
 #ifdef ORDER
 bool over;
@@ -31,13 +32,15 @@ byte lst;                                                  /* A's closure list: 
 byte pst; bool gro;                                        /* age of tmp/served-…, and whether its time is over */
 /* ---- Redis ---- */
 byte epoch=1, epc=1; bool ready=1, canEvict=1;
-byte opreg[3]; bool opexp[3]; byte res[3]; byte opep[3];   /* operations: 0 none 1 registered 3 dying */
+byte opreg[3]; bool opexp[3]; byte res[3];                 /* operations: 0 none 1 registered or expected 3 dying */
+byte opep[3];                                              /* the epoch that the operation itself knows of */
 byte clR[3]; byte clK[3];
 byte cur; bool curexp; byte condR, condK, condS, req;  /* condemned: roots, refs, and keys as sessions are told */
 byte used; bool known=1; byte delta;
 /* ---- what somebody was told (ghosts), and what an operation knows of itself ---- */
 byte sessep; bool sess; byte promised; bool told; byte wipes;
-byte gr[3]; bool alive[3]; byte hR[3]; byte hK[3];         /* granted bytes; runs; what it claimed */
+byte gr[3]; byte ad[3]; bool alive[3];                     /* granted and not settled, published of it; runs */
+byte hR[3]; byte hK[3];                                    /* what it claimed */
 bool dmg; byte rino[3];                                    /* inode 1 is damaged; the inode of o0 that a ref relied upon */
 
 #ifdef M_SHARED_TRASH
@@ -86,13 +89,29 @@ bool dmg; byte rino[3];                                    /* inode 1 is damaged
 #define I3(r) (ref[r]==0 || COMPLETE(ref[r]) || RELIED_ON_DAMAGE(r))
 #define GRABBED(r) ((gref[0]!=0 && grn[0]==(r)) || (gref[1]!=0 && grn[1]==(r)))
 #define PROM(r) ((promised & RB(r))==0 || ref[r]!=0 || GRABBED(r))
-#define I5 (!known || used + res[0]+res[1]+res[2] >= disk)
+#if defined(WIPE) && defined(ACC)
+#define LINKS                                              /* the accounts through a loss of Redis */
+#endif
+#ifdef LINKS
+#define SPENDS(w) (TD(w) -> gr[w]-ad[w]-(tmpi[w]!=0) : 0)   /* what it believes it may still write */
+#define I5 (!ready || epoch==0 || used + res[0]+res[1]+res[2] >= disk + SPENDS(0)+SPENDS(1))
+#else
+#define I5 (used + res[0]+res[1]+res[2] >= disk)
+#endif
+#ifdef QUOTA
+#define FITS(n) (used + res[0]+res[1]+res[2] + (n) <= QUOTA)
+#else
+#define FITS(n) true
+#endif
 inline chk() {
   assert(I3(0) && I3(1) && I3(2));
   assert(PROM(0) && PROM(1) && PROM(2));
   assert(!told || HAVE(1));
-#ifdef ACC
+#if defined(ACC) && !defined(QUOTA_ALONE)
   assert(I5);
+#endif
+#ifdef QUOTA
+  assert(disk <= QUOTA);
 #endif
 }
 inline unl(i) { nl[i]--; if :: nl[i]==0 -> disk--; st[i]=0 :: else fi }
@@ -117,6 +136,42 @@ inline unl(i) { nl[i]--; if :: nl[i]==0 -> disk--; st[i]=0 :: else fi }
 #define SOUND true
 #endif
 #define PROTECTED(r) (sess && (req & RB(r))!=0 && sessep==epoch && epoch!=0 && SOUND)
+
+/* The operation's own figure replaces what was expected of it. */
+#ifdef M_FIGURE_ONLY_RAISED
+#define OWN_FIGURE(w) res[w]=(res[w]>gr[w] -> res[w] : gr[w])
+#else
+#define OWN_FIGURE(w) res[w]=gr[w]
+#endif
+/* ---------------- the reservation: on the volume first, then in Redis ---------------- */
+#ifdef QUOTA
+#define MOST(w) gr[w]
+#else
+#define MOST(w) 2
+#endif
+#ifdef LINKS
+#define SAYS(w,n) atomic { if :: TD(w) -> lk[w]=(n) :: else -> goto fin fi }
+#else
+#define SAYS(w,n) skip
+#endif
+inline obtain(w, n) {
+#ifndef M_LINK_LATE
+  SAYS(w,gr[w]+n);
+#endif
+  /* a script under an epoch that is gone changes nothing: it is sent again when the operation is known again */
+  atomic { (opep[w]==epoch) -> if :: opreg[w]!=1 -> goto fin :: else fi;
+           if :: FITS(n) -> COUNT(res[w]=res[w]+n); KNOWS(gr[w]=gr[w]+n); printf("W%d is granted %d\n",w,n); chk() :: else fi };
+  SAYS(w,gr[w])                                                                    /* after a refusal */
+}
+inline settle_part(w) {                                                            /* and what is spare goes too */
+#ifdef M_LINK_LOWERED_FIRST
+  SAYS(w,0);
+#endif
+  atomic { if :: opep[w]==epoch && opreg[w]!=0 -> used=used+ad[w]; delta=delta+ad[w]; res[w]=(res[w]>gr[w] -> res[w]-gr[w] : 0);
+                 gr[w]=0; ad[w]=0; printf("W%d settles a part\n",w); chk()
+              :: else -> skip fi };
+  SAYS(w,gr[w])
+}
 
 /* ---------------- whoever relies on objects: touch, look at the path, else write ---------------- */
 inline refresh_all(w, root, canw) {
@@ -147,20 +202,26 @@ inline refresh_all(w, root, canw) {
      goto nx;
 create:
      if :: !canw -> goto fin :: else fi;
-     atomic { if :: TD(w) && nexti<MAXI && ad<2 -> i=nexti; nexti++; st[i]=now; nl[i]=1; disk++; tmpi[w]=i;
+#ifdef QUOTA
+     if :: gr[w]==ad[w] -> obtain(w,1); if :: gr[w]==ad[w] -> goto fin :: else fi :: else fi;
+#endif
+     atomic { if :: TD(w) && nexti<MAXI && ad[w]<MOST(w) -> i=nexti; nexti++; st[i]=now; nl[i]=1; disk++; tmpi[w]=i;
                     printf("W%d stages o%d (inode %d) %d\n",w,o,i,now); i=0
                  :: else -> goto fin fi; chk() };
 #ifdef M_RENAME_OVER
      atomic { if :: tmpi[w]==0 || !TD(w) -> goto fin
-                 :: else -> if :: place[o]!=0 -> unl(place[o]) :: else -> ad++ fi; place[o]=tmpi[w]; tmpi[w]=0; o++; chk() fi };
+                 :: else -> if :: place[o]!=0 -> unl(place[o]) :: else -> ad[w]++ fi; place[o]=tmpi[w]; tmpi[w]=0; o++; chk() fi };
 #else
      atomic { if :: tmpi[w]==0 || !TD(w) -> goto fin
-                 :: else -> if :: place[o]==0 -> place[o]=tmpi[w]; tmpi[w]=0; ad++; printf("W%d publishes o%d\n",w,o)
+                 :: else -> if :: place[o]==0 -> place[o]=tmpi[w]; tmpi[w]=0; ad[w]++; printf("W%d publishes o%d\n",w,o)
                                :: else -> unl(tmpi[w]); tmpi[w]=0; tries++; printf("W%d EEXIST o%d\n",w,o);
 #ifdef M_EEXIST_NO_REFRESH
                                  o++;
 #endif
                                  if :: tries>2 -> goto fin :: else fi fi; chk() fi };
+#endif
+#ifdef QUOTA
+     if :: true -> skip :: gr[w]!=0 -> settle_part(w) fi;
 #endif
 nx:  skip
   od; o=0; tries=0
@@ -168,25 +229,31 @@ nx:  skip
 
 /* what was staged goes, then the folder, then the settlement */
 inline end_operation(w) {
-  atomic { if :: TD(w) -> if :: tmpi[w]!=0 -> unl(tmpi[w]); tmpi[w]=0 :: else fi; tdir[w]=0
+  atomic { if :: TD(w) -> if :: tmpi[w]!=0 -> unl(tmpi[w]); tmpi[w]=0 :: else fi; tdir[w]=0; lk[w]=0
               :: else -> kept = 1 fi; chk() };
 #ifdef M_FENCED_SETTLE_DROPS
   kept = 0;
 #endif
-  atomic { if :: opreg[w]!=0 && opep[w]==epoch -> COUNT(used=used+ad; delta=delta+ad); printf("W%d settles +%d kept %d\n",w,ad,kept);
+  atomic { if :: opep[w]==epoch && opreg[w]!=0 -> settle(w)
+              :: opep[w]==epoch && opreg[w]==0 -> skip                                     /* converted by whoever reaped */
+              :: opep[w]!=epoch && opep[w]!=0 && ready && opreg[w]==3 -> skip              /* it will be */
+              :: opep[w]!=epoch && opep[w]!=0 && ready && opreg[w]!=3 -> opreg[w]=1; COUNT(OWN_FIGURE(w)); settle(w)   /* told to the next epoch */
+              :: opep[w]==0 -> skip fi;
+           alive[w]=0; gr[w]=0; KNOWS(hR[w]=0; hK[w]=0); ad[w]=0; kept=0; GHOST(rel=0); chk() };
+}
+inline settle(w) {
+  COUNT(used=used+ad[w]; delta=delta+ad[w]); printf("W%d settles +%d kept %d\n",w,ad[w],kept);
 #ifdef M_SETTLE_DYING_DROPS
-                 if :: kept && opreg[w]!=3
+  if :: kept && opreg[w]!=3
 #else
-                 if :: kept || opreg[w]==3
+  if :: kept || opreg[w]==3
 #endif
-                       -> COUNT(res[w] = (res[w]>ad -> res[w]-ad : 0)); if :: opreg[w]==1 -> opreg[w]=3 :: else fi   /* the rest is converted by whoever reaps */
-                    :: else -> res[w]=0; opreg[w]=0; clR[w]=0; clK[w]=0 fi
-              :: opep[w]!=epoch && epoch!=0 -> COUNT(used=used+ad; delta=delta+ad)        /* told to the next epoch */
-              :: else -> skip fi; alive[w]=0; gr[w]=0; KNOWS(hR[w]=0; hK[w]=0); ad=0; kept=0; GHOST(rel=0); chk() };
+        -> COUNT(res[w] = (res[w]>ad[w] -> res[w]-ad[w] : 0)); opreg[w]=3              /* the rest is converted by whoever reaps */
+     :: else -> res[w]=0; opreg[w]=0; clR[w]=0; clK[w]=0 fi
 }
 
 proctype Writer(byte w; byte root; byte r; bool canw; bool look) {
-  byte o, i, tries, ad, rel; bool kept;
+  byte o, i, tries, rel; bool kept;
 #ifdef M_STAMP_EARLY
   byte myst;
 #endif
@@ -194,8 +261,8 @@ proctype Writer(byte w; byte root; byte r; bool canw; bool look) {
   (w==1 || tmpi[1]!=0);                                                            /* one order of beginnings, to keep it small */
 #endif
   atomic { now++; tdir[w]=1; tstart[w]=now; printf("W%d begins %d\n",w,now) };
-  atomic { ready && epoch!=0 -> opreg[w]=1; opexp[w]=0; opep[w]=epoch; KNOWS(alive[w]=1); printf("W%d registers\n",w) };
-  atomic { if :: opreg[w]==1 && opep[w]==epoch -> if :: canw -> COUNT(res[w]=2); KNOWS(gr[w]=2) :: else fi :: else -> goto fin fi };
+  atomic { ready && epoch!=0 -> if :: opreg[w]==3 -> goto fin :: else fi; opreg[w]=1; opexp[w]=0; opep[w]=epoch; KNOWS(alive[w]=1); printf("W%d registers\n",w) };
+  if :: canw -> obtain(w,2) :: else -> atomic { if :: opreg[w]==1 && opep[w]==epoch -> skip :: else -> goto fin fi } fi;
   if :: r==SERVE -> atomic { pst=tstart[w] } :: else fi;                           /* the promise, before anything is told */
   if :: !canw ->                                                                   /* link: resolve, claim, resolve */
      atomic { if :: ref[0]==A -> skip :: else -> goto fin fi };
@@ -244,7 +311,7 @@ stays: skip
 proctype Reader() {
   byte o, s, e0, e1, look; bool pub;
   atomic { now++; tdir[2]=1; tstart[2]=now };
-  atomic { ready && epoch!=0 -> opreg[2]=1; opexp[2]=0; opep[2]=epoch; KNOWS(alive[2]=1) };
+  atomic { ready && epoch!=0 -> if :: opreg[2]==3 -> goto fin :: else fi; opreg[2]=1; opexp[2]=0; opep[2]=epoch; KNOWS(alive[2]=1) };
   if :: NAMED(A) -> skip :: else -> goto fin fi;
 #ifndef M_NO_CLAIM
   atomic { if :: opreg[2]==1 && opep[2]==epoch && ready && (condR & A)==0 -> clR[2]=A; KNOWS(hR[2]=A); printf("E claims A\n") :: else -> goto fin fi };
@@ -304,6 +371,13 @@ fin:
 #else
 #define SPARE(w) (opep[w]==0)
 #endif
+/* Expected after a loss, and not back when the waiting period is over: its claims are unknown, so it must not come
+   back with them. */
+#if defined(WIPE) && !defined(M_EXPECTED_COMES_LATE)
+#define NOT_BACK(w) (opep[w]!=epoch)
+#else
+#define NOT_BACK(w) false
+#endif
 #define MINE (cur==c+1 && myep==epoch && epoch!=0)
 inline giveback() {
 #ifdef M_GIVEBACK_NO_TOKEN
@@ -319,6 +393,29 @@ inline giveback() {
 #define YOUNGER_THERE(i) (st[place[o]]>=st[i])
 #endif
 
+/* cas, tmp, trash, extract, in this order; each inode once */
+inline scan() {
+  do :: o==2 -> break
+     :: o<2 -> atomic { i=place[o]; if :: i!=0 && (seen & (1<<i))==0 -> tot++; seen=seen|(1<<i) :: else fi; i=0; o++ }
+  od; o=0;
+  do :: w==2 -> break
+     :: w<2 -> atomic { i=tmpi[w]; if :: i!=0 && (seen & (1<<i))==0 -> tot++; seen=seen|(1<<i) :: else fi; i=0; w++ }
+  od; w=0;
+  do :: o==6 -> break
+     :: o<6 -> atomic { i=tr[o]; if :: i!=0 && (seen & (1<<i))==0 -> tot++; seen=seen|(1<<i) :: else fi; i=0; o++ }
+  od; o=0;
+  do :: o==2 -> break
+     :: o<2 -> atomic { i=ext[o]; if :: i!=0 && (seen & (1<<i))==0 -> tot++; seen=seen|(1<<i) :: else fi; i=0; o++ }
+  od; o=0; seen=0;
+}
+inline first_count() {
+#ifdef LINKS
+  scan();
+  atomic { if :: MINE && !ready -> used=tot; printf("C%d counts %d at first\n",c,used) :: else fi; tot=0 }
+#else
+  skip
+#endif
+}
 /* ---------------- safety.md section 5, steps 1 to 4 ---------------- */
 inline begin_run() {
   atomic { (cur==0 || (curexp && cur!=c+1)) -> cur=c+1; curexp=0;
@@ -370,7 +467,25 @@ nxo:    skip
 nxs: skip
   od; s=0;
 #endif
-  atomic { if :: MINE -> condR=0; condK=0; condS=0; ready=1 :: else -> goto done fi };
+#ifdef WIPE
+  /* After a loss: who has a folder is known again, with what it said; then a first count. */
+  if :: !ready ->
+#ifdef M_COUNTED_FIRST
+  first_count();
+#endif
+#ifndef M_NOT_EXPECTED
+  atomic { x = (tdir[0]==1 -> lk[0]+1 : 0) };
+  atomic { i = (tdir[1]==1 -> lk[1]+1 : 0) };
+  atomic { if :: MINE && !ready -> opreg[0]=(x!=0); opreg[1]=(i!=0); opreg[2]=(tdir[2]==1); COUNT(res[0]=(x!=0 -> x-1 : 0); res[1]=(i!=0 -> i-1 : 0));
+                    printf("C%d expects %d %d\n",c,res[0],res[1]) :: else fi; x=0; i=0 };
+#endif
+#ifndef M_COUNTED_FIRST
+  first_count();
+#endif
+  skip
+  :: else fi;
+#endif
+  atomic { if :: MINE -> condR=0; condK=0; condS=0; ready=1; chk() :: else -> goto done fi };
 #ifdef ACC
   if :: gb>0 -> giveback() :: else fi;
 #endif
@@ -381,7 +496,7 @@ nxs: skip
   reaped = 1;
 #endif
   if :: reaped ->
-  atomic { if :: MINE -> w=0; do :: w==3 -> break :: w<3 -> if :: opreg[w]==1 && opexp[w] -> opreg[w]=3; fencing[w]=1; printf("C%d: op %d is dying\n",c,w) :: opreg[w]==3 -> fencing[w]=1 :: else fi; w++ od; w=0 :: else -> goto done fi };
+  atomic { if :: MINE -> w=0; do :: w==3 -> break :: w<3 -> if :: opreg[w]==1 && (opexp[w] || NOT_BACK(w)) -> opreg[w]=3; fencing[w]=1; printf("C%d: op %d is dying\n",c,w) :: opreg[w]==3 -> fencing[w]=1 :: else fi; w++ od; w=0 :: else -> goto done fi };
   atomic { do :: w==3 -> break :: w<3 -> if :: opreg[w]==0 && tdir[w]==1 -> if :: fencing[w]=2 :: SPARE(w) -> skip fi :: else fi; w++ od; w=0 };
   do :: w==3 -> break
      :: w<3 && fencing[w]==0 -> w++
@@ -390,7 +505,7 @@ nxs: skip
         atomic { if :: MINE && fencing[w]==1 -> COUNT(used=used+res[w]; delta=delta+res[w]); res[w]=0; opreg[w]=0; clR[w]=0; clK[w]=0 :: MINE -> skip :: else -> goto done fi; chk() };
 #endif
         atomic { if :: !CD(c) -> goto done
-                    :: CD(c) && tdir[w]==1 -> tdir[w]=2; fby[w]=c+1; printf("C%d fences op %d\n",c,w) :: else fi };
+                    :: CD(c) && tdir[w]==1 -> tdir[w]=2; lk[w]=0; fby[w]=c+1; printf("C%d fences op %d\n",c,w) :: else fi };
         if :: fby[w]==c+1 ->
         atomic { if :: !CD(c) || fby[w]!=c+1 -> goto done
                     :: else -> fby[w]=0;
@@ -464,7 +579,7 @@ inline end_run() {
 /* ---------------- cleanup of one group; mode 1: remove of ref0 while other refs keep its tree ---------------- */
 proctype Cleaner(byte c; bool mode) {
   byte h, cst, myep, g, gc, o, w, gb, free, i, keep, s, x; byte s0,s1,s2,q0,q1,q2, rk; byte fencing[3]; bool kept, reaped, sl, ky, isA;
-#ifdef RECON
+#if defined(RECON) || defined(LINKS)
   byte tot, seen;
 #endif
 #ifdef ORDER
@@ -478,19 +593,7 @@ proctype Cleaner(byte c; bool mode) {
   if :: reaped -> skip :: else -> goto rel fi;
 #endif
   atomic { if :: MINE -> delta=0; tot=0; seen=0 :: else -> goto done fi };
-  /* the scan: cas, tmp, trash, extract, in this order; each inode once */
-  do :: o==2 -> break
-     :: o<2 -> atomic { i=place[o]; if :: i!=0 && (seen & (1<<i))==0 -> tot++; seen=seen|(1<<i) :: else fi; i=0; o++ }
-  od; o=0;
-  do :: w==2 -> break
-     :: w<2 -> atomic { i=tmpi[w]; if :: i!=0 && (seen & (1<<i))==0 -> tot++; seen=seen|(1<<i) :: else fi; i=0; w++ }
-  od; w=0;
-  do :: o==6 -> break
-     :: o<6 -> atomic { i=tr[o]; if :: i!=0 && (seen & (1<<i))==0 -> tot++; seen=seen|(1<<i) :: else fi; i=0; o++ }
-  od; o=0;
-  do :: o==2 -> break
-     :: o<2 -> atomic { i=ext[o]; if :: i!=0 && (seen & (1<<i))==0 -> tot++; seen=seen|(1<<i) :: else fi; i=0; o++ }
-  od; o=0; seen=0;
+  scan();
 #ifdef M_RECON_NO_DELTA
   atomic { if :: MINE -> used=tot; known=1 :: else -> goto done fi; tot=0; chk() };
 #else
@@ -708,16 +811,21 @@ proctype Adv() {
 #ifdef WIPE
   :: atomic { wipes<1 -> wipes++; epoch=0; ready=0; canEvict=0; opreg[0]=0; opreg[1]=0; opreg[2]=0; res[0]=0; res[1]=0; res[2]=0; clR[0]=0;clR[1]=0;clR[2]=0;clK[0]=0;clK[1]=0;clK[2]=0;
        opexp[0]=0;opexp[1]=0;opexp[2]=0; cur=0; curexp=0; condR=0; condK=0; condS=0; req=0; known=0; used=0; delta=0; printf("-- REDIS IS EMPTIED\n") }
+#ifndef WAITS
   :: atomic { ready && epoch!=0 && !canEvict -> canEvict=1; if :: sess && sessep!=epoch -> sess=0; promised=0 :: else fi; printf("-- the waiting period is over\n") }
-  /* an operation's renewal finds the new epoch: it registers with what it was granted and claimed, in one script */
+#endif
+  /* an operation's renewal finds the new epoch: it registers with what it was granted and claimed, in one script;
+     one that is dying by now learns that it is lost */
 #ifdef M_BACK_WITHOUT_CLAIM
 #define AGAIN(w) skip
 #else
 #define AGAIN(w) clR[w]=hR[w]; clK[w]=hK[w]
 #endif
-  :: atomic { alive[0] && opep[0]!=epoch && epoch!=0 && ready && (condR & hR[0])==0 && (condK & hK[0])==0 -> opreg[0]=1; opep[0]=epoch; opexp[0]=0; COUNT(res[0]=gr[0]); AGAIN(0); printf("-- op 0 is back\n") }
-  :: atomic { alive[1] && opep[1]!=epoch && epoch!=0 && ready && (condR & hR[1])==0 && (condK & hK[1])==0 -> opreg[1]=1; opep[1]=epoch; opexp[1]=0; COUNT(res[1]=gr[1]); AGAIN(1); printf("-- op 1 is back\n") }
-  :: atomic { alive[2] && opep[2]!=epoch && epoch!=0 && ready && (condR & hR[2])==0 -> opreg[2]=1; opep[2]=epoch; opexp[2]=0; AGAIN(2); printf("-- op 2 is back\n") }
+#define BACK_AGAIN(w) atomic { alive[w] && opep[w]!=epoch && epoch!=0 && ready && (condR & hR[w])==0 && (condK & hK[w])==0 -> opep[w]=epoch; \
+       if :: opreg[w]!=3 -> opreg[w]=1; opexp[w]=0; COUNT(OWN_FIGURE(w)); AGAIN(w); printf("-- op %d is back\n",w) :: else fi; chk() }
+  :: BACK_AGAIN(0)
+  :: BACK_AGAIN(1)
+  :: BACK_AGAIN(2)
 #endif
   od
 }

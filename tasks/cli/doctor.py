@@ -85,10 +85,9 @@ def _checks(invocation: Invocation) -> Iterator[Check]:
 
 def _look_at_queue(checks: Checks, invocation: Invocation, url: str) -> None:
     from caskeeper.coordination.leader import Leader
-    from tasks.cli.workers import serving
 
     queue_lengths = invocation.client.queue.lengths()
-    judge_workers(checks, serving(invocation), queue_lengths)
+    judge_workers(checks, invocation.client.queue.serving(), queue_lengths)
     if invocation.settings.redis is None:
         return  # the embedded fleet looks after itself
     leader = Leader.connect(url, invocation.settings.leases)

@@ -9,7 +9,6 @@ import click
 from caskeeper.errors import CaskeeperError, CoordinatorUnavailable
 from tasks.cli import wording
 from tasks.cli.lazy import command
-from tasks.cli.workers import serving
 
 if TYPE_CHECKING:
     from caskeeper.client import Client, ClientStatus
@@ -34,7 +33,7 @@ def status(invocation: Invocation) -> None:
     taken, workers, unasked = 0, list[str](), ""
     try:
         queues, taken = client.queue.lengths(), client.queue.taken()
-        workers = sorted(serving(invocation))
+        workers = sorted(invocation.client.queue.serving())
     except CoordinatorUnavailable as refused:
         if volume is None:
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import click
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from tasks.cli.invocation import Invocation
 
 
+#: Digits as they are on every keyboard: no exponent, no `nan`, and nobody has to guess what is meant.
+_SHARE = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,9})?)\s*%?\Z", re.ASCII)
 #: So many refs are named in a line.
 _NAMED = 5
 
@@ -53,10 +56,8 @@ def verify(
 
 
 def _percent(text: str) -> float:
-    try:
-        percent = float(text.strip().removesuffix("%"))
-    except ValueError:
-        percent = 0.0
+    number = _SHARE.match(text.strip())
+    percent = 0.0 if number is None else float(number[1])
     if not 0 < percent <= 100:
         raise InvalidRequest(
             f"{text[:40]!r} is no share", "argument --sample", "give N% with N above 0 and at most 100"

@@ -12,9 +12,7 @@ import click
 
 from caskeeper.contract import Message, Progress
 from caskeeper.errors import CaskeeperError, DeadlineExceeded
-from caskeeper.trouble import trouble_of
 from tasks.cli.progress import Followed, view
-from tasks.cli.workers import unserved
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -28,8 +26,6 @@ C = TypeVar("C", bound="Callable[..., Any]")
 #: So many jobs are looked at at once; workers take them in their order, so nothing is missed.
 WATCHERS = 16
 _TICK_S = 0.1
-#: A job that waits for so long makes us ask whether anybody takes jobs from its queue.
-UNSERVED_S = 5.0
 
 
 def queueing(function: C) -> C:
@@ -110,9 +106,6 @@ def wait(
                 shown[job_id].see(progress, time.monotonic())
             running = [shown[one.job.id] for one in watch.running]
             display.show(running, waiting=watch.waiting)
-            if watch.is_to_ask():
-                waiting = [one.job.id for one in watch.running if shown[one.job.id].queued]
-                watch.ask(invocation, waiting)
     except KeyboardInterrupt:
         display.close()
         if goes_on:
@@ -156,7 +149,6 @@ class _Watch:
         self._news: SimpleQueue[tuple[str, Progress] | None] = SimpleQueue()
         self.running: list[Sent[Any]] = []
         self._left = len(sent)
-        self._ask_at = time.monotonic() + UNSERVED_S
 
     @property
     def over(self) -> bool:
@@ -182,27 +174,6 @@ class _Watch:
         except Empty:
             pass
         return [one for one in found if one is not None]
-
-    def is_to_ask(self) -> bool:
-        """When it has taken so long that a queue may be served by nobody."""
-        if time.monotonic() < self._ask_at:
-            return False
-        self._ask_at = float("inf")
-        return True
-
-    def ask(self, invocation: Invocation, job_ids: Sequence[str]) -> None:
-        """Say which of their queues nobody serves; in a thread, for workers get time to answer."""
-        if invocation.settings.redis is None:
-            # The embedded worker is looked after by its supervisor, who knows why it does not start.
-            trouble = trouble_of(invocation.settings.cachedir)
-            if trouble:
-                invocation.note(f"no embedded worker can start: {trouble}")
-            else:
-                self._ask_at = time.monotonic() + UNSERVED_S
-        elif job_ids:
-            threading.Thread(
-                target=_say_unserved, args=(invocation, job_ids), name="asks workers", daemon=True
-            ).start()
 
     def _work(self) -> None:
         while True:
@@ -233,15 +204,6 @@ class _Watch:
             one.error = error
         except Exception as bug:  # noqa: BLE001 -- raised again by the thread that waits
             one.bug = bug
-
-
-def _say_unserved(invocation: Invocation, job_ids: Sequence[str]) -> None:
-    try:
-        queues = unserved(invocation, job_ids)
-    except CaskeeperError:
-        return  # whoever waits hears of it
-    for queue in queues:
-        invocation.note(f"no worker takes jobs from the queue {queue}: start one with `caskeeper worker`")
 
 
 def exit_code(sent: Iterable[Sent[Any]]) -> int:

@@ -8,7 +8,7 @@ import os
 from contextlib import suppress
 
 import pytest
-from harness.crash_site import K1, LEASES, VERBS, commit, prepare, sites, what_is_left
+from harness.crash_site import K1, LEASES, VERBS, commit, prepare, rehearse, sites, what_is_left
 from harness.damage import EVERY
 from harness.full_disk import NoLinks, can_fail
 from harness.safety_report import record
@@ -39,12 +39,7 @@ def site(roomy, valkey, monkeypatch):
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_verb_may_die_before_any_of_its_steps(site, verb):
-    site.run(prepare(site, verb))
-    site.empty()
-    site.thin_out()
-    steps = site.run(prepare(site, verb))
-    outcome = site.state()
-    site.empty()
+    steps, outcome = rehearse(site, verb)
     assert steps >= 5
     points = range(1, steps + 1, STRIDES.get(verb, 1))
     for at in points:

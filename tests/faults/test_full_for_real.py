@@ -21,7 +21,8 @@ if os.environ.get("CASKEEPER_TEST_FULL_DISK") == "all":
 @pytest.mark.parametrize("kind", ["size", "inodes"])
 def test_a_disk_that_somebody_fills_in_the_middle_of_a_verb_is_survived(tmp_path, kind, tell):
     if not can_mount():
-        return  # tests/faults/test_full.py shows the same with the errors of such a disk
+        # tests/faults/test_full.py shows the same with the errors of such a disk
+        pytest.xfail("small file systems cannot be mounted here")
     told = every_verb_on(tmp_path, kind, points=POINTS, verbs=VERBS)
     points = sum(one["points"] for one in told.values())
     refused = sum(one["refused"] for one in told.values())

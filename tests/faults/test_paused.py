@@ -15,7 +15,7 @@ import pytest
 from grpc import StatusCode
 from harness.bindings import Refused
 from harness.commands import until
-from harness.crash_site import VERBS, prepare, sites
+from harness.crash_site import VERBS, prepare, rehearse, sites
 from harness.processes import WAIT_S, seconds_since, stop_family
 from harness.safety_report import record
 
@@ -40,12 +40,7 @@ def site(roomy, valkey, monkeypatch):
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_verb_that_stood_still_beyond_its_lease_while_everything_was_evicted(site, verb):
-    site.run(prepare(site, verb))
-    site.empty()
-    site.thin_out()
-    steps = site.run(prepare(site, verb))
-    outcome = site.state()
-    site.empty()
+    steps, outcome = rehearse(site, verb)
     lost = 0
 
     def meanwhile():

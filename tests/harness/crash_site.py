@@ -49,6 +49,8 @@ K1, K2, OTHER = "demo/hello/k1", "demo/hello/k2", "demo/other/k3"
 ARTIFACT_KEY = "demo/artifact/k1"
 OLD = "old/app/aaaa"
 WITHOUT = {"excluded_subdirs": ("buildtree",)}
+#: CLOCK_REALTIME_COARSE of Linux, which the kernel stamps files with.
+_COARSE = 5
 #: Each of these has 256 folders, one for each beginning of a name: in a small volume most of them are empty.
 _FAN_OUT = ("objects", "executables", "closures")
 
@@ -160,7 +162,9 @@ class Site:
 
     def tick(self):
         """The volume's clock moves on: what was made before is older than the horizon of what follows."""
-        time.sleep(0.011)
+        now_ns = time.clock_gettime_ns(_COARSE)
+        while time.clock_gettime_ns(_COARSE) == now_ns:
+            time.sleep(0.0005)
 
     def state(self):
         """What a user sees: the refs, the pins, and the trees that were checked out."""
@@ -340,6 +344,17 @@ def prepare(site, verb):
     site.run(*before(site))
     site.tick()
     return request_of(site)
+
+
+def rehearse(site, verb):
+    """(steps that the verb takes, what a user sees then), once the volume is as it will be each time."""
+    site.run(prepare(site, verb))
+    site.empty()
+    site.thin_out()
+    steps = site.run(prepare(site, verb))
+    outcome = site.state()
+    site.empty()
+    return steps, outcome
 
 
 def what_is_left(site, request):

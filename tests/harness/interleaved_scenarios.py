@@ -34,6 +34,7 @@ from harness.interleaved_acts import (
     shortened_and_pushed_a,
     verify,
 )
+from harness.interleaved_verbs import MORE
 from harness.schedule import Dead
 
 from caskeeper.coordination import StateLost
@@ -356,5 +357,6 @@ SCENARIOS = [
         quota_bytes=7 * 4096,
         slow=4,
     ),
+    *MORE,
 ]
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}

@@ -347,6 +347,7 @@ class Site:
         services = self.services()
         services.maintenance.ensure_ready()
         self.wait_after_loss()
+        self.expire()  # those of who was made known by that, too
         if self.damaged:  # who relied on it in time published it all the same (safety.md section 5)
             services.run(VerifyRequest(repair=True), quiet())
         services.run(ComputeSizeRequest(), quiet())

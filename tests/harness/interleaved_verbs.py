@@ -8,6 +8,7 @@ from harness.interleaved import Scenario
 from harness.interleaved_account import Violation
 from harness.interleaved_actors import real
 from harness.interleaved_acts import (
+    A_AGAIN,
     DISTURBED,
     A,
     B,
@@ -25,7 +26,7 @@ from harness.old_cache import OldCache
 
 from caskeeper.artifact import Ref
 from caskeeper.contract import DiffRequest, DiffResult, ImportRequest, PushRequest
-from caskeeper.errors import ArtifactNotFound, Busy
+from caskeeper.errors import ArtifactNotFound, CacheTooFull, LeaseLost, NoSpace
 from worker.protocols import quiet
 
 # -- what actors do ----------------------------------------------------------------------------------------
@@ -115,6 +116,7 @@ def both(site):
     site.acknowledged.clear()
 
 
+NO_ROOM = (NoSpace, CacheTooFull, LeaseLost)
 _LATE = {"cleaner": DISTURBED, "second": DISTURBED}
 
 MORE = [
@@ -140,12 +142,13 @@ MORE = [
         "reader that renews, and a Redis that is emptied",
         {"reader": extract, "cleaner": lost_and_renewed(0)},
         artifact_a,
-        {"reader": (ArtifactNotFound,)},
+        {"reader": (ArtifactNotFound, LeaseLost)},  # it may have begun since, and stood still
     ),
     Scenario(
         "writer that renews, and a Redis that is emptied",
         {"writer": commit("b", B), "cleaner": lost_and_renewed(0)},
         artifact_a,
+        {"writer": (LeaseLost,)},
     ),
     Scenario(
         "writer, the thread that renews its lease, and a Redis that is emptied",
@@ -167,6 +170,14 @@ MORE = [
         {**_LATE, "writer": DISTURBED},
     ),
     Scenario(
+        "writer with a reservation, and another after a Redis that is emptied",
+        {"writer": commit("b", B), "other": in_turn(happens("empty"), commit("a", A_AGAIN))},
+        artifact_a,
+        {"writer": NO_ROOM, "other": NO_ROOM},
+        quota_bytes=8 * 4096,  # of which each finds room for itself
+        slow=2,
+    ),
+    Scenario(
         "an object that goes back where another was published",
         {
             "writer": commit("b", B),
@@ -175,7 +186,7 @@ MORE = [
             "second": in_turn(expires(2), clean(), expires(1), clean()),
         },
         artifact_a,
-        {**_LATE, "writer": (Busy,), "other": DISTURBED},
+        {**_LATE, "writer": DISTURBED, "other": DISTURBED},
         most_switches=1,
     ),
 ]

@@ -12,7 +12,7 @@ _SPARED = Patch(
     "(name not in known and not self._is_starting(run, name, spare=spare_young))",
     "False",
 )
-_NOT_EXPECTED = Patch(
+NOT_EXPECTED = Patch(
     f"{_SERVICES}.maintenance:Maintenance._begin",
     "for name in self._folders()}",
     "for name in ()}",
@@ -120,7 +120,7 @@ COUNTED = [
     Mutant(
         "a recount spares who is not registered",
         "recount: no unregistered folder is spared",
-        (_SPARED, _NOT_EXPECTED),
+        (_SPARED, NOT_EXPECTED),
         "writer, a Redis that is emptied, and a recount",
         "m_recon_spares",
         "after a loss nobody is unregistered whom the recovery has made known",

@@ -12,8 +12,8 @@ import threading
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-#: A run this long is a livelock of the program or of the harness.
-MOST_STEPS = 6000
+#: A run this long is a livelock of the program or of the harness; two that wait for room in vain take 7,000.
+MOST_STEPS = 12_000
 #: How long a real run may take: an actor that waits for anything but its turn is a defect of the harness.
 WAIT_S = 60.0
 #: By how much time goes on more each time that everybody waits, and how often it grows.
@@ -82,6 +82,7 @@ class Schedule:
         self.actors = [Actor(number, name, self, work) for number, (name, work) in enumerate(works)]
         self.choices = dict(choices)
         self.deaths = frozenset(deaths)
+        self._deaths = set(deaths)
         self.trace: list[Step] = []
         self.changes = 0
         self.now_s = 0.0
@@ -159,7 +160,8 @@ class Schedule:
         if self.failure is not None:
             self._die(actor)
         number = len(self.trace)
-        if number in self.deaths:
+        if number in self._deaths:
+            self._deaths.discard(number)  # whoever comes next has this number too
             self._die(actor)
         if self._pick is not None or number in self.choices:
             following = self._next(actor)

@@ -13,6 +13,7 @@ from caskeeper.config import QuotaExpression, Settings
 from caskeeper.config.remotes import RemoteSpec
 from caskeeper.config.settings import CacheSettings
 from caskeeper.errors import RemoteUnavailable
+from worker.store.coordinator import Coordinator
 from worker.wiring import wire
 
 SMALL_CACHE = CacheSettings(
@@ -61,7 +62,11 @@ def fake_services(
         artifacts=(*specs, *(RemoteSpec(url, push=True) for url in urls)),
         source="test.yaml",
     )
-    return wire(settings, volume, coordination or fake_coordination(), pool)
+    coordination = coordination or fake_coordination()
+    if os.path.isdir(volume.layout.root) and not os.path.lexists(volume.layout.coordinator):
+        with open(volume.layout.coordinator, "wb") as file:  # as whoever makes a volume
+            file.write(Coordinator(coordination.state().epoch or "", coordination.address).to_bytes())
+    return wire(settings, volume, coordination, pool)
 
 
 def make_tree(folder, *, buildtree=True):

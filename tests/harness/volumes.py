@@ -55,7 +55,7 @@ def bare_volume(tmp_path, kind=Volume, **arguments):
 def new_volume(tmp_path, kind=Volume, **arguments):
     """A volume as it is right after its creation."""
     volume = bare_volume(tmp_path, kind, **arguments)
-    own = new_format(volume)
+    own = new_format(volume)._replace(volume_id="volume-1")  # as harness.coordination has it
     stage_format(volume, own)
     publish_format(volume, own)
     return volume

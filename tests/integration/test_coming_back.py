@@ -121,6 +121,22 @@ def test_what_is_reserved_stands_on_the_volume_as_it_changes(tmp_path, valkey):
         assert stated() == services.coordination.usage.snapshot().reserved_bytes < granted
 
 
+def test_who_is_still_expected_after_the_waiting_period_is_fenced_whatever_its_expiry(tmp_path, valkey):
+    """Nobody knows its claims: it must not come back with them after a cleanup that could not see them."""
+    with fleet(tmp_path, valkey.url, 2, leases=quick(operation_s=30.0)) as (mine, theirs):
+        root = commit(mine, tmp_path, "p/e/1")
+        with mine.desk.reader("push", "p/e/1", quiet()) as operation:
+            assert operation.claim([root])
+            mine.desk._running.discard(operation)  # it is paused: nobody renews it
+            valkey.client().flushall()
+            theirs.maintenance.ensure_ready()
+            prefix = f"caskeeper:{{{theirs.coordination.volume_id}}}:"
+            valkey.client().hset(f"{prefix}state", "evict_from_ms", "0")
+            theirs.run(CleanupRequest(), quiet())
+            with pytest.raises(LeaseLost):
+                operation.staging.confirm()
+
+
 def test_a_loss_reserves_nothing_that_was_only_asked_for(tmp_path, valkey):
     leases = quick(operation_s=30.0)
     with (

@@ -1,4 +1,4 @@
-"""The embedded server on the disk that is full: a cleanup needs it to make room, so the ballast goes first."""
+"""The embedded server on a full disk: a cleanup needs it to make room, so the ballast goes first."""
 
 import os
 from contextlib import contextmanager

@@ -70,7 +70,8 @@ def test_ac2_a_quota_that_cannot_be_stops_every_command_and_the_worker(scene):
 def test_few_inodes_evict_what_is_oldest_and_the_last_one_gone_does_not_stop_a_cleanup(scene):
     """On a real file system with 1600 inodes, where the kernel lets us mount one; 768 are folders."""
     if not can_mount():
-        return  # tests/integration/test_quota.py shows the same with what such a file system says
+        # tests/integration/test_quota.py shows the same with what such a file system says
+        pytest.xfail("small file systems cannot be mounted here")
     plenty = {"quota": "infinity", "reserved-disk-space": "0", "headroom": "0"}
     within = tmpfs("size=64m,nr_inodes=1600")
     trees = [scene.tree(f"many{n}", {str(m): f"{n} {m}".encode() for m in range(200)}) for n in range(5)]

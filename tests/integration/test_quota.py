@@ -170,7 +170,7 @@ def test_what_goes_when_an_operation_has_ended_is_no_space_for_now_and_names_it(
             with pytest.raises(NoSpace) as caught:
                 clean(services)
         assert "extract p/e0/k0 on " in caught.value.what
-        assert "uses 5 artifacts of " in caught.value.what
+        assert "uses 6 artifacts of " in caught.value.what
         assert "try again when those who work on the cache are done" in caught.value.way_out
         clean(services)
         assert services.space.used_bytes() <= 100 * KIB

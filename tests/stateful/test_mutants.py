@@ -8,9 +8,10 @@ from harness.interleaved_scenarios import BY_NAME
 from harness.mutants import Stale, applied
 from harness.mutants_of_ages import RELIED_UPON
 from harness.mutants_of_counts import COUNTED
+from harness.mutants_of_returning import COME_BACK
 from harness.safety_report import record
 
-MUTANTS = (*RELIED_UPON, *COUNTED)
+MUTANTS = (*RELIED_UPON, *COUNTED, *COME_BACK)
 LIMIT = 400
 
 

@@ -44,6 +44,15 @@ def test_who_dies_does_nothing_more_and_the_others_go_on():
     assert schedule.actors[0].dead
 
 
+def test_one_death_is_of_one_actor():
+    log = []
+    works = [counting("a", 3, log), counting("b", 3, log)]
+    schedule = Schedule(works, choices={0: 0, 1: 1, 2: 0}, deaths={2})  # both have begun
+    schedule.run()
+    assert [actor.dead for actor in schedule.actors] == [False, True]
+    assert log == ["a0", "a1", "a2"]
+
+
 def test_nothing_is_done_by_the_handlers_of_who_died():
     log = []
 

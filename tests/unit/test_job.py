@@ -25,6 +25,13 @@ class Told:
     def __init__(self, *states):
         self._states = list(states)
         self.nowhere, self.looks = False, 0
+        self.why, self.lines = "", []
+
+    def why_waiting(self, state):
+        return self.why if state.get("status") == "QUEUED" else ""
+
+    def say(self, line):
+        self.lines.append(line)
 
     def state(self, job_id):
         state = self._states.pop(0) if len(self._states) > 1 else self._states[0]
@@ -149,3 +156,32 @@ def test_a_job_that_waits_somewhere_is_waited_for_however_long_its_state_stands(
     with pytest.raises(DeadlineExceeded):
         waiting.result(0.5)
     assert waiting._states.looks > 1
+
+
+def test_why_nobody_takes_a_job_is_told_while_one_waits_and_when_one_gives_up(monkeypatch):
+    monkeypatch.setattr(job_module, "UNSERVED_S", 0.05)
+    monkeypatch.setattr(job_module, "_WORTH_ASKING_S", 0.05)
+    waiting = job({"status": "QUEUED"})
+    waiting._states.why = "no worker takes it: start one"
+    with pytest.raises(DeadlineExceeded, match="no worker takes it: start one; the job stays in the queue"):
+        waiting.result(0.5)
+    assert set(waiting._states.lines) == {"no worker takes it: start one"}
+    assert 2 <= len(waiting._states.lines) < 6, "asked again, at longer and longer intervals"
+
+
+def test_a_job_that_runs_is_not_said_to_wait(monkeypatch):
+    monkeypatch.setattr(job_module, "UNSERVED_S", 0.01)
+    monkeypatch.setattr(job_module, "_WORTH_ASKING_S", 0.01)
+    running = job({"status": "STARTED"})
+    running._states.why = "no worker takes it"
+    with pytest.raises(DeadlineExceeded, match="it goes on"):
+        running.result(0.1)
+    assert running._states.lines == []
+
+
+def test_who_gives_up_on_a_job_that_is_tried_again_is_told_why_it_failed():
+    retried = job({**failure("Busy", "nothing is recounted yet", "", "try again in 9 s"), "status": "RETRY"})
+    with pytest.raises(DeadlineExceeded) as late:
+        retried.result(0.05)
+    assert "trying again after: busy: nothing is recounted yet" in late.value.way_out
+    assert "it goes on" in late.value.way_out

@@ -18,7 +18,7 @@ from worker.services.sweep import sweep
 from worker.services.uploaded import evict_uploaded, find_uploaded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from caskeeper.artifact import Ref
     from caskeeper.contract import CleanupHolder, CleanupRequest
@@ -90,7 +90,7 @@ class Cleanup:
             pins = self._maintenance.pins.read()  # they change only under the lease
             needs_room = before > target or self._space.inodes_lacking(inodes) > 0
             freed = 0 if dry_run else make_way(run, self._maintenance, needs_room=needs_room)
-            damaged = plan_quarantined(run, self._maintenance) if dry_run and needs_room else []
+            damaged = plan_quarantined(self._maintenance) if dry_run and needs_room else []
             inventory = self._inventory(run)
             uploaded = find_uploaded(self._maintenance.volume, inventory, horizon_ns=run.horizon_ns)
             judge(
@@ -235,7 +235,25 @@ class Cleanup:
             group_freed, refs = self.evict_group(run, evictor, inventory, group, why=f"{why}; {group.reason}")
             freed += group_freed
             gone += len(refs)
+        for group in self._instead(chosen, inventory, reached=reached):
+            context.check()
+            group.reason = "least recently used of what nobody works with"
+            group_freed, refs = self.evict_group(run, evictor, inventory, group, why=f"{why}; {group.reason}")
+            freed += group_freed
+            gone += len(refs)
         return freed, gone
+
+    def _instead(
+        self, chosen: Sequence[Planned], inventory: Inventory, *, reached: Callable[[], bool]
+    ) -> Iterator[Planned]:
+        """The next groups, as long as the target is not reached for want of one that somebody works with."""
+        if any(group.action == PROTECTED for group in chosen):
+            for group in inventory.groups:
+                if group.action == KEPT and not group.young:
+                    if reached():
+                        return
+                    group.action = EVICT
+                    yield group
 
     def evict_group(
         self,

@@ -10,7 +10,7 @@ from caskeeper.config.quota import evaluate
 from caskeeper.config.sizes import pretty_size
 from caskeeper.errors import ConfigInvalid
 from worker.services.checks import Check, Checks
-from worker.store.volume import process_umask
+from worker.store.system_calls import process_umask
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -97,7 +97,7 @@ def _judge(checks: Checks, settings: Settings, volume: Volume, coordination: Coo
 def _filling(usage: Usage, limits: Limits) -> str:
     taken = usage.used_bytes + usage.reserved_bytes
     share = 100 * taken // limits.quota_bytes if limits.quota_bytes else 100
-    used, quota = pretty_sizes(taken, limits.quota_bytes)
+    used, quota = pretty_size(taken, 1), pretty_size(limits.quota_bytes, 1)
     return f"{used} of the quota {quota} are used, {share}%"
 
 

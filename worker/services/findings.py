@@ -7,12 +7,16 @@ names; whether it is mended is told by that look, never by the attempt.
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from caskeeper.contract import Finding
+from caskeeper.errors import PermissionDenied, VolumeFailed
+from worker.services.verify_content import entries
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterator
 
     from caskeeper.artifact import Ref
@@ -36,13 +40,21 @@ STRANGER = "stranger"
 PIN = "damaged-pin"
 ESTIMATE = "wrong-estimate"
 STATE = "damaged-state"
+#: FORMAT or COORDINATOR; a folder that is a link; one that cannot be looked into
+IDENTITY = "volume-file"
+LINK = "linked-folder"
+FOLDER = "unreadable-folder"
 
 #: So many travel through the queue; the counts are of all.
 MOST = 2000
 REPAIR = "`caskeeper verify --repair` mends it"
 AGAIN = "pull it when a remote has it, or commit it again"
 _MOVE = "move it out of the cache"
-_WAYS = {STRANGER: _MOVE, PIN: "`caskeeper pin` with its pattern writes it anew, or move it away"}
+_WAYS = {
+    FOLDER: "make it readable for this user (`chmod u+rwx`), then verify again",
+    STRANGER: _MOVE,
+    PIN: "`caskeeper pin` with its pattern writes it anew, or move it away",
+}
 
 
 @dataclass(eq=False, slots=True)
@@ -86,6 +98,8 @@ class Findings:
     missing: dict[Digest, set[Ref]] = field(default_factory=dict)
     #: why something was not looked at, or not mended
     remarks: list[str] = field(default_factory=list)
+    #: how often something could not be looked at
+    unreached: int = 0
 
     def add(
         self,
@@ -99,6 +113,31 @@ class Findings:
     ) -> None:
         """One more."""
         self.all.append(Found(kind, where, what, hash_hex, ref, way_out))
+
+    @contextmanager
+    def reaching(self, path: str) -> Iterator[None]:
+        """What the system does not let us look at is one finding for its folder, and no end of the look.
+
+        ``unreached`` is raised by one.
+        """
+        try:
+            yield
+        except (VolumeFailed, PermissionDenied) as trouble:
+            self.unreached += 1
+            self._told(path, trouble.what)
+
+    def entries(self, folder: str) -> list[os.DirEntry[str]]:
+        """What is in a folder, by name; nothing when it is gone or cannot be read, which is a finding."""
+        try:
+            return entries(folder)
+        except (VolumeFailed, PermissionDenied) as trouble:
+            self.unreached += 1
+            self._told(folder, trouble.what)
+            return []
+
+    def _told(self, place: str, what: str) -> None:
+        if not any(found.where == place for found in self.of(FOLDER)):
+            self.add(FOLDER, place, f"it cannot be looked at: {what}")
 
     def of(self, *kinds: str) -> Iterator[Found]:
         """Those of some kinds."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from caskeeper.contract import ComputeSizeRequest, Progress
@@ -16,9 +17,7 @@ from caskeeper.coordination.events import HEALED
 from caskeeper.errors import (
     ArtifactNotFound,
     Busy,
-    CacheTooFull,
     CaskeeperError,
-    NoSpace,
     Transient,
     VolumeFailed,
 )
@@ -119,23 +118,19 @@ class Healing:
         """
         if not digests:
             return Restored(set())
-        try:
-            restored = self._restore(list(digests), projects, context)
-        except (NoSpace, CacheTooFull):
-            if not self._counts_too_much(context):
-                raise
-            restored = self._restore(list(digests), projects, context)
+        self._count_if_tight(digests, context)
+        restored = self._restore(list(digests), projects, context)
         for digest in digests:
             log.info("restored" if digest in restored.back else "not restored", extra={"hash": digest.hash})
         return restored
 
-    def _counts_too_much(self, context: Context) -> bool:
-        """What went behind the cache's back was still counted, in the way of what replaces it."""
-        try:
-            size = self._recount(ComputeSizeRequest(), context)
-        except Busy:
-            return False
-        return size.used_bytes < size.estimate_bytes
+    def _count_if_tight(self, digests: Collection[Digest], context: Context) -> None:
+        """What went behind the cache's back is still counted, and would be in the way of what replaces it."""
+        now = self._restore.desk.space.now()
+        wanted_bytes = sum(self._maintenance.volume.charge(digest.size_bytes) for digest in digests)
+        if now.usage.used_bytes + now.usage.reserved_bytes + wanted_bytes > now.limits.quota_bytes:
+            with suppress(Busy):  # the waiting period after a loss of Redis, or others are faster
+                self._recount(ComputeSizeRequest(), context)
 
     def note_healed(self, refs: Iterable[Ref]) -> None:
         """Into the log of events: all that was missing or damaged of these refs is here again."""
@@ -161,15 +156,7 @@ class Healing:
             try:
                 result = work()
             except ArtifactNotFound as gone:
-                if healed is None:
-                    raise
-                if withdrawn and not withdrawn.isdisjoint(subjects.refs or withdrawn):
-                    how = "damaged" if isinstance(healed, ObjectDamaged) else "missing"
-                    what = f"{healed.digest} was {how}, and no remote has it: its refs were withdrawn"
-                    raise ArtifactNotFound(what, gone.where, gone.way_out) from gone
-                if not self._are_here(subjects.refs, context):
-                    raise
-                continue
+                self._look_again(gone, healed, withdrawn, subjects.refs, context)
             except CaskeeperError as error:
                 healed = _met(error)
                 if healed is None:
@@ -180,33 +167,46 @@ class Healing:
                 withdrawn.update(done.withdrawn)
                 if isinstance(healed, ObjectDamaged) and healed.digest is not None:
                     owed.add(healed.digest)
-                continue
-            for digest in owed:
-                self._settle(digest, subjects, context)
-            return result
-        try:
-            return work()
-        except CaskeeperError as error:
-            if _met(error) is None:
-                raise
-            raise Busy("it is damaged or missing again as often as it is healed", error.where) from error
+            else:
+                self._settle(owed, subjects, context)
+                return result
+        return work()
+
+    def _look_again(
+        self,
+        gone: ArtifactNotFound,
+        healed: ObjectDamaged | ObjectMissing | None,
+        withdrawn: Collection[Ref],
+        refs: Sequence[Ref],
+        context: Context,
+    ) -> None:
+        """Raises ``gone`` for what is gone indeed, with the reason where that is known.
+
+        After a healing it may be here again: a withdrawal that another one gives up puts its ref back.
+        """
+        if healed is None:
+            raise gone
+        if any(ref in withdrawn for ref in refs):
+            how = "damaged" if isinstance(healed, ObjectDamaged) else "missing"
+            what = f"{healed.digest} was {how}, and no remote has it: its refs were withdrawn"
+            raise ArtifactNotFound(what, gone.where, gone.way_out) from gone
+        if not self._are_here(refs, context):
+            raise gone
 
     def _are_here(self, refs: Sequence[Ref], context: Context) -> bool:
-        """Whether a miss may have been none: a withdrawal that another one gives up puts its ref back.
-
-        Under the lease, when nobody has anything in his hands.
-        """
+        """A look under the lease, when nobody has anything in his hands."""
         if not refs:
             return False
         with self._maintenance.run("heal", check=context.check):
             return all(self._maintenance.refs.read(ref) is not None for ref in refs)
 
-    def _settle(self, digest: Digest, subjects: Subjects, context: Context) -> None:
+    def _settle(self, owed: Collection[Digest], subjects: Subjects, context: Context) -> None:
         """What was taken away for a request that is done by now."""
-        if self._withdrawal.is_missing(digest.hash):  # the request did not need it after all
-            self.heal(missing(digest, ""), context)
-        elif subjects.writes:
-            self._note_back(self.owners.of({digest.hash}), {digest.hash})
+        for digest in owed:
+            if self._withdrawal.is_missing(digest.hash):  # the request did not need it after all
+                self.heal(missing(digest, ""), context)
+            elif subjects.writes:
+                self._note_back(self.owners.of({digest.hash}), {digest.hash})
 
     def heal(
         self, trouble: ObjectDamaged | ObjectMissing, context: Context, *, subjects: Subjects | None = None
@@ -242,24 +242,29 @@ class Healing:
                 if not owners and not damaged:
                     # No part of anything here; or its refs may just be gone.
                     return Healed(again=bool(subjects.refs))
-                for digest in lost:
-                    log.warning("object missing", extra={"hash": digest.hash, "refs": len(owners)})
-                _keep(operation, owners, subjects.refs)
-                projects = {*subjects.projects, *(owner.ref.project for owner in owners)}
-                back, unasked = self.restore(lacking, projects, context)
-                self._note_back(owners, {digest.hash for digest in back})
+                _tell_missing(lost, owners)
+                back, unasked = self._bring_back(operation, lacking, owners, subjects, context)
             gone = {one.hash for one in lacking if one not in back and self._withdrawal.is_missing(one.hash)}
-            if gone and unasked is not None:
-                raise type(unasked)(
-                    f"{min(gone)} is {'damaged' if damaged else 'missing'} here, and a remote that may have "
-                    f"it could not be asked: {unasked.what}",
-                    unasked.where,
-                    unasked.way_out,
-                ) from unasked
             if gone:
+                if unasked is not None:
+                    raise _not_asked(min(gone), "damaged" if damaged else "missing", unasked) from unasked
                 return Healed(again=True, withdrawn=self._withdraw_all(gone, context))
             suspects = []
         return AGAIN
+
+    def _bring_back(
+        self,
+        operation: Operation,
+        lacking: Sequence[Digest],
+        owners: Sequence[Owner],
+        subjects: Subjects,
+        context: Context,
+    ) -> Restored:
+        _keep(operation, owners, subjects.refs)
+        projects = {*subjects.projects, *(owner.ref.project for owner in owners)}
+        restored = self.restore(lacking, projects, context)
+        self._note_back(owners, {digest.hash for digest in restored.back})
+        return restored
 
     def mend(self, digest: Digest, context: Context, *, taken: Callable[[], None] = lambda: None) -> None:
         """What a server can do: take it away, tell ``taken`` of that, bring it back. Withdraws nothing.
@@ -272,9 +277,7 @@ class Healing:
             taken()
             if was_damaged and self._withdrawal.is_missing(digest.hash):
                 owners = self.owners.of({digest.hash})
-                _keep(operation, owners)
-                restored = self.restore([digest], {owner.ref.project for owner in owners}, context)
-                self._note_back(owners, {one.hash for one in restored.back})
+                self._bring_back(operation, [digest], owners, Subjects(), context)
 
     def _look_over(
         self, suspects: Sequence[Digest], refs: Sequence[Ref], good: set[Digest], context: Context
@@ -323,7 +326,18 @@ def _met(error: CaskeeperError) -> ObjectDamaged | ObjectMissing | None:
     return None if passing else trouble_of(error)
 
 
-def _keep(operation: Operation, owners: Sequence[Owner], asked: Sequence[Ref] = ()) -> None:
+def _tell_missing(lost: Iterable[Digest], owners: Sequence[Owner]) -> None:
+    for digest in lost:
+        log.warning("object missing", extra={"hash": digest.hash, "refs": len(owners)})
+
+
+def _not_asked(hash_hex: str, how: str, trouble: CaskeeperError) -> CaskeeperError:
+    """To be without it is no miss yet (I10)."""
+    what = f"{hash_hex} is {how} here, and a remote that may have it could not be asked: {trouble.what}"
+    return type(trouble)(what, trouble.where, trouble.way_out)
+
+
+def _keep(operation: Operation, owners: Sequence[Owner], asked: Sequence[Ref]) -> None:
     """What is about to be fetched again needs room: no cleanup makes it by evicting what is being healed.
 
     Nobody withdraws it either meanwhile. One that is just being removed is not kept.

@@ -128,9 +128,10 @@ class Operation:
         whole = self.staging.end()
         try:
             self._settle(fenced=not whole)
-        except (Busy, CoordinatorUnavailable):
-            # Redis cannot be told. Lost state means a recount before anything is evicted; a record
-            # that survived expires, and its whole reservation is converted: never understated (I5).
+        except (Busy, CoordinatorUnavailable, LeaseLost):
+            # Redis cannot be told, or a cleanup has it by now. Lost state means a recount before anything
+            # is evicted; a record that survived expires, and its whole reservation is converted: never
+            # understated (I5).
             log.warning("operation not settled", extra={"operation": self.id})
 
     def _settle(self, *, fenced: bool) -> None:

@@ -165,7 +165,8 @@ def take_inventory(
                 raise VolumeFailed(
                     f"what an artifact consists of cannot be read ({damage.what})",
                     f"ref {entry.ref}",
-                    f"`caskeeper pull --refresh {entry.ref}` mends it, `caskeeper remove` drops it",
+                    f"`caskeeper pull --refresh {entry.ref}` mends it where a remote has it, "
+                    f"`caskeeper remove {entry.ref}` drops it",
                 ) from damage
     _add_lists(groups, scopes, closures, charge=charge, horizon_ns=horizon_ns)
     _add_extracts(groups, refs.volume.layout)

@@ -40,7 +40,7 @@ def drop_quarantined(run: Run, maintenance: Maintenance) -> int:
     return _drop(run, maintenance, Quarantine(maintenance.volume).listing())
 
 
-def plan(run: Run, maintenance: Maintenance) -> list[CleanupGroup]:
+def plan(maintenance: Maintenance) -> list[CleanupGroup]:
     """What ``drop_quarantined`` would take, as if it were a group of the plan; nothing when it is nothing."""
     going = Quarantine(maintenance.volume).listing()
     if not going:

@@ -7,14 +7,17 @@ may belong to one of them and is no finding. A repair mends under the lease what
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from caskeeper.contract import ComputeSizeRequest, ComputeSizeResult, VerifyResult
-from caskeeper.errors import InvalidRequest, LeaseLost
+from caskeeper.errors import InvalidRequest, LeaseLost, PermissionDenied, VolumeFailed
 from worker.services import findings as kinds
 from worker.services.findings import Findings
+from worker.services.lost_format import gone
 from worker.services.verify_content import NOTHING, Reader, Sample
 from worker.services.verify_files import FilesLook, look_at_leftovers
+from worker.services.verify_identity import Identity
 from worker.services.verify_refs import RefsLook
 from worker.services.verify_repair import Repair
 from worker.store.failures import failure
@@ -22,6 +25,8 @@ from worker.store.measure import used_bytes
 from worker.store.quarantine import Quarantine
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from caskeeper.artifact import Ref
     from caskeeper.contract import VerifyRequest
     from worker.protocols import Context
@@ -31,6 +36,7 @@ if TYPE_CHECKING:
     from worker.services.maintenance import Maintenance
     from worker.services.pull import Pull
     from worker.services.recount import Recount
+    from worker.store.quarantine import Quarantined
 
 
 class Verify:
@@ -60,6 +66,7 @@ class Verify:
                 f"{request.sample:g} % is no sample", "argument sample", "give more than 0 and at most 100"
             )
         findings, reader, sample = Findings(), Reader(context), Sample.of(request.sample)
+        identity = Identity(self._maintenance, findings)
         look_at_leftovers(
             self._volume,
             self._coordination,
@@ -67,6 +74,7 @@ class Verify:
             now_ns=self._now_ns(),
             life_s=self._maintenance.leases.operation_s,
         )
+        identity.run()  # before a lease is taken, with which COORDINATOR is written anew
         self._maintenance.ensure_ready()
         if request.repair:
             with self._maintenance.run("verify", check=context.check) as run:
@@ -80,6 +88,7 @@ class Verify:
         if request.repair:
             reader.phase = "repairing"
             reader.step()
+            identity.mend(context.check)
             repair = Repair(
                 self._maintenance,
                 self._desk,
@@ -92,12 +101,16 @@ class Verify:
                 context=context,
                 look_again=lambda: self._look_for_orphans(context),
             )
-            repair.run()
+            with self._as_far_as_it_goes(findings, "the repair did not come to its end"):
+                repair.run()
             withdrawn = repair.withdrawn
-            size = self._recount(ComputeSizeRequest(), context)
-            for found in findings.of(kinds.ESTIMATE):
-                found.repaired, found.done = True, "counted anew"
-        kept = Quarantine(self._volume).listing()
+            with self._as_far_as_it_goes(findings, "the size was not counted"):
+                size = self._recount(ComputeSizeRequest(), context)
+                for found in findings.of(kinds.ESTIMATE):
+                    found.repaired, found.done = True, "counted anew"
+        kept: list[Quarantined] = []
+        with self._as_far_as_it_goes(findings, "what is in quarantine cannot be told"):
+            kept = Quarantine(self._volume).listing()
         return VerifyResult(
             repair=request.repair,
             sampled_percent=sample.share * 100,
@@ -116,8 +129,20 @@ class Verify:
             remarks=tuple(findings.remarks),
         )
 
+    @contextmanager
+    def _as_far_as_it_goes(self, findings: Findings, what: str) -> Iterator[None]:
+        """Trouble with what was found to be unreadable, or a link, is told and does not end the run."""
+        try:
+            yield
+        except (VolumeFailed, PermissionDenied, OSError) as trouble:
+            if not any(findings.of(kinds.FOLDER, kinds.LINK)):
+                raise
+            findings.remark(f"{what}: {trouble}")
+
     def _look(self, findings: Findings, reader: Reader, sample: Sample) -> tuple[RefsLook, FilesLook]:
-        horizon_ns, _oldest = self._maintenance.horizon_at(self._now_ns())
+        now_ns, horizon_ns = self._now_ns(), 0
+        with findings.reaching(self._volume.layout.staging):  # else everything is taken for young
+            horizon_ns, _oldest = self._maintenance.horizon_at(now_ns)
         refs = RefsLook(
             self._maintenance.refs,
             self._maintenance.closures,
@@ -144,6 +169,8 @@ class Verify:
         place = self._volume.layout.format
         if not self._volume.touch(place):
             if os.path.isdir(self._volume.layout.objects):
+                if not os.path.lexists(self._volume.layout.coordinator):
+                    raise gone(self._volume.layout)
                 raise LeaseLost("FORMAT is gone", place, "try again: it is written anew")
             raise LeaseLost("the volume is gone", place, "mount it, then try again")
         try:
@@ -154,7 +181,10 @@ class Verify:
     def _measure(self, findings: Findings) -> ComputeSizeResult:
         """Estimate and scan. They are compared only when nobody worked from before one to after the other."""
         before = self._pulse()
-        scanned = used_bytes(self._volume)
+        estimate = self._coordination.usage.snapshot()
+        scanned = estimate.used_bytes
+        with self._as_far_as_it_goes(findings, "the size was not counted"):
+            scanned = used_bytes(self._volume)
         after = self._pulse()
         estimate = self._coordination.usage.snapshot()
         if before == after and before is not None and estimate.known and estimate.used_bytes != scanned:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from caskeeper.errors import PermissionDenied, VolumeFailed
 from caskeeper.pins import read_pins
 from worker.services import findings as kinds
-from worker.services.verify_content import entries, look
+from worker.services.verify_content import look
 from worker.services.verify_refs import FAN_OUT, check_file
 from worker.store.journal import ended_journals
 
@@ -70,16 +70,17 @@ class FilesLook:
     # -- objects and executables -------------------------------------------------------------------------
 
     def _look_at_objects(self, top: str, mode: int, damaged: str, orphan: str) -> None:
-        for fan in entries(top):
+        for fan in self._findings.entries(top):
             if not FAN_OUT.match(fan.name) or not fan.is_dir(follow_symlinks=False):
                 self._findings.add(kinds.STRANGER, fan.path, "this is no folder of objects")
                 continue
-            for entry in entries(fan.path):
+            for entry in self._findings.entries(fan.path):
                 self.reader.step()
                 if not _REST.match(entry.name):
                     self._findings.add(kinds.STRANGER, entry.path, "this is no object")
                 else:
-                    self._look_at_object(entry.path, fan.name + entry.name, mode, damaged, orphan)
+                    with self._findings.reaching(fan.path):
+                        self._look_at_object(entry.path, fan.name + entry.name, mode, damaged, orphan)
 
     def _look_at_object(self, path: str, hash_hex: str, mode: int, damaged: str, orphan: str) -> None:
         status = look(path)
@@ -125,20 +126,21 @@ class FilesLook:
     # -- checkouts ---------------------------------------------------------------------------------------
 
     def _look_at_extracts(self) -> None:
-        for project in entries(self._layout.extracts):
+        for project in self._findings.entries(self._layout.extracts):
             if not self._is_folder(project):
                 continue
-            for element in entries(project.path):
+            for element in self._findings.entries(project.path):
                 if not self._is_folder(element):
                     continue
-                for root in entries(element.path):
+                for root in self._findings.entries(element.path):
                     self.reader.step()
                     if not self._is_folder(root):
                         continue
                     if not _HASH.match(root.name):
                         self._findings.add(kinds.STRANGER, root.path, "this is no checkout of ours")
                     elif root.name not in self._refs.roots and not self._refs.doubt:
-                        self._look_at_extract(root)
+                        with self._findings.reaching(element.path):
+                            self._look_at_extract(root)
 
     def _is_folder(self, entry: os.DirEntry[str]) -> bool:
         if entry.is_dir(follow_symlinks=False):
@@ -162,7 +164,8 @@ class FilesLook:
 
     def _look_for_strangers(self) -> None:
         cas = os.path.dirname(self._layout.objects)
-        for entry in entries(cas):
+        self._findings.entries(self._layout.damaged)
+        for entry in self._findings.entries(cas):
             if entry.name not in {"objects", "executables", "refs", "closures", "damaged"}:
                 self._findings.add(kinds.STRANGER, entry.path, "this is nothing of ours")
 
@@ -187,7 +190,7 @@ def look_at_leftovers(
 
 
 def _look_at_staging(volume: Volume, findings: Findings, *, live: set[str], oldest_ns: int) -> None:
-    for entry in entries(volume.layout.staging):
+    for entry in findings.entries(volume.layout.staging):
         if entry.is_dir(follow_symlinks=False):
             status = look(f"{entry.path}/start") or look(entry.path)
             if entry.name not in live and status is not None and status.st_mtime_ns < oldest_ns:
@@ -201,7 +204,7 @@ def _look_at_staging(volume: Volume, findings: Findings, *, live: set[str], olde
 
 
 def _look_at_trash(volume: Volume, findings: Findings, *, holder: str, oldest_ns: int) -> None:
-    for entry in entries(volume.layout.trashes):
+    for entry in findings.entries(volume.layout.trashes):
         if not entry.is_dir(follow_symlinks=False):
             findings.add(kinds.STRANGER, entry.path, "this is no cleanup's folder")
             continue

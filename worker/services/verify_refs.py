@@ -26,7 +26,7 @@ from caskeeper.errors import (
 )
 from worker.closure import walk
 from worker.services import findings as kinds
-from worker.services.verify_content import entries, has_time, look
+from worker.services.verify_content import has_time, look
 from worker.store.closures import ClosureList
 
 if TYPE_CHECKING:
@@ -105,8 +105,11 @@ class RefsLook:
         self._reader.phase = "looking at refs"
         for ref, path in self._named():
             self._reader.step()
-            self._look_at_ref(ref, path)
+            with self._findings.reaching(os.path.dirname(path)):
+                self._look_at_ref(ref, path)
         self._look_at_lists()
+        if self._findings.unreached:
+            self.doubt = self.doubt or "a folder cannot be looked at"
 
     def check(self, ref: Ref, record: RefRecord) -> set[Digest]:
         """What of a ref is not here now; asked again after something was restored."""
@@ -147,13 +150,13 @@ class RefsLook:
 
     def _named(self) -> Iterator[tuple[Ref, str]]:
         """Every file that stands where a ref may; what is none is a stranger, and doubt."""
-        for project in entries(self._layout.refs):
+        for project in self._findings.entries(self._layout.refs):
             if not self._is_folder(project):
                 continue
-            for element in entries(project.path):
+            for element in self._findings.entries(project.path):
                 if not self._is_folder(element):
                     continue
-                for key in entries(element.path):
+                for key in self._findings.entries(element.path):
                     try:
                         ref = Ref.of(project.name, f"{element.name}.bst", key.name)
                     except InvalidRequest:
@@ -283,7 +286,11 @@ class RefsLook:
         if digest == EMPTY or (raw in self._checked and not suspect):
             return
         path = self._layout.object(digest.hash)
-        status = look(path)
+        before = self._findings.unreached
+        with self._findings.reaching(os.path.dirname(path)):
+            status = look(path)
+        if self._findings.unreached > before:
+            return  # neither here nor missing: nobody knows
         if status is None or not stat.S_ISREG(status.st_mode):
             if not self._is_in_trash(digest):
                 tree.missing.add(digest)
@@ -303,19 +310,20 @@ class RefsLook:
 
     def _look_at_lists(self) -> None:
         self._reader.phase = "looking at closure lists"
-        for folder in entries(self._layout.closures):
+        for folder in self._findings.entries(self._layout.closures):
             if not FAN_OUT.match(folder.name) or not folder.is_dir(follow_symlinks=False):
                 self._findings.add(kinds.STRANGER, folder.path, "this is no folder of closure lists")
                 self.doubt = self.doubt or f"{folder.path} is no folder of closure lists"
                 continue
-            for entry in entries(folder.path):
+            for entry in self._findings.entries(folder.path):
                 self._reader.step()
                 name = _LIST.match(entry.name)
                 if name is None:
                     self._findings.add(kinds.STRANGER, entry.path, "this is no closure list")
                     self.doubt = self.doubt or f"{entry.path} is no closure list"
                 else:
-                    self._look_at_list(entry.path, folder.name + name[1], name[2])
+                    with self._findings.reaching(folder.path):
+                        self._look_at_list(entry.path, folder.name + name[1], name[2])
 
     def _look_at_list(self, path: str, root_hash: str, scope_id: str) -> None:
         status = look(path)

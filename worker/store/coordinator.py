@@ -12,7 +12,7 @@ import secrets
 from typing import TYPE_CHECKING, NamedTuple
 
 from worker.store.failures import failure
-from worker.store.format import without_age
+from worker.store.format import without_waiting
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,15 +35,10 @@ class Coordinator(NamedTuple):
         return json.dumps(self._asdict(), indent=1, sort_keys=True).encode() + b"\n"
 
 
-def _without_waiting(path: str, flags: int) -> int:
-    """A pipe in its place would have us wait for its writer."""
-    return without_age(path, flags | os.O_NONBLOCK)
-
-
 def read_coordinator(layout: Layout) -> Coordinator | None:
     """None: a volume that nobody has written it for, or what is written is damaged."""
     try:
-        with open(layout.coordinator, "rb", opener=_without_waiting) as file:
+        with open(layout.coordinator, "rb", opener=without_waiting) as file:
             document = json.loads(file.read(_LIMIT_BYTES))
         found = Coordinator(document["epoch"], document["redis"])
     except (FileNotFoundError, IsADirectoryError):

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from caskeeper.errors import ConfigInvalid, NoSpace, PermissionDenied, VolumeFailed
 from worker.store.failures import failure
+from worker.store.links import linked_folders, refuse_link
 from worker.store.system_calls import MTIME_S
 
 if TYPE_CHECKING:
@@ -40,13 +41,15 @@ def accept(
     for who else would make room? Its file system was tried when the volume was made.
 
     Raises PermissionDenied for another user, ConfigInvalid for a file system that cannot, VolumeFailed
-    for a clock that went back.
+    for a clock that went back and for a symbolic link where a folder belongs.
     """
     check_owner(volume_format, volume.layout.format)
     # one rounding for all hosts, or their counters would disagree with the recount
     volume.block_bytes = volume_format.block_bytes
     if looks:
         return
+    for folder in linked_folders(volume.layout):
+        refuse_link(folder)
     # Looked at first: another process that starts at the same moment may touch it in between.
     seen_ns = _stat(volume.layout.format).st_atime_ns
     try:

@@ -33,6 +33,8 @@ _STAGED = "FORMAT."
 _FAN_OUT = tuple(f"{number:02x}" for number in range(256))
 _POLL_S = 0.05
 _LARGEST_BLOCK = 1 << 30
+#: What is longer is no FORMAT.
+_LIMIT_BYTES = 64 * 1024
 #: What can be a part of a key in Redis, as every volume's id was made.
 _WORD = re.compile(r"[A-Za-z0-9._-]{1,128}\Z")
 
@@ -126,8 +128,8 @@ def find_format(layout: Layout) -> Format | None:
 
 def _read(path: str) -> Format | None:
     try:
-        with open(path, "rb", opener=without_age) as file:
-            data = file.read()
+        with open(path, "rb", opener=without_waiting) as file:
+            data = file.read(_LIMIT_BYTES)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
@@ -141,6 +143,11 @@ def without_age(path: str, flags: int) -> int:
         return os.open(path, flags | os.O_NOATIME)
     except PermissionError:  # another user's, which the check of the owner is about to say
         return os.open(path, flags)
+
+
+def without_waiting(path: str, flags: int) -> int:
+    """The same; a pipe in its place would have us wait for its writer."""
+    return without_age(path, flags | os.O_NONBLOCK)
 
 
 def new_format(volume: Volume) -> Format:

@@ -1,4 +1,4 @@
-"""The four system calls that Python's ``os`` lacks or offers only in part.
+"""The system calls that Python's ``os`` lacks or offers only in part.
 
 Each raises OSError like ``os`` does. The GIL is released while the kernel works.
 """
@@ -45,6 +45,7 @@ def _bound(name: str, *argtypes: Any) -> Any:
 _utimensat = _bound("utimensat", ctypes.c_int, ctypes.c_char_p, ctypes.POINTER(_Times), ctypes.c_int)
 _futimens = _bound("futimens", ctypes.c_int, ctypes.POINTER(_Times))
 _syncfs = _bound("syncfs", ctypes.c_int)
+_readlink = _bound("readlink", ctypes.c_char_p, ctypes.c_char_p, ctypes.c_size_t)
 _renameat2 = _bound("renameat2", ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)
 
 #: Whether the C library knows renameat2; whether a file system does is seen when it is called.
@@ -81,6 +82,28 @@ def rename_noreplace(source: str, target: str) -> None:
     """Rename by full path unless ``target`` exists (EEXIST). EINVAL: the file system cannot."""
     if _renameat2(_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), _RENAME_NOREPLACE):
         raise _failed(source)
+
+
+def link_target(path: str) -> str | None:
+    """Where a symbolic link leads to; None for everything else, also for nothing at all.
+
+    ``os.readlink`` makes an exception of what is the rule here.
+    """
+    buffer = ctypes.create_string_buffer(1024)
+    length = _readlink(os.fsencode(path), buffer, len(buffer))
+    return None if length < 0 else os.fsdecode(buffer.raw[:length])
+
+
+def process_umask() -> int:
+    """The umask without changing it: ``os.umask`` would, for every thread."""
+    try:
+        with open("/proc/self/status", encoding="ascii", errors="replace") as status:
+            for line in status:
+                if line.startswith("Umask:"):
+                    return int(line.split()[1], 8)
+    except OSError:
+        pass
+    return 0o777  # unknown: every mode is then set explicitly
 
 
 def syncfs(fd: int, path: str) -> None:

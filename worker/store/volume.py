@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from caskeeper.errors import CaskeeperError, LeaseLost, VolumeFailed
 from worker.store import system_calls
 from worker.store.failures import failure
+from worker.store.links import refuse_links
 from worker.store.staged_file import StagedFile, write_all
 
 if TYPE_CHECKING:
@@ -55,25 +56,13 @@ class Space(NamedTuple):
     inodes_free: int
 
 
-def process_umask() -> int:
-    """The umask without changing it: ``os.umask`` would, for every thread."""
-    try:
-        with open("/proc/self/status", encoding="ascii", errors="replace") as status:
-            for line in status:
-                if line.startswith("Umask:"):
-                    return int(line.split()[1], 8)
-    except OSError:
-        pass
-    return 0o777  # unknown: every mode is then set explicitly
-
-
 class Volume:
     """The changes of one volume. Safe to use from several threads and processes."""
 
     def __init__(self, layout: Layout) -> None:
         """Raises VolumeFailed or PermissionDenied when the root folder cannot be looked at."""
         self.layout = layout
-        self.umask = process_umask()
+        self.umask = system_calls.process_umask()
         self.has_noreplace = system_calls.HAS_RENAMEAT2
         try:
             self.block_bytes: int = os.statvfs(layout.root).f_frsize or 4096
@@ -210,6 +199,7 @@ class Volume:
         """
         while True:
             self._change("replace", source, target)
+            refuse_links(self.layout, target)
             try:
                 os.rename(source, target)
             except OSError as error:
@@ -236,8 +226,12 @@ class Volume:
         return True
 
     def take(self, source: str, target: str) -> bool:
-        """Rename into a trash folder. False: ``source`` is gone. LeaseLost: the trash folder is."""
+        """Rename into a trash folder. False: ``source`` is gone. LeaseLost: the trash folder is.
+
+        VolumeFailed: a folder above ``source`` is a symbolic link, so it is not ours (I9).
+        """
         self._change("take", source, target)
+        refuse_links(self.layout, source)
         try:
             os.rename(source, target)
         except OSError as error:
@@ -249,6 +243,7 @@ class Volume:
     def unlink(self, path: str) -> os.stat_result | None:
         """Remove one name; what it was before, with the number of names it had. None: it was gone."""
         self._change("unlink", path)
+        refuse_links(self.layout, path)
         try:
             was = os.lstat(path)
             os.unlink(path)
@@ -297,6 +292,7 @@ class Volume:
         """
         while True:
             self._change("move_folder", source, target)
+            refuse_links(self.layout, source, target)
             try:
                 os.rename(source, target)
             except OSError as error:
@@ -306,7 +302,7 @@ class Volume:
                     raise self._failure(error, source, target) from error
                 if make_way and self._made_way(source, target):
                     continue
-                if make_way and self._owned(target) is not None and os.path.lexists(source):
+                if make_way and self.layout.owner(target) is not None and os.path.lexists(source):
                     raise self._failure(error, target) from error
                 return Outcome.GONE
             else:
@@ -315,6 +311,7 @@ class Volume:
     def remove_folder(self, path: str) -> Outcome:
         """Remove an empty folder: DONE, NOT_EMPTY or GONE."""
         self._change("remove_folder", path)
+        refuse_links(self.layout, path)
         try:
             os.rmdir(path)
         except OSError as error:
@@ -341,6 +338,7 @@ class Volume:
     def chmod(self, path: str, mode: int) -> None:
         """Set the mode of a file or folder."""
         self._change("chmod", path)
+        refuse_links(self.layout, path)
         try:
             os.chmod(path, mode)
         except OSError as error:
@@ -368,20 +366,12 @@ class Volume:
 
     # -- what an error means ---------------------------------------------------------------------------
 
-    def _owned(self, path: str) -> str | None:
-        """The ``tmp/<operation>`` or ``trash/<cleanup>`` folder that ``path`` lies in."""
-        for above in (self.layout.staging, self.layout.trashes):
-            if path.startswith(f"{above}/"):
-                owner, slash, _ = path[len(above) + 1 :].partition("/")
-                return f"{above}/{owner}" if slash else None
-        return None
-
     def _made_way(self, source: str, target: str) -> bool:
         """After ENOENT: whether only the folder of ``target`` was missing, and is made now.
 
         Never for a folder of an operation or a cleanup: that would undo the fence.
         """
-        if not os.path.lexists(source) or self._owned(target) is not None:
+        if not os.path.lexists(source) or self.layout.owner(target) is not None:
             return False
         folder = os.path.dirname(target)
         if not os.path.isdir(folder):
@@ -392,7 +382,7 @@ class Volume:
         """As ``failure``; ENOENT in the folder of an operation or a cleanup is LeaseLost (the fence)."""
         if error.errno == errno.ENOENT:
             for path in paths:
-                owned = self._owned(path)
+                owned = self.layout.owner(path)
                 if owned is not None:
                     return LeaseLost(f"the folder of {os.path.basename(owned)} was taken away", owned)
         return failure(error, paths[0])

@@ -1,5 +1,6 @@
--- mark_dying: expired operations can neither renew nor hold from here on; expired sessions end. Claims are
--- counted anew from the records: one that was lost or left over protects neither too little nor for ever.
+-- mark_dying: expired operations can neither renew nor hold from here on, nor can those that are expected yet: it
+-- runs after the waiting period only, and a cleanup may by now take what they had claimed. Expired sessions end.
+-- Claims are counted anew from the records: one that was lost or left over protects neither too little nor for ever.
 -- KEYS  1-7 as in prelude, and every session:<id>
 -- ARGV  1 epoch, 2 holder
 -- Answers OK, every dying operation | LOST | TAKEN.
@@ -21,7 +22,7 @@ for id, text in pairs(entries(OPERATIONS)) do
   for _, member in ipairs(record.claims) do
     redis.call('HINCRBY', CLAIMS, member, 1)
   end
-  if not record.dying and tonumber(record.expires_ms) <= NOW then
+  if not record.dying and (record.expected or tonumber(record.expires_ms) <= NOW) then
     record.dying = true
     keep_operation(id, record)
   end

@@ -11,7 +11,6 @@ import time
 from harness.commands import COMMAND, environment, place_in, start, until
 
 from tasks.cli.invocation import Invocation
-from tasks.cli.workers import serving, unserved
 
 
 def test_hold_protects_while_its_command_runs_and_exits_as_it_does(fleet, tree):
@@ -74,7 +73,7 @@ def test_on_a_terminal_there_are_bars_and_only_there(fleet):
     try:
         ours, theirs = pty.openpty()
         process = subprocess.Popen(
-            [*COMMAND, "--config", fleet.config, "pull", "test/none/k", "--timeout", "3"],
+            [*COMMAND, "--config", fleet.config, "pull", "test/none/k", "--timeout", "5"],
             env=environment(TERM="xterm", COLUMNS="120"),
             stdout=subprocess.DEVNULL,
             stderr=theirs,
@@ -113,11 +112,18 @@ def test_a_queue_that_nobody_serves_is_told_and_status_knows_of_it(tmp_path):
         assert "no worker has used this Redis" in status["remark"]
         asked = Invocation(config=place.config)
         with asked:
-            job = asked.client.pull("a/b/c")
-            assert unserved(asked, [job.id, "no such job"]) == ["caskeeper.pull"]
+            queue = asked.client.queue
+            state = queue.state(asked.client.pull("a/b/c").id)
+            told = "no worker takes jobs from the queue caskeeper.pull: start one with `caskeeper worker`"
+            assert queue.why_waiting(state) == told
+            assert [queue.why_waiting(other) for other in ({}, {**state, "status": "STARTED"})] == ["", ""]
+            late = place.run("pull", "a/b/c", "--timeout", "3")
+            assert late.returncode == 21
+            assert f"{told}; the job stays in the queue" in late.stderr
             worker = start("--config", place.config, "worker", "--lane", "local")
-            until(lambda: any("caskeeper.local" in queues for queues in serving(asked).values()))
-            assert unserved(asked, [job.id]) == ["caskeeper.pull"]
+            until(lambda: any("caskeeper.local" in queues for queues in queue.serving().values()))
+            until(lambda: queue.why_waiting({**state, "name": "artifacts.commit"}) == "")
+            assert queue.why_waiting(state) == told
             worker.send_signal(signal.SIGTERM)
             worker.communicate(timeout=30)
 

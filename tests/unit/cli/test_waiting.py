@@ -14,6 +14,9 @@ class Never:
     def state(self, job_id):
         return {"status": "STARTED", "task_id": job_id}
 
+    def why_waiting(self, state):
+        return ""
+
 
 def sent(job_id="j"):
     return Sent("", Job(Never(), job_id, result=ComputeSizeResult, recorded=True))

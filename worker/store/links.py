@@ -1,0 +1,66 @@
+"""A symbolic link where a folder of the volume belongs: it is told, and nothing behind it is removed (I9).
+
+Looked for at every start, and before each removal, change of a mode and replacement, never before what is
+done for every object of a build: a publish or refresh through a link that came later lands beside the
+volume, and deletes nothing. A look costs one system call for each folder between the root and the file.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from caskeeper.errors import VolumeFailed
+from worker.store.failures import failure
+from worker.store.system_calls import link_target
+
+if TYPE_CHECKING:
+    from caskeeper.layout import Layout
+
+WAY_OUT = "put the folder itself in the place of the link; another disk is mounted there, not linked"
+
+
+def refuse_link(path: str) -> None:
+    """Raises VolumeFailed when ``path`` itself is a symbolic link."""
+    target = link_target(path)
+    if target is not None:
+        raise VolumeFailed(told(target), path, WAY_OUT)
+
+
+def told(target: str) -> str:
+    """What is wrong with a link to there."""
+    return f"a symbolic link to {target[:200]!r} stands where a folder of the cache belongs"
+
+
+def refuse_links(layout: Layout, *paths: str) -> None:
+    """Raises VolumeFailed when a folder between the root of the volume and one of ``paths`` is a link.
+
+    The root itself and what is above it may be one. Not asked for what an operation or a cleanup has of its
+    own: the removal of their folders asks for all of it.
+    """
+    for path in paths:
+        slash = len(layout.root) if layout.owner(path) is None else len(path)
+        while (slash := path.find("/", slash + 1)) >= 0:
+            refuse_link(path[:slash])
+
+
+def linked_folders(layout: Layout, *, fans: bool = True) -> list[str]:
+    """Which of the folders that every volume has are symbolic links, those of the fan-out if ``fans``."""
+    tops = (layout.objects, layout.executables, layout.closures)
+    fixed = (layout.pins, layout.damaged, layout.extracts, layout.staging, layout.trashes, layout.run)
+    refs = os.path.dirname(layout.refs)
+    folders = [os.path.dirname(layout.objects), *fixed, refs, layout.refs, *tops]
+    found = [folder for folder in folders if link_target(folder) is not None]
+    for top in tops if fans else ():
+        found += _links_in(top) if top not in found else []
+    return found
+
+
+def _links_in(folder: str) -> list[str]:
+    try:
+        with os.scandir(folder) as listing:
+            return sorted(entry.path for entry in listing if entry.is_symlink())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise failure(error, folder) from error
