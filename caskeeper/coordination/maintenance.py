@@ -79,7 +79,7 @@ class Maintenance:
 
     def ready(self, holder: str, epoch: str) -> None:
         """Everything earlier is fenced and put back: no marks are left, operations may register."""
-        self._run("ready", holder, epoch)
+        self._run("ready", holder, epoch, self._wait_ms)
 
     def set_provisional(self, holder: str, epoch: str, used_bytes: int) -> None:
         """A first count of a lost state; it stays unknown. Once ready, this does nothing."""

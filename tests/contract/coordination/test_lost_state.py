@@ -268,9 +268,7 @@ NO_TIME = ["soon", "-1", "1e300", str(2**53 + 1), None]
     ("field", "value"),
     [("expires_ms", value) for value in NO_TIME]
     + [
-        (field, value)
-        for field in ("holder", "purpose")
-        for value in (None, "\x1b[2J", "\u00e9", "x" * 1000)
+        (field, value) for field in ("holder", "purpose") for value in (None, "\x1b[2J", "\u00e9", "x" * 1000)
     ],
 )
 def test_i6_a_maintenance_lease_that_nobody_wrote_is_a_lost_state(coordination, place, field, value):

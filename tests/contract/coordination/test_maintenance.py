@@ -289,6 +289,21 @@ def test_who_comes_back_says_itself_what_it_has_and_says_it_once(place, own):
         assert coordination.usage.snapshot().reserved_bytes == own + 5
 
 
+def test_the_waiting_period_begins_when_operations_may_come_back_and_only_once(place):
+    """A count of a large volume, or who died over it, may take longer than the whole period."""
+    place.create()
+    place.raw.flushall()
+    coordination = place.join()
+    grant = coordination.maintenance.acquire("me", purpose="recovery")
+    place.raw.hset(place.prefix + "state", "evict_from_ms", "0")
+    before = coordination.now_ms()
+    coordination.maintenance.ready("me", grant.epoch)
+    assert coordination.state().evict_from_ms >= before + 60_000
+    place.raw.hset(place.prefix + "state", "evict_from_ms", "0")
+    coordination.maintenance.ready("me", grant.epoch)
+    assert coordination.state().evict_from_ms == 0
+
+
 def test_who_is_expected_and_finds_its_claim_condemned_stays_paid_for(place):
     place.create()
     place.raw.flushall()
