@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 # Tests of processes mostly wait: one more of them at a time than there are cores in the smallest CI.
-TESTS_AT_ONCE ?= 3
+TESTS_AT_ONCE ?= 4
 
 .PHONY: install check lint types layers test demo bench test-faults-long test-interop protos docs lock format clean
 

@@ -32,12 +32,17 @@ class Stage(NamedTuple):
 _HISTORIES = "test_histories.py"
 #: Whole where `make test` has a part.
 _ALL = (("CASKEEPER_TEST_FULL_DISK", "all"), ("CASKEEPER_TEST_PAUSES", "all"))
+_TWO_AT_ONCE = ("-n", "2", "--dist", "loadfile")
 STAGES = (
     # Alone on the machine: its leases are short.
     Stage("histories", (f"tests/faults_long/{_HISTORIES}",)),
     Stage("file systems", ("tests/faults_long", f"--ignore=tests/faults_long/{_HISTORIES}")),
-    Stage("faults", ("tests/faults", f"--ignore=tests/faults/{_HISTORIES}"), _ALL),
-    Stage("interleavings and mutants", ("tests/stateful",), (("CASKEEPER_TEST_INTERLEAVINGS", "10"),)),
+    Stage("faults", ("tests/faults", f"--ignore=tests/faults/{_HISTORIES}", *_TWO_AT_ONCE), _ALL),
+    Stage(
+        "interleavings and mutants",
+        ("tests/stateful", *_TWO_AT_ONCE),
+        (("CASKEEPER_TEST_INTERLEAVINGS", "10"),),
+    ),
 )
 #: For a test that has no limit of its own: longer than in `make test`, as it does more.
 LIMIT_S = 3600

@@ -242,8 +242,8 @@ def test_a_push_that_reached_some_is_3_and_one_that_reached_none_is_not(scene, h
 
 def test_a_timeout_is_21_an_interruption_is_130_and_the_job_goes_on(scene, liar):
     ref = "demo/goes-on/1"
-    liar.refs[ref] = lies(liar, {"large": os.urandom(3_000_000)})
-    liar.pause_s = 1.0
+    liar.refs[ref] = lies(liar, {"large": os.urandom(8_000_000)})
+    liar.pause_s = 0.4  # far from the second of silence that these workers bear
     words = ("pull", ref, "--remote", liar.url)
     waiting = scene.start("--no-progress", *words)
     asked = scene.start("--json", *words)
