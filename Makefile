@@ -5,7 +5,7 @@ READY := .venv/.ready
 # Tests of processes mostly wait: one more of them at a time than there are cores in the smallest CI.
 TESTS_AT_ONCE ?= 4
 
-.PHONY: install check lint types layers test demo bench test-faults-long test-interop protos docs lock format clean
+.PHONY: install check lint types layers test demo bench test-faults-long test-queue-long test-interop test-monitoring protos docs lock format clean
 
 install: $(READY)
 
@@ -41,8 +41,16 @@ bench: $(READY)
 test-faults-long: $(READY)
 	PYTHONPATH=$(CURDIR)/tests $(BIN)/python -P -m harness.safety_run docs/safety-report.md
 
+# Most of an hour, alone on the machine: writes docs/queue-report.md. TRIALS="soak idle" runs only those.
+test-queue-long: $(READY)
+	PYTHONPATH=$(CURDIR)/tests $(BIN)/python -P -m harness.queue_trial_run docs/queue-report.md $(TRIALS)
+
 test-interop: $(READY)
 	$(BIN)/python -P -m pytest tests/interop
+
+# Needs Debian's `prometheus` on PATH: the rules, and every query of the dashboard over a real fleet.
+test-monitoring: $(READY)
+	$(BIN)/python -P -m pytest tests/monitoring
 
 protos: $(READY)
 	$(BIN)/python -P protos/generate.py

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from caskeeper.artifact import Element, Ref
     from caskeeper.client import Client, ClientStatus
     from caskeeper.config import Settings, load_settings
+    from caskeeper.coordination.jobrecords import JobRecord
     from caskeeper.job import Job
     from caskeeper.pins import Pin
     from caskeeper.session import DetachedSession, Session
@@ -24,6 +25,7 @@ __all__ = [
     "DetachedSession",
     "Element",
     "Job",
+    "JobRecord",
     "Pin",
     "Ref",
     "Session",
@@ -38,6 +40,7 @@ _HOMES = {
     "DetachedSession": "session",
     "Element": "artifact",
     "Job": "job",
+    "JobRecord": "coordination.jobrecords",
     "Pin": "pins",
     "Ref": "artifact",
     "Session": "session",

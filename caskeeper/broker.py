@@ -17,6 +17,9 @@ VISIBILITY_TIMEOUT_S = 12.0
 #: The longest that one worker's sweep for such messages keeps the others from theirs.
 SWEEP_LOCK_S = 3
 
+#: How long a Redis may take to accept a connection.
+CONNECT_S = 3.0
+
 #: A result is kept for a day, a failure for a week: somebody will ask why.
 RESULT_LIFE_S = 24 * 3600
 FAILURE_LIFE_S = 7 * 24 * 3600
@@ -73,11 +76,11 @@ def broker_settings(
             "socket_keepalive": True,
             "health_check_interval": 10,
             "socket_timeout": socket_timeout_s,
-            "socket_connect_timeout": 5,
+            "socket_connect_timeout": CONNECT_S,
         },
         "redis_socket_keepalive": not url.startswith("redis+socket"),  # no such thing there
         "redis_socket_timeout": socket_timeout_s,
-        "redis_socket_connect_timeout": 5,
+        "redis_socket_connect_timeout": CONNECT_S,
         "result_extended": True,
         "result_expires": RESULT_LIFE_S,
         "task_send_sent_event": True,

@@ -10,8 +10,16 @@ import os
 import sys
 import uuid
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
 
+from caskeeper.arguments import (
+    digest_argument,
+    exclusions,
+    path_argument,
+    ref_argument,
+    refs_argument,
+    remotes_argument,
+)
 from caskeeper.artifact import Ref, project_name
 from caskeeper.config import load_settings
 from caskeeper.contract import (
@@ -31,6 +39,7 @@ from caskeeper.contract import (
     ImportResult,
     LinkRequest,
     LinkResult,
+    Message,
     PullRequest,
     PullResult,
     PullTreeRequest,
@@ -45,12 +54,12 @@ from caskeeper.contract import (
     RemotesCheckResult,
     RemoveRequest,
     RemoveResult,
+    Request,
     VerifyRequest,
     VerifyResult,
 )
-from caskeeper.digest import Digest
-from caskeeper.errors import CaskeeperError, InvalidRequest
-from caskeeper.layout import Layout, relative_subdir
+from caskeeper.errors import CaskeeperError
+from caskeeper.layout import Layout
 from caskeeper.pins import read_pins
 from caskeeper.presence import check_mounted, has_subdir, is_here
 
@@ -58,16 +67,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import TracebackType
 
+    from caskeeper.best_effort import BestEffort
     from caskeeper.config import Settings
-    from caskeeper.contract import Message
     from caskeeper.coordination import Coordination, SessionRecord, Usage
+    from caskeeper.coordination.jobrecords import JobRecord, State
+    from caskeeper.coordination.jobs import Withdrawal
+    from caskeeper.digest import Digest
     from caskeeper.embedding import Membership
     from caskeeper.job import Job
     from caskeeper.pins import Pin
     from caskeeper.queue import Queue
     from caskeeper.session import DetachedSession, Session
 
-_BUILDTREE = "buildtree"
+R = TypeVar("R", bound=Message)
+
 #: How often a session's beginning has a worker look for room, and until when the look is worth it.
 _LOOK, _LOOK_EVERY_S = "look:cache.cleanup", 30.0
 
@@ -104,6 +117,7 @@ class Client:
         self._say = say
         self._embedded: Membership | None = None
         self._queue: Queue | None = None
+        self._best_effort: BestEffort | None = None
         self._coordination: Coordination | None = None
 
     def __enter__(self) -> Self:
@@ -134,24 +148,31 @@ class Client:
         excluded_subdirs: Sequence[str] = (),
         remotes: Sequence[str] | None = None,
         refresh: bool = False,
+        best_effort: bool = False,
     ) -> Job[PullResult]:
-        """Bring an artifact here; its build tree only if `pull-buildtrees` is set or ``subdir`` names it."""
-        excluded = list(dict.fromkeys(excluded_subdirs))
-        asked_for = subdir is not None and relative_subdir(subdir).split("/")[0] == _BUILDTREE
-        if not self.settings.cache.pull_buildtrees and not asked_for and _BUILDTREE not in excluded:
-            excluded.append(_BUILDTREE)
+        """Bring an artifact here; its build tree only if `pull-buildtrees` is set or ``subdir`` names it.
+
+        ``best_effort``: what is Transient does not raise, neither here nor from the job's ``result()``, which
+        then says that nothing was pulled; it is told once by ``say`` (caskeeper.best_effort).
+        """
         request = PullRequest(
-            ref=_ref(ref),
+            ref=ref_argument(ref),
             subdir=subdir,
-            excluded_subdirs=tuple(excluded),
-            remotes=_remotes(remotes),
+            excluded_subdirs=exclusions(self.settings, excluded_subdirs, subdir=subdir),
+            remotes=remotes_argument(remotes),
             refresh=refresh,
         )
+        if best_effort:
+            return self._attempt(request, PullResult, PullResult(pulled=False, cached=False))
         return self.queue.submit(request, PullResult)
 
-    def push(self, *refs: Ref | str, remotes: Sequence[str] | None = None) -> Job[PushResult]:
-        """Offer artifacts to every push remote of their project."""
-        request = PushRequest(refs=_refs(refs), remotes=_remotes(remotes))
+    def push(
+        self, *refs: Ref | str, remotes: Sequence[str] | None = None, best_effort: bool = False
+    ) -> Job[PushResult]:
+        """Offer artifacts to every push remote of their project. ``best_effort``: as for ``pull``."""
+        request = PushRequest(refs=refs_argument(refs), remotes=remotes_argument(remotes))
+        if best_effort:
+            return self._attempt(request, PushResult, PushResult(pushed=False))
         return self.queue.submit(request, PushResult)
 
     def pull_tree(self, project: str, digest: Digest | str) -> Job[PullTreeResult]:
@@ -159,12 +180,12 @@ class Client:
 
         No ref names it: it is protected while the job runs and garbage afterwards.
         """
-        request = PullTreeRequest(project=project_name(project), digest=_digest(digest))
+        request = PullTreeRequest(project=project_name(project), digest=digest_argument(digest))
         return self.queue.submit(request, PullTreeResult)
 
     def push_directory(self, project: str, digest: Digest | str | None) -> Job[PushDirectoryResult]:
         """Send everything below a Directory that is here to the push remotes; without a digest, nothing."""
-        chosen = None if digest is None else _digest(digest)
+        chosen = None if digest is None else digest_argument(digest)
         request = PushDirectoryRequest(project=project_name(project), digest=chosen)
         return self.queue.submit(request, PushDirectoryResult)
 
@@ -175,7 +196,7 @@ class Client:
 
     def commit(self, path: str | os.PathLike[str], *refs: Ref | str) -> Job[CommitResult]:
         """Import a folder and bind every ref to it."""
-        request = CommitRequest(path=self._path(path, "DIR"), refs=_refs(refs))
+        request = CommitRequest(path=path_argument(self.settings, path, "DIR"), refs=refs_argument(refs))
         return self.queue.submit(request, CommitResult)
 
     def extract(
@@ -186,27 +207,27 @@ class Client:
         destination: str | os.PathLike[str] | None = None,
     ) -> Job[ExtractResult]:
         """Check out: shared and read-only in the cache, or a private writable copy at ``destination``."""
-        place = None if destination is None else self._path(destination, "destination")
-        request = ExtractRequest(ref=_ref(ref), subdir=subdir, destination=place)
+        place = None if destination is None else path_argument(self.settings, destination, "destination")
+        request = ExtractRequest(ref=ref_argument(ref), subdir=subdir, destination=place)
         return self.queue.submit(request, ExtractResult)
 
     def link(self, ref: Ref | str, key: str) -> Job[LinkResult]:
         """Bind another key of the same element to what ``ref`` names."""
-        return self.queue.submit(LinkRequest(ref=_ref(ref), key=key), LinkResult)
+        return self.queue.submit(LinkRequest(ref=ref_argument(ref), key=key), LinkResult)
 
     def diff(self, ref_a: Ref | str, ref_b: Ref | str, *, subdir: str | None = None) -> Job[DiffResult]:
         """What changed from ``ref_a`` to ``ref_b``; paths are relative to ``subdir`` when it is given."""
-        request = DiffRequest(ref_a=_ref(ref_a), ref_b=_ref(ref_b), subdir=subdir)
+        request = DiffRequest(ref_a=ref_argument(ref_a), ref_b=ref_argument(ref_b), subdir=subdir)
         return self.queue.submit(request, DiffResult)
 
     def import_cache(self, path: str | os.PathLike[str], *, dry_run: bool = False) -> Job[ImportResult]:
         """Take over the artifacts of a BuildStream 1.x cache folder, which stays as it is."""
-        request = ImportRequest(path=self._path(path, "DIR"), dry_run=dry_run)
+        request = ImportRequest(path=path_argument(self.settings, path, "DIR"), dry_run=dry_run)
         return self.queue.submit(request, ImportResult)
 
     def remove(self, *refs: Ref | str) -> Job[RemoveResult]:
         """Forget refs and free what nothing else needs."""
-        return self.queue.submit(RemoveRequest(refs=_refs(refs)), RemoveResult)
+        return self.queue.submit(RemoveRequest(refs=refs_argument(refs)), RemoveResult)
 
     def remotes(self, project: str | None = None) -> Job[RemotesCheckResult]:
         """Ask every configured remote, or those of one project, how it is; all at once."""
@@ -224,7 +245,7 @@ class Client:
 
     def explain(self, ref: Ref | str) -> Job[Explanation]:
         """Why an artifact is kept, or why and when it went; by a worker, which sees the volume."""
-        return self.queue.submit(ExplainRequest(ref=_ref(ref)), Explanation)
+        return self.queue.submit(ExplainRequest(ref=ref_argument(ref)), Explanation)
 
     def verify(self, *, repair: bool = False, sample: float | None = None) -> Job[VerifyResult]:
         """Look at everything on the volume, and mend what is wrong when asked to.
@@ -238,6 +259,23 @@ class Client:
         return self.queue.job(job_id)
 
     # What needs no worker
+
+    def jobs(
+        self, *, limit: int = 50, state: State | None = None, lane: str | None = None
+    ) -> list[JobRecord]:
+        """The records of so many jobs, the last sent first; 10,000 are kept, each for a week."""
+        return self.queue.jobs(limit, state=state, lane=lane)
+
+    def record(self, job_id: str) -> JobRecord | None:
+        """What is written down about a job: who, what, when, where, outcome, why. None: nothing is."""
+        return self.queue.record(job_id)
+
+    def cancel(self, job_id: str) -> Withdrawal:
+        """End a job, whoever waits for it: at once when it waits, within two seconds when it runs.
+
+        Raises InvalidRequest for an id that nobody knows.
+        """
+        return self.queue.cancel(job_id)
 
     def contains(self, ref: Ref | str, *, subdir: str | None = None) -> bool:
         """Whether an artifact is here now; a promise is what sessions give.
@@ -299,6 +337,13 @@ class Client:
             taken=self.queue.taken(),
         )
 
+    def _attempt(self, request: Request, result: type[R], instead: R) -> Job[R]:
+        if self._best_effort is None:
+            from caskeeper.best_effort import BestEffort
+
+            self._best_effort = BestEffort(self._say)
+        return self._best_effort.job(lambda: self.queue.submit(request, result), instead=instead)
+
     def _look_for_room(self) -> None:
         """Before a build begins, a worker looks whether the cache is too full from before (D-33).
 
@@ -341,54 +386,7 @@ class Client:
     def coordination(self) -> Coordination:
         """What the fleet agrees on."""
         if self._coordination is None:
-            from caskeeper.coordination import Coordination
+            from caskeeper.reaching import reach
 
-            self._coordination = Coordination.connect(
-                self.redis_url, volume_id=None, leases=self.settings.leases
-            )
+            self._coordination = reach(self.redis_url, self.settings.leases)
         return self._coordination
-
-    def _path(self, path: str | os.PathLike[str], argument: str) -> str:
-        """An absolute path, below a root or, with the embedded server, below the current folder.
-
-        The embedded worker is this user's own process and takes any path: which folder is the current
-        one only its client knows, so the check is here. Raises InvalidRequest.
-        """
-        if not os.fspath(path):  # which would be the current folder
-            raise InvalidRequest("the path is empty", f"argument {argument}", "name a folder")
-        absolute = os.path.abspath(os.fspath(path))
-        if self.settings.redis is None:
-            real = os.path.realpath(absolute)
-            roots = [os.path.realpath(root) for root in (*self.settings.roots, os.getcwd())]
-            if not any(real == root or real.startswith(f"{root.rstrip('/')}/") for root in roots):
-                raise InvalidRequest(
-                    f"{absolute!r} is not below a permitted folder",
-                    f"argument {argument}",
-                    f"permitted are {', '.join(roots)}; name more with `roots`",
-                )
-        return absolute
-
-
-def _ref(ref: Ref | str) -> str:
-    """Checked here: a bad name need not travel."""
-    return str(Ref.parse(str(ref)))
-
-
-def _digest(digest: Digest | str) -> str:
-    return str(Digest.parse(str(digest), where="argument DIGEST"))
-
-
-def _remotes(remotes: Sequence[str] | None) -> tuple[str, ...] | None:
-    """As a worker understands them: credential files by whole paths."""
-    if remotes is None:
-        return None
-    from caskeeper.config.remote_arguments import absolute_remote_argument
-
-    folder = os.getcwd()
-    return tuple(absolute_remote_argument(text, folder=folder) for text in remotes)
-
-
-def _refs(refs: Sequence[Ref | str]) -> tuple[str, ...]:
-    if not refs:
-        raise InvalidRequest("no ref is given", "argument REF", "name at least one PROJECT/ELEMENT/KEY")
-    return tuple(dict.fromkeys(_ref(ref) for ref in refs))

@@ -7,11 +7,12 @@ keyword arguments; ``version`` may be left out and then means the present one.
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass
-from typing import ClassVar, Self
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from caskeeper.errors import InvalidRequest
 from caskeeper.explanation import Explanation, Happening, Keeper
+from caskeeper.maintenance import CleanupRequest, ComputeSizeRequest, VerifyRequest
 from caskeeper.message import Message
 from caskeeper.request import LANES, VERSION, Request, queue_of
 from caskeeper.results import (
@@ -42,6 +43,9 @@ from caskeeper.results import (
     TypeChange,
     VerifyResult,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = [
     "LANES",
@@ -109,6 +113,7 @@ class PullRequest(Request):
     TASK: ClassVar = "artifacts.pull"
     LANE: ClassVar = "pull"
     RESULT: ClassVar = PullResult
+    JOINABLE: ClassVar = True
 
     ref: str
     subdir: str | None = None
@@ -118,6 +123,15 @@ class PullRequest(Request):
 
     def subject(self) -> str:
         return self.ref
+
+    def joinable(self) -> bool:
+        """One that asks the remotes anew wants what they have now."""
+        return self.JOINABLE and not self.refresh
+
+    def covers(self) -> Iterator[Self]:
+        """The whole artifact, from the same remotes."""
+        if self.subdir is not None or self.excluded_subdirs:
+            yield replace(self, subdir=None, excluded_subdirs=())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -202,6 +216,7 @@ class PullTreeRequest(Request):
     TASK: ClassVar = "artifacts.pull_tree"
     LANE: ClassVar = "pull"
     RESULT: ClassVar = PullTreeResult
+    JOINABLE: ClassVar = True
 
     project: str
     digest: str
@@ -217,6 +232,7 @@ class PushDirectoryRequest(Request):
     TASK: ClassVar = "artifacts.push_directory"
     LANE: ClassVar = "push"
     RESULT: ClassVar = PushDirectoryResult
+    JOINABLE: ClassVar = True
 
     project: str
     digest: str | None
@@ -232,6 +248,7 @@ class PushMessageRequest(Request):
     TASK: ClassVar = "artifacts.push_message"
     LANE: ClassVar = "push"
     RESULT: ClassVar = PushMessageResult
+    JOINABLE: ClassVar = True
 
     project: str
     message: str
@@ -310,46 +327,6 @@ class RemotesCheckRequest(Request):
 
     def subject(self) -> str:
         return self.project or ""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CleanupRequest(Request):
-    """Evict until ``target_bytes`` (None: the low watermark). ``dry_run`` only plans.
-
-    ``if_wanted``: look first, and do nothing unless the cache is above a watermark (D-33, D-34).
-    """
-
-    TASK: ClassVar = "cache.cleanup"
-    LANE: ClassVar = "maintenance"
-    RESULT: ClassVar = CleanupResult
-
-    target_bytes: int | None = None
-    dry_run: bool = False
-    if_wanted: bool = False
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ComputeSizeRequest(Request):
-    """Recount the volume and set the estimate to the truth."""
-
-    TASK: ClassVar = "cache.compute_size"
-    LANE: ClassVar = "maintenance"
-    RESULT: ClassVar = ComputeSizeResult
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class VerifyRequest(Request):
-    """Look at everything on the volume; ``repair`` mends what can be mended.
-
-    ``sample``: hash so many percent of the objects, another part every day (docs/decisions/0013); None = all.
-    """
-
-    TASK: ClassVar = "cache.verify"
-    LANE: ClassVar = "maintenance"
-    RESULT: ClassVar = VerifyResult
-
-    repair: bool = False
-    sample: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -19,6 +19,9 @@ class CaskeeperError(Exception):
     exit_code: ClassVar[int] = 1
     template: ClassVar[str] = "{what}"
     default_way_out: ClassVar[str] = ""
+    #: the same request soon ends the same way, so the queue does not try it again by itself; it stays behind
+    #: where the error travels
+    settled: bool = False
 
     def __init__(self, what: str, where: str = "", way_out: str = "") -> None:
         super().__init__(what, where, way_out)

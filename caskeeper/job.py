@@ -7,10 +7,12 @@ a second. A Redis that goes away is waited for; a job that Redis has forgotten i
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from caskeeper.contract import REQUESTS, Message, Progress
+from caskeeper.coordination.jobs import DETACHED_S, WAITER_S
 from caskeeper.errors import (
     Cancelled,
     CaskeeperError,
@@ -22,6 +24,8 @@ from caskeeper.errors import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from caskeeper.coordination.jobs import Withdrawal
 
 R_co = TypeVar("R_co", bound=Message, covariant=True)
 
@@ -40,7 +44,10 @@ UNSERVED_S = 5.0
 _WORTH_ASKING_S = 0.5
 _FIRST_LOOK_S = 0.004
 _SLOWEST_LOOK_S = 0.2
-_GOES_ON = "it goes on; wait again or allow more time"
+#: What a DeadlineExceeded of the waiting says in the end about the job's future.
+GOES_ON, STAYS = "it goes on; wait again or allow more time", "the job stays in the queue"
+#: Whoever waits says so again so often.
+ATTEND_EVERY_S = 5.0
 
 
 class States(Protocol):
@@ -57,6 +64,15 @@ class States(Protocol):
 
     def is_nowhere(self, job_id: str) -> bool:
         """Whether no queue and no worker has the job any more. Raises CoordinatorUnavailable."""
+
+    def attend(self, job_id: str, waiter: str, for_s: float) -> None:
+        """Somebody waits for the job, for so long. Raises CoordinatorUnavailable."""
+
+    def cancel(self, job_id: str) -> Withdrawal:
+        """End the job, whoever waits for it. Raises CoordinatorUnavailable."""
+
+    def withdraw(self, job_id: str, waiter: str) -> Withdrawal:
+        """Somebody waits no longer; nobody else does: end the job. Raises CoordinatorUnavailable."""
 
 
 class _Standstill:
@@ -116,8 +132,33 @@ def progress_of(state: dict[str, Any]) -> Progress:
     return Progress(phase={"STARTED": STARTED, None: "queued"}.get(status, str(status).lower()))
 
 
+class _Attendance:
+    """Whoever has the id of a job counts as waiting for a day; whoever looks all the time, while it looks."""
+
+    def __init__(self, attend: Callable[[float], None]) -> None:
+        self._attend = attend
+        self._told = time.monotonic()
+        self._began = False
+
+    def tell(self) -> None:
+        """Called with every look."""
+        if time.monotonic() - self._told >= ATTEND_EVERY_S:
+            self._began, self._told = True, time.monotonic()
+            self._attend(WAITER_S)
+
+    def end(self) -> None:
+        """It looks no longer, and may come back."""
+        if self._began:
+            self._attend(DETACHED_S)
+
+
 class Job(Generic[R_co]):
-    """One job: ``id``, ``follow()``, ``result()``, ``done``."""
+    """One job: ``id``, ``follow()``, ``result()``, ``done``, ``cancel()``, ``withdraw()``.
+
+    ``waiter``: under which name the caller counts among those who wait for it; '' = not at all. ``instead``
+    sends a job of the caller's own, for when this one does more than was asked for and fails; then ``id`` is
+    another one.
+    """
 
     def __init__(
         self,
@@ -127,8 +168,15 @@ class Job(Generic[R_co]):
         result: type[R_co] | None,
         recorded: bool,
         send_again: Callable[[], None] | None = None,
+        waiter: str = "",
+        joined: bool = False,
+        instead: Callable[[], str] | None = None,
     ) -> None:
         self.id = job_id
+        self._joined = joined
+        self._waiter = waiter
+        self._own = instead
+        self._left = False
         self._send_again = send_again
         self._states = states
         self._result = result
@@ -137,6 +185,11 @@ class Job(Generic[R_co]):
 
     def __repr__(self) -> str:
         return f"<Job {self.id}>"
+
+    @property
+    def joined(self) -> bool:
+        """Whether somebody else had sent it already."""
+        return self._joined
 
     @property
     def done(self) -> bool:
@@ -166,17 +219,57 @@ class Job(Generic[R_co]):
         outcome: R_co = kind.from_json(final["result"])
         return outcome
 
+    def cancel(self) -> Withdrawal:
+        """End it, whoever waits for it. Raises CoordinatorUnavailable."""
+        return self._states.cancel(self.id)
+
+    def withdraw(self) -> Withdrawal:
+        """This caller waits no longer; the job is cancelled when nobody else does.
+
+        Raises CoordinatorUnavailable.
+        """
+        self._left = True
+        return self._states.withdraw(self.id, self._waiter)
+
     def _look(self) -> str | None:
         """The status now; a final state is kept."""
         if self._final is not None:
             return str(self._final["status"])
         state = self._states.state(self.id)
-        if state is not None and state.get("status") in FINAL:
+        if state is not None and self._is_over(state):
             self._final = state
         return None if state is None else str(state.get("status"))
 
+    def _is_over(self, state: dict[str, Any]) -> bool:
+        """Whether it has ended in this state, as far as the caller is concerned."""
+        if state.get("status") not in FINAL:
+            return False
+        instead = self._own
+        if instead is None or state.get("status") == "SUCCESS" or self._left:
+            return True
+        self._own = None
+        self.id, self._joined = instead(), False
+        return False
+
     def _watch(self, timeout_s: float | None) -> Iterator[dict[str, Any]]:
-        """Every state seen before the final one."""
+        """Every state seen before the final one; meanwhile the caller counts among those who wait."""
+        attendance = _Attendance(self._attend)
+        try:
+            for state in self._states_until_final(timeout_s):
+                attendance.tell()
+                if state:
+                    yield state
+        finally:
+            if self._final is None:
+                attendance.end()
+
+    def _attend(self, for_s: float) -> None:
+        if self._waiter and not self._left:
+            with suppress(CoordinatorUnavailable):
+                self._states.attend(self.id, self._waiter, for_s)
+
+    def _states_until_final(self, timeout_s: float | None) -> Iterator[dict[str, Any]]:
+        """Every look before the one at the final state; without a state it is empty."""
         began = time.monotonic()
         silent_since = gone_since = None
         ask_s = UNSERVED_S
@@ -194,10 +287,11 @@ class Job(Generic[R_co]):
             if state is None:
                 gone_since = gone_since or now
                 self._check_forgotten(now - gone_since)
+                yield {}
             elif state:
                 gone_since = None
                 self._recorded = True
-                if state.get("status") in FINAL:
+                if self._is_over(state):
                     self._final = state
                     return
                 yield state
@@ -218,9 +312,9 @@ class Job(Generic[R_co]):
         if waited < timeout_s:
             return timeout_s - waited
         why = self._why_waiting(state) if waited >= _WORTH_ASKING_S else ""
-        way_out = f"{why}; the job stays in the queue" if why else _GOES_ON
+        way_out = f"{why}; {STAYS}" if why else GOES_ON
         if not why and state and state.get("status") == "RETRY":
-            way_out = f"{progress_of(state).phase}; {_GOES_ON}"
+            way_out = f"{progress_of(state).phase}; {GOES_ON}"
         raise DeadlineExceeded(f"the job has not ended after {timeout_s:g} s", f"job {self.id}", way_out)
 
     def _why_waiting(self, state: dict[str, Any] | None) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import getpass
 import json
+import os
+import socket
 import threading
 import time
 import uuid
@@ -14,27 +17,37 @@ from celery.app.backends import by_url
 from kombu import Queue as BrokerQueue
 from kombu.exceptions import ChannelError, KombuError, OperationalError
 
+from caskeeper import outage
 from caskeeper.broker import broker_settings, broker_url, lane_queues
 from caskeeper.contract import REQUESTS, Message, queue_of
+from caskeeper.coordination.jobs import Jobs, Offer, Withdrawal
 from caskeeper.coordination.refusals import redis_errors, way_out_of
-from caskeeper.errors import ConfigInvalid, CoordinatorUnavailable
+from caskeeper.errors import ConfigInvalid, CoordinatorUnavailable, InvalidRequest
 from caskeeper.job import FINAL, Job
+from caskeeper.outcome import outcome_of_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from caskeeper.contract import Request
+    from caskeeper.coordination.jobrecords import JobRecord, State
+    from caskeeper.coordination.jobs import Joined
 
+T = TypeVar("T")
 R = TypeVar("R", bound=Message)
 
 #: How long a publish is tried again before the caller hears of it.
 PUBLISH_PATIENCE_S = 5.0
+#: How long a Redis that took a connection may take to answer.
+ANSWER_S = 4.0
 #: How many waiting messages are read to find one.
 MOST_READ = 1000
 #: How long workers have to answer, and how long their answer counts.
 PING_S, PING_LIFE_S = 0.7, 2.0
 #: The state of a job that was sent and not yet taken: without it, forgotten and waiting look the same.
 QUEUED = "QUEUED"
+#: How long to wait for the message of a job that was announced.
+_ANNOUNCED_S = 0.05
 
 
 class Queue:
@@ -59,10 +72,11 @@ class Queue:
         self._said: set[str] = set()
         self._served: tuple[float, frozenset[str]] = (-PING_LIFE_S, frozenset())
         self._patience_s = patience_s
+        self._jobs = Jobs.connect(redis_url, answer_s=ANSWER_S)
         self._app = Celery("caskeeper.client", set_as_current=False)
         # Results are read by key below: the library's own waiting subscribes to every job it sends.
         self._app.conf.update(
-            broker_settings(redis_url, socket_timeout_s=10.0),
+            broker_settings(redis_url, socket_timeout_s=ANSWER_S),
             task_queues=[BrokerQueue(name) for name in lane_queues()],
             task_publish_retry=False,
         )
@@ -73,6 +87,7 @@ class Queue:
         except ValueError as unusable:
             raise ConfigInvalid(str(unusable), "redis", "correct the address of the Redis") from None
         self._troubles: tuple[type[BaseException], ...] = (
+            CoordinatorUnavailable,
             *self._states.connection_errors,
             *self._states.channel_errors,
             OperationalError,
@@ -88,46 +103,145 @@ class Queue:
         job_id: str | None = None,
         expires_s: float | None = None,
     ) -> Job[R]:
-        """Send a request to its lane. Sent again with the same id while Redis does not answer.
+        """Send a request to its lane, or join the job that does the same already.
 
-        ``result`` is the request's RESULT, given where its type is known. After ``expires_s`` no worker
-        begins it any more. Raises CoordinatorUnavailable.
+        Tried again with the same id while Redis does not answer. ``result`` is the request's RESULT, given
+        where its type is known. After ``expires_s`` no worker begins it any more, and nobody joins it.
+        Raises CoordinatorUnavailable.
         """
-        job_id = job_id or str(uuid.uuid4())
+        job_id, waiter = job_id or str(uuid.uuid4()), uuid.uuid4().hex
+        wider = {each.flight(): each for each in request.covers()}
+        offer = Offer(
+            job_id,
+            request.flight() if expires_s is None else f"job:{job_id}",
+            request.TASK,
+            request.LANE,
+            request.subject(),
+            who_asks(),
+            () if expires_s is not None else tuple(wider),
+        )
+        joined = self._patiently(lambda: self._join_or_send(offer, request, waiter, expires_s))
+        sent = wider.get(joined.flight, request)
 
-        def send() -> None:
-            self._send(request, job_id, expires_s)
+        def own() -> str:
+            alone = offer._replace(job_id=str(uuid.uuid4()), satisfied_by=())
+            return self._patiently(lambda: self._join_or_send(alone, request, waiter, expires_s)).job_id
 
-        send()
         return Job(
-            self, job_id, result=result or cast("type[R]", request.RESULT), recorded=True, send_again=send
+            self,
+            joined.job_id,
+            result=result or cast("type[R]", request.RESULT),
+            recorded=True,
+            send_again=lambda: self._patiently(lambda: self._publish(sent, joined.job_id, expires_s)),
+            waiter=waiter,
+            joined=not joined.new,
+            instead=None if joined.flight == offer.flight else own,
         )
 
-    def _send(self, request: Request, job_id: str, expires_s: float | None) -> None:
-        deadline = time.monotonic() + self._patience_s
+    def _join_or_send(self, offer: Offer, request: Request, waiter: str, expires_s: float | None) -> Joined:
+        while True:
+            joined = self._jobs.join(offer, waiter=waiter)
+            if joined.new:
+                break
+            if not joined.sent:
+                time.sleep(_ANNOUNCED_S)  # its sender is at it, or has died: then that ends in a moment
+            elif (state := self.state(joined.job_id)) is not None and state.get("status") not in FINAL:
+                return joined
+            else:  # it has ended, and its worker could not say so
+                self._jobs.forget(joined.job_id, joined.flight, outcome_of_state(state) if state else None)
+        self._publish(request, offer.job_id, expires_s)
+        self._jobs.sent(offer.job_id, offer.flight)
+        return joined
+
+    def _publish(self, request: Request, job_id: str, expires_s: float | None) -> None:
+        self._record(job_id, request)
+        self._app.send_task(
+            request.TASK,
+            kwargs=request.to_json(),
+            task_id=job_id,
+            expires=expires_s,
+            argsrepr="()",
+            kwargsrepr=request.subject(),  # what Flower shows: short, and nothing secret
+            retry=False,
+        )
+
+    def _patiently(self, send: Callable[[], T]) -> T:
+        outage.refuse(self.redis_url, place_of(self.redis_url))
+        deadline = time.monotonic() + outage.patience_s(self.redis_url, self._patience_s)
         pause = 0.1
         while True:
             try:
-                self._record(job_id, request)
-                self._app.send_task(
-                    request.TASK,
-                    kwargs=request.to_json(),
-                    task_id=job_id,
-                    expires=expires_s,
-                    argsrepr="()",
-                    kwargsrepr=request.subject(),  # what Flower shows: short, and nothing secret
-                    retry=False,
-                )
-                return
+                done = send()
             except self._troubles as trouble:
                 if time.monotonic() + pause > deadline:
+                    outage.failed(self.redis_url, silent=outage.is_silence(trouble))
                     raise self._unavailable("the job could not be sent", trouble) from trouble
+            else:
+                outage.over(self.redis_url)
+                return done
             time.sleep(pause)
             pause = min(pause * 2, 1.0)
 
+    def jobs(
+        self, limit: int = 50, *, state: State | None = None, lane: str | None = None
+    ) -> list[JobRecord]:
+        """So many jobs, the last sent first; without Flower and without workers. CoordinatorUnavailable."""
+        found = [self._settled(record) for record in self._jobs.newest(limit, state=state, lane=lane)]
+        return [record for record in found if state in {None, record.state}]
+
+    def record(self, job_id: str) -> JobRecord | None:
+        """What is written down about a job; None: nothing. Raises CoordinatorUnavailable."""
+        record = self._jobs.read(job_id)
+        return None if record is None else self._settled(record)
+
+    def _settled(self, record: JobRecord) -> JobRecord:
+        """The record; with the end of a job whose worker could not note it.
+
+        It was killed at a time limit, or Redis was away, or somebody revoked the job by the library's means.
+        """
+        if record.ended or record.alive:
+            return record
+        state = self.state(record.id)
+        if state is None or state.get("status") not in FINAL:
+            return record
+        self._jobs.forget(record.id, record.flight, outcome_of_state(state))
+        return self._jobs.read(record.id) or record
+
+    def cancel(self, job_id: str) -> Withdrawal:
+        """End a job, whoever waits for it: queued, also without workers, at once; running within seconds.
+
+        Raises InvalidRequest for an id that nobody knows, and CoordinatorUnavailable.
+        """
+        found = self._jobs.cancel(job_id, who=who_asks())
+        if found.word == "unknown":
+            state = self.state(job_id)
+            if state is None and self.is_nowhere(job_id):
+                raise InvalidRequest(
+                    f"there is no job {job_id[:80]!r}", "argument ID", "`caskeeper jobs` lists them"
+                )
+            if state is not None and state.get("status") in FINAL:
+                return Withdrawal("over")
+            found = self._jobs.cancel(job_id, who=who_asks(), unseen=True)
+        return self._revoked(job_id, found)
+
+    def withdraw(self, job_id: str, waiter: str) -> Withdrawal:
+        """Somebody waits no longer; nobody else does: end the job. Raises CoordinatorUnavailable."""
+        return self._revoked(job_id, self._jobs.leave(job_id, waiter, who=who_asks()))
+
+    def attend(self, job_id: str, waiter: str, for_s: float) -> None:
+        """Somebody waits for the job, for so long. Raises CoordinatorUnavailable."""
+        self._jobs.wait(job_id, waiter, for_s=for_s)
+
+    def _revoked(self, job_id: str, found: Withdrawal) -> Withdrawal:
+        """Whoever waits for a job that ends before it began hears of it, also when no worker runs."""
+        if found.word == "ended":
+            with self.errors("the end of the job could not be stored"):
+                self._states.mark_as_revoked(job_id, "withdrawn", store_result=True)
+        return found
+
     def job(self, job_id: str) -> Job[Message]:
         """A job by its id, sent by whomever."""
-        return Job(self, job_id, result=None, recorded=False)
+        return Job(self, job_id, result=None, recorded=False, waiter=uuid.uuid4().hex)
 
     def state(self, job_id: str) -> dict[str, Any] | None:
         """The stored state of a job: ``status``, ``result``, ``name`` …; None when there is none."""
@@ -236,6 +350,7 @@ class Queue:
 
     def close(self) -> None:
         """Drop the connections."""
+        self._jobs.close()
         self._app.close()
         self._states.client.connection_pool.disconnect()
 
@@ -257,9 +372,17 @@ class Queue:
         )
 
     def _unavailable(self, what: str, trouble: BaseException) -> CoordinatorUnavailable:
-        return CoordinatorUnavailable(
-            f"{what}: {str(trouble)[:300]}", place_of(self.redis_url), way_out_of(trouble)
-        )
+        told = str(trouble.args[0] if isinstance(trouble, CoordinatorUnavailable) else trouble)
+        return CoordinatorUnavailable(f"{what}: {told[:300]}", place_of(self.redis_url), way_out_of(trouble))
+
+
+def who_asks() -> str:
+    """Who submits or cancels, for the record of a job: USER@HOST."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a number without a name, in a container
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"
 
 
 def place_of(redis_url: str) -> str:

@@ -5,11 +5,16 @@ Take the names from ``caskeeper.contract``, which has the requests.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from caskeeper.errors import InvalidRequest
 from caskeeper.message import Message
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 #: The version of the payloads this code sends. A worker also understands the one before it.
 VERSION = 1
@@ -30,6 +35,8 @@ class Request(Message):
     TASK: ClassVar[str]
     LANE: ClassVar[str]
     RESULT: ClassVar[type[Message]]
+    #: Whoever asks for the same while it runs may have its result; else only that of one not yet begun.
+    JOINABLE: ClassVar[bool] = False
 
     version: int = VERSION
 
@@ -44,3 +51,17 @@ class Request(Message):
     def subject(self) -> str:
         """What the job is about, short, for logs and listings."""
         return ""
+
+    def joinable(self) -> bool:
+        """Whether others may join this very request while it runs."""
+        return self.JOINABLE
+
+    def covers(self) -> Iterator[Self]:
+        """Other requests whose result does for this one as well, the nearest first."""
+        return iter(())
+
+    def flight(self) -> str:
+        """The name of the operation: the same for everybody who asks for the same, in whichever version."""
+        document = {name: value for name, value in self.to_json().items() if name != "version"}
+        text = json.dumps(document, sort_keys=True, separators=(",", ":"))
+        return f"{self.TASK}:{hashlib.sha256(text.encode()).hexdigest()}"

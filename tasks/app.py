@@ -1,4 +1,4 @@
-"""The long-running processes around the queue: a worker, Flower.
+"""The worker: a long-running process around the queue.
 
 A worker forks children for its jobs. What it must know before it starts (is the volume ours, does Redis
 fit) is found out in a process that then ends, so there are no threads, channels or locks when it forks.
@@ -20,17 +20,22 @@ from celery.exceptions import SecurityWarning
 
 from caskeeper.contract import LANES, REQUESTS, queue_of
 from caskeeper.coordination import Coordination
-from caskeeper.errors import CaskeeperError, ConfigInvalid, InvalidRequest, Transient, from_json
+from caskeeper.errors import CaskeeperError, InvalidRequest, Transient, from_json
 from tasks.celery_app import make_application
 from tasks.delivery import DeliveryHeartbeat
+from tasks.metering import meter_jobs
 from tasks.process import Report, end_with_parent, tune_memory
 from tasks.transport import guard
+from tasks.watch import Watch
+from worker.telemetry.endpoint import bind
+from worker.telemetry.happenings import hear
 from worker.telemetry.log import Log, configure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from caskeeper.config import Settings
+    from caskeeper.config.settings import MetricsSettings
     from caskeeper.contract import Request
     from caskeeper.coordination.flights import Flights
     from tasks.celery_app import Application
@@ -41,7 +46,6 @@ log = Log("caskeeper.worker")
 
 #: A file whose age says when the worker last heard of its Redis, for a container's health check.
 HEARTBEAT_FILE = "CASKEEPER_HEARTBEAT_FILE"
-_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 def run_worker(
@@ -51,8 +55,9 @@ def run_worker(
     lanes: Sequence[str] = LANES,
     concurrency: int = 2,
     delivery: DeliverySettings | None = None,
+    metrics: MetricsSettings | None = None,
 ) -> int:
-    """Serve lanes until SIGTERM or Ctrl-C; answers the exit code.
+    """Serve lanes until SIGTERM or Ctrl-C; answers the exit code. ``metrics``: other than the settings'.
 
     Raises before it takes a job: ConfigInvalid (volume, owner, Redis), CoordinatorUnavailable and
     whatever else keeps the services from being built.
@@ -64,31 +69,53 @@ def run_worker(
         lanes = chosen_lanes(lanes)
         build = _builder(settings, redis_url)
         volume_id, wanted = _rehearse(build)
+        told = metrics or settings.metrics
+        bound = bind(told.listen, told.where) if told.listen else None
     except CaskeeperError as error:
         report.send(error.to_json())
         raise
 
     coordination: list[Coordination] = []
 
-    def flights() -> Flights:
+    def coordinator() -> Coordination:
         # Connected once; it makes new connections by itself in every forked child.
         if not coordination:
             connected = Coordination.connect(redis_url, volume_id=volume_id, leases=settings.leases)
             coordination.append(connected)
-        return coordination[0].flights
+        return coordination[0]
+
+    def flights() -> Flights:
+        return coordinator().flights
 
     made = make_application(settings, redis_url, flights=flights, build=build, delivery=delivery)
+    meter_jobs(lambda: coordinator().stats)
+    watch = Watch(
+        redis_url=redis_url,
+        build=_builder(settings, redis_url, looks=True),
+        lanes=lanes,
+        children=concurrency,
+        stopping=made.delivery.stopping,
+        bound=bound,
+    )
     if wanted is not None:
         # Over-full from before: clean first, not when the first write meets the limit (D-33).
         made.wish.ask(wanted)
-    return serve(made, settings, lanes=lanes, concurrency=concurrency, report=report)
+    return serve(made, settings, lanes=lanes, concurrency=concurrency, report=report, watch=watch)
 
 
 def serve(
-    made: Application, settings: Settings, *, lanes: Sequence[str], concurrency: int, report: Report
+    made: Application,
+    settings: Settings,
+    *,
+    lanes: Sequence[str],
+    concurrency: int,
+    report: Report,
+    watch: Watch | None = None,
 ) -> int:
     """Run the worker of an application that is made."""
     guard()
+    if watch is not None:
+        watch.start()  # first: nothing is connected yet, and no thread runs
     # About root and messages that are programs: only JSON is accepted here.
     warnings.filterwarnings("ignore", category=SecurityWarning)
     parent = os.getpid()
@@ -116,8 +143,14 @@ def serve(
     signals.worker_shutting_down.connect(made.delivery.stopping.set, weak=False)
     signals.worker_ready.connect(ready, weak=False)
     path = os.environ.get(HEARTBEAT_FILE)
-    if path:
-        DeliveryHeartbeat.touch = staticmethod(lambda: _touch(path))
+
+    def beat() -> None:
+        if watch is not None:
+            watch.beat()
+        if path:
+            _touch(path)
+
+    DeliveryHeartbeat.touch = staticmethod(beat)
     worker: Any = made.app.Worker(
         hostname=f"worker-{parent}@{socket.gethostname()}",
         pool_cls="prefork",
@@ -134,25 +167,6 @@ def serve(
     return 0 if made.delivery.stopping.is_set() else int(worker.exitcode or 0)
 
 
-def run_flower(settings: Settings, redis_url: str, *, address: str = "127.0.0.1", port: int = 5555) -> int:
-    """Flower until SIGTERM or Ctrl-C.
-
-    It can stop workers and send tasks: beyond loopback only with ``FLOWER_BASIC_AUTH=USER:PASSWORD`` in
-    the environment, which the command takes from ``CASKEEPER_FLOWER_AUTH``. Raises ConfigInvalid.
-    """
-    if address not in _LOOPBACK and not os.environ.get("FLOWER_BASIC_AUTH"):
-        raise ConfigInvalid(
-            "Flower can stop workers and send tasks; it is not opened to others without a password",
-            f"argument --listen {address}:{port}",
-            "set CASKEEPER_FLOWER_AUTH=USER:PASSWORD in its environment, or keep it on 127.0.0.1",
-        )
-    configure(settings.log.level, settings.log.format)
-    app: Any = make_application(settings, redis_url, flights=_never, build=_never).app
-    # No file of settings: its name would be looked up in the current folder, and run.
-    options = [f"--address={address}", f"--port={port}", "--conf=/dev/null", "--max_tasks=5000"]
-    return int(app.start(["flower", *options]) or 0)
-
-
 def chosen_lanes(lanes: Sequence[str]) -> tuple[str, ...]:
     """Lanes in the order in which they are served, whatever the order they were named in."""
     for lane in lanes:
@@ -163,10 +177,15 @@ def chosen_lanes(lanes: Sequence[str]) -> tuple[str, ...]:
     return tuple(lane for lane in LANES if lane in lanes) or LANES
 
 
-def _builder(settings: Settings, redis_url: str) -> Callable[[], Services]:
+def _builder(settings: Settings, redis_url: str, *, looks: bool = False) -> Callable[[], Services]:
     from worker import wiring  # noqa: PLC0415 -- loads gRPC; here, so that the children share its memory
 
-    return lambda: wiring.build(settings, redis_url=redis_url)
+    def build() -> Services:
+        services = wiring.build(settings, redis_url=redis_url, looks=looks)
+        services.coordination.events.heard = hear
+        return services
+
+    return build
 
 
 def _rehearse(build: Callable[[], Services]) -> tuple[str, Request | None]:
@@ -208,10 +227,6 @@ def _rehearsal(build: Callable[[], Services]) -> dict[str, object]:
         traceback.print_exc(file=sys.stderr)
         return {"what": f"a fault of caskeeper: {bug!r}"}
     return {"volume_id": volume_id, "wanted": None if wanted is None else wanted.TASK}
-
-
-def _never() -> Any:
-    raise CaskeeperError("this process runs no tasks")
 
 
 def _touch(path: str) -> None:

@@ -17,6 +17,7 @@ from caskeeper.errors import ConfigInvalid
 from tasks import artifacts, cache, schedule
 from tasks.cleaning import CleanupWish
 from tasks.delivery import Delivery, DeliveryHeartbeat, DeliverySettings
+from tasks.messages import watch_unknown
 from tasks.runner import Provider, ServiceTask
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ def make_application(
     def send(request: Request, job_id: str) -> None:
         app.send_task(request.TASK, kwargs=request.to_json(), task_id=job_id, queue=queue_of(request.LANE))
 
+    watch_unknown(lambda: flights().jobs)
     made = Application(app, Delivery(flights, times), Provider(build), CleanupWish(send, flights))
     for kind in (*artifacts.KINDS, *cache.KINDS):
         register(made, kind, made.wish)

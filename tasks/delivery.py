@@ -2,18 +2,20 @@
 
 The broker hands a message to another worker when its worker has not been heard of for the visibility
 time, and at once when a connection breaks. So: a heartbeat for every message a worker holds, and a lease
-for every execution. A redelivered copy waits for the lease, then finds the result and goes.
+for every execution, in the record of its operation (caskeeper/coordination/jobs.py). A redelivered copy
+waits for the lease, then finds the result and goes.
 """
 
 from __future__ import annotations
 
 import json
 import mmap
+import os
 import threading
 import time
 import uuid
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
 
 from celery import bootsteps
 from celery.exceptions import Ignore, Reject
@@ -21,8 +23,10 @@ from celery.worker import state as worker_state
 
 from caskeeper.broker import VISIBILITY_TIMEOUT_S
 from caskeeper.coordination.flights import HeldKeys
+from caskeeper.coordination.jobs import Begin
 from caskeeper.errors import Cancelled, CaskeeperError, CoordinatorUnavailable, LeaseLost
 from caskeeper.job import FINAL
+from caskeeper.outcome import outcome_of_state
 from worker.telemetry.log import Log
 
 if TYPE_CHECKING:
@@ -31,12 +35,13 @@ if TYPE_CHECKING:
     from celery import Task
 
     from caskeeper.coordination.flights import Flights
+    from caskeeper.coordination.jobs import Jobs, Outcome, Taken
 
 T = TypeVar("T")
 log = Log("caskeeper.delivery")
 
-_STOPPED = "stopped"
-_DAY_S = 24 * 3600.0
+#: How long a running job may not know that it was cancelled; its lease is renewed as often.
+CANCEL_LOOK_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,65 +81,93 @@ class Delivery:
         self.stopping = StopFlag()
         self.executions: dict[str, Execution] = {}
 
-    def begin(self, task: Task[..., Any]) -> Execution:
-        """Become the one execution of this job.
+    def begin(self, task: Task[..., Any], wanted: Operation) -> Execution:
+        """Become the one execution of this operation.
 
-        Raises Ignore when it has ended elsewhere, Reject (to be delivered again) when the worker stops,
-        and CaskeeperError for a job that keeps ending its workers.
+        Raises Ignore when its job has ended elsewhere or was cancelled, Reject (to be delivered again) when
+        the worker stops, and CaskeeperError for a job that keeps ending its workers.
         """
         request = task.request
-        execution = Execution(self, str(request.id))
-        self._wait_for_lease(task, execution)
+        execution = Execution(
+            self,
+            Begin(
+                job_id=str(request.id),
+                flight=wanted.flight,
+                token=uuid.uuid4().hex,
+                life_s=self.settings.lease_ttl_s,
+                joinable=wanted.joinable,
+                task=task.name,
+                lane=wanted.lane,
+                subject=wanted.subject,
+                worker=str(request.hostname or ""),
+                pid=os.getpid(),
+                retries=request.retries or 0,
+            ),
+        )
+        starts = self._wait_for_lease(task, execution)
         self.executions[execution.task_id] = execution
+        execution.keep()
         try:
             # In every case, not only when the message says that it is a redelivery: a client that did not
             # see its publish succeed sends the same id again.
-            self._refuse_ended(task)
-            self._refuse_poison(execution, request.retries or 0)
-            execution.keep()
-        except (Ignore, Reject):
-            self.end(execution.task_id)
+            self._refuse_ended(task, execution)
+        except Ignore:
+            self.abandon(execution.task_id)
             raise
+        if starts > self.settings.max_starts:
+            log.error("job given up", job=execution.task_id, task=task.name, starts=starts - 1)
+            raise CaskeeperError(
+                f"the job began {starts - 1} times and its worker ended each time",
+                f"job {execution.task_id}",
+                "look into the workers' log and at their memory limit",
+            )
         return execution
 
-    def end(self, task_id: str) -> None:
-        """The execution is over; called after its result was stored."""
+    def end(self, task_id: str, outcome: Outcome) -> None:
+        """The execution is over in this way; called after its result was stored."""
         execution = self.executions.pop(task_id, None)
         if execution is not None:
-            execution.release()
+            execution.release(outcome)
 
-    def put_back(self, execution: Execution) -> Reject:
-        """What to raise for a job whose worker stops: another one begins it, and this start was no fault."""
-        try:
-            self.flights().take(_stopped(execution.task_id), _STOPPED, ttl_s=_DAY_S)
-        except CoordinatorUnavailable as gone:
-            log.debug("stop not noted", job=execution.task_id, error=gone)
-        return Reject("the worker is stopping", requeue=True)
+    def abandon(self, task_id: str) -> None:
+        """The execution ends here without an outcome of its own: it has one elsewhere."""
+        execution = self.executions.pop(task_id, None)
+        if execution is not None:
+            execution.stop()
 
-    def _wait_for_lease(self, task: Task[..., Any], execution: Execution) -> None:
+    def _wait_for_lease(self, task: Task[..., Any], execution: Execution) -> int:
+        """How often it has begun without an orderly end, this time included."""
         pause = 0.1
-        while not self._patiently(execution.take):
+        while True:
+            taken = self._patiently(execution.take)
+            if taken.word == "OK":
+                execution.spent_s = taken.spent_s
+                return taken.starts
+            if taken.word == "ENDED":
+                raise Ignore("it has ended already")
+            if taken.word == "CANCELLED":
+                self._withdraw(task)
             self._refuse_ended(task)
             self._stop_here()
             time.sleep(pause)
             pause = min(pause * 2, 0.5)
 
-    def _refuse_poison(self, execution: Execution, retries: int) -> None:
-        if self._patiently(lambda: self.flights().release(_stopped(execution.task_id), _STOPPED)):
-            return  # the last start was put back in good order
-        name = f"{execution.task_id}.{retries}"
-        starts = self._patiently(lambda: self.flights().count_delivery(name))
-        if starts > self.settings.max_starts:
-            raise CaskeeperError(
-                f"the job began {self.settings.max_starts} times and its worker ended each time",
-                f"job {execution.task_id}",
-                "look into the workers' log and at their memory limit",
-            )
+    def _withdraw(self, task: Task[..., Any]) -> NoReturn:
+        """It was cancelled while it waited; whoever did that may not have been able to store it."""
+        job_id = str(task.request.id)
+        if str(task.backend.get_task_meta(job_id, cache=False)["status"]) not in FINAL:
+            task.backend.mark_as_revoked(job_id, "withdrawn", request=task.request)
+        task.send_event("task-revoked", terminated=False, signum=None, expired=False)
+        log.info("withdrawn before it began", job=job_id, task=task.name)
+        raise Ignore("it was withdrawn")
 
-    def _refuse_ended(self, task: Task[..., Any]) -> None:
+    def _refuse_ended(self, task: Task[..., Any], execution: Execution | None = None) -> None:
         meta = task.backend.get_task_meta(str(task.request.id), cache=False)
-        if str(meta["status"]) in FINAL:
-            raise Ignore("it has ended already")
+        if str(meta["status"]) not in FINAL:
+            return
+        if execution is not None:  # its result was stored, and what was to be noted after that was not
+            self._patiently(lambda: execution.settle(outcome_of_state(meta)))
+        raise Ignore("it has ended already")
 
     def _patiently(self, ask: Callable[[], T]) -> T:
         """The answer, when need be after Redis is back: without it nothing can be reported either."""
@@ -150,19 +183,26 @@ class Delivery:
             raise Reject("the worker is stopping", requeue=True)
 
 
-def _stopped(task_id: str) -> str:
-    """The mark of a start that was put back, kept among the leases."""
-    return f"{task_id}:stopped"
+class Operation(NamedTuple):
+    """What a job does, as far as delivery is concerned."""
+
+    flight: str
+    lane: str
+    subject: str
+    joinable: bool
 
 
 class Execution:
-    """The lease of one execution, renewed by a thread at a quarter of its life."""
+    """The lease of one execution, renewed by a thread, which also hears of a cancellation."""
 
-    def __init__(self, delivery: Delivery, task_id: str) -> None:
-        self.task_id = task_id
+    def __init__(self, delivery: Delivery, begin: Begin) -> None:
+        self.task_id = begin.job_id
         self.lost = False
+        self.cancelled = False
+        #: how long ago the job first began, whichever of its tries this is
+        self.spent_s = 0.0
         self._delivery = delivery
-        self._token = uuid.uuid4().hex
+        self._begin = begin
         self._over = threading.Event()
         self._keeper: threading.Thread | None = None
 
@@ -173,40 +213,58 @@ class Execution:
 
     def check(self) -> None:
         """Called by verbs between pieces of work. Raises Cancelled or LeaseLost to end them."""
+        if self.cancelled:
+            raise Cancelled("the job was withdrawn", f"job {self.task_id}")
         if self.stopping:
             raise Cancelled("the worker is stopping", f"job {self.task_id}")
         if self.lost:
             raise LeaseLost("another worker runs this job now", f"job {self.task_id}")
 
-    def take(self) -> bool:
+    def take(self) -> Taken:
         """Whether this execution is the one."""
-        ttl_s = self._delivery.settings.lease_ttl_s
-        return self._delivery.flights().take(self.task_id, self._token, ttl_s=ttl_s)
+        return self._jobs.take(self._begin)
 
     def keep(self) -> None:
         """Renew from now on."""
         self._keeper = threading.Thread(target=self._renew, name="execution lease", daemon=True)
         self._keeper.start()
 
-    def release(self) -> None:
-        """Let the next one run. What Redis does not hear of now expires."""
+    def stop(self) -> None:
+        """Renew no more."""
         self._over.set()
         if self._keeper is not None:
             self._keeper.join()
+
+    def release(self, outcome: Outcome) -> None:
+        """Let the next one run. What Redis does not hear of now expires."""
+        self.stop()
         try:
-            self._delivery.flights().release(self.task_id, self._token)
+            self.settle(outcome)
         except CoordinatorUnavailable as gone:
             log.debug("lease not released", job=self.task_id, error=gone)
 
+    def settle(self, outcome: Outcome) -> None:
+        """The execution ends in this way, if it is still the one."""
+        begin = self._begin
+        self._jobs.release(begin.job_id, begin.flight, begin.token, outcome)
+
+    @property
+    def _jobs(self) -> Jobs:
+        return self._delivery.flights().jobs
+
     def _renew(self) -> None:
-        ttl_s = self._delivery.settings.lease_ttl_s
-        while not self._over.wait(ttl_s / 4):
+        begin = self._begin
+        while not self._over.wait(min(CANCEL_LOOK_S, begin.life_s / 4)):
             try:
-                # Not renewed: Redis was emptied or away for longer than the lease. Free, it is taken anew.
-                renewed = self._delivery.flights().renew(self.task_id, self._token, ttl_s=ttl_s)
-                self.lost = not renewed and not self.take()
+                # Late is no harm: an end that nobody else has made use of is none.
+                renewed = self._jobs.renew(begin.job_id, begin.flight, begin.token, life_s=begin.life_s)
             except CoordinatorUnavailable as gone:
                 log.debug("lease not renewed", job=self.task_id, error=gone)
+                continue
+            self.cancelled = self.cancelled or renewed.cancelled
+            if not renewed.held:
+                self.lost = True
+                return
 
 
 class DeliveryHeartbeat(bootsteps.StartStopStep):

@@ -9,14 +9,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from celery import signals
 from celery.worker.consumer import Consumer
 from kombu.exceptions import OperationalError
 from kombu.transport import redis
 
+from caskeeper.coordination.jobs import Offer, Outcome
+from caskeeper.errors import CoordinatorUnavailable
 from worker.telemetry.log import Log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from caskeeper.coordination.jobs import Jobs
 
 log = Log("caskeeper.messages")
 
@@ -128,3 +133,23 @@ def _receiving(original: Callable[..., Any]) -> Callable[..., Any]:
         return on_task_received
 
     return create_task_handler
+
+
+def watch_unknown(jobs: Callable[[], Jobs]) -> None:
+    """A message for a task that this worker does not know: an older worker beside newer clients, or a typo.
+
+    The library stores NotRegistered as its result, and the message is gone: told loudly, and in the record.
+    """
+
+    def unknown(**told: Any) -> None:
+        job_id, name = str(told.get("id"))[:80], str(told.get("name"))[:80]
+        log.error("task unknown, job lost", job=job_id, task=name)
+        sentence = f"this worker knows no task {name}: upgrade the older side"
+        try:
+            if jobs().read(job_id) is None:  # sent by another program
+                jobs().join(Offer(job_id, f"job:{job_id}", name, "", "", ""), waiter="", wait_s=0.0)
+            jobs().forget(job_id, f"job:{job_id}", Outcome("failed", "NotRegistered", 1, sentence))
+        except CoordinatorUnavailable as gone:
+            log.debug("not noted", job=job_id, error=gone)
+
+    signals.task_unknown.connect(unknown, weak=False, dispatch_uid="caskeeper.unknown")

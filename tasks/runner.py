@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from celery import Task
 from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
+from kombu.exceptions import OperationalError
 
 from caskeeper.contract import RemoveRequest
 from caskeeper.coordination.events import on_behalf_of
+from caskeeper.coordination.jobs import Outcome
 from caskeeper.errors import (
     Busy,
     Cancelled,
@@ -26,6 +28,10 @@ from caskeeper.errors import (
     Transient,
     from_json,
 )
+from caskeeper.outcome import outcome_of_error, outcome_of_state
+from caskeeper.queue import QUEUED
+from tasks.delivery import Operation
+from tasks.turns import NotYet, lane_turn
 from worker.protocols import Context
 from worker.telemetry.log import Log, context
 from worker.telemetry.progress import Reporter
@@ -88,34 +94,56 @@ class ServiceTask(Task):  # type: ignore[type-arg]  # the queue's library has no
 
     def run(self, *args: Any, **arguments: Any) -> dict[str, Any]:
         """One execution. Called by the worker in a child process."""
-        execution = self.delivery.begin(self)
+        request, fault = self._decoded(args, arguments)
+        execution = self.delivery.begin(self, self._operation(request))
         try:
             with context(job=execution.task_id, task=self.name), on_behalf_of(execution.task_id):
-                return self._perform(execution, args, arguments)
-        except (Reject, Ignore):
-            # For these the library calls none of the methods below: the next execution would wait.
-            self.delivery.end(execution.task_id)
+                return self._perform(execution, request, fault)
+        except Reject:
+            # For these two the library calls none of the methods below: the next execution would wait.
+            self.delivery.end(execution.task_id, Outcome("queued"))
+            raise
+        except Ignore:
+            self.delivery.abandon(execution.task_id)
             raise
 
     def after_return(
         self, status: str, retval: Any, task_id: str, args: Any, kwargs: Any, einfo: Any
     ) -> None:
         """Called after the result was stored: only now may a copy look for it."""
-        self.delivery.end(task_id)
+        self.delivery.end(task_id, outcome_of_state({"status": status, "result": retval, "task_id": task_id}))
 
     def on_retry(self, exc: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
         """Called instead of ``after_return`` when the job is tried again, its state being stored."""
-        self.delivery.end(task_id)
+        self.delivery.end(task_id, outcome_of_error(exc)._replace(state="retrying"))
 
-    def _perform(self, execution: Execution, args: Any, arguments: dict[str, Any]) -> dict[str, Any]:
+    def _decoded(self, args: Any, arguments: dict[str, Any]) -> tuple[Request | None, InvalidRequest | None]:
+        """The request, or what is wrong with it: told when the job has begun, like every outcome."""
+        if args:
+            return None, InvalidRequest(
+                "arguments are given by position", f"task {self.name}", "give them by their names"
+            )
+        try:
+            return self.kind.from_json(arguments), None
+        except InvalidRequest as fault:
+            return None, fault
+
+    def _operation(self, request: Request | None) -> Operation:
+        """What nobody can name is an operation of its own."""
+        if request is None:
+            return Operation(f"job:{self.request.id}", self.kind.LANE, "", joinable=False)
+        return Operation(request.flight(), self.kind.LANE, request.subject(), request.joinable())
+
+    def _perform(
+        self, execution: Execution, request: Request | None, fault: InvalidRequest | None
+    ) -> dict[str, Any]:
         self._store("STARTED", {"pid": os.getpid(), "hostname": self.request.hostname})
         try:
-            if args:
-                raise InvalidRequest(
-                    "arguments are given by position", f"task {self.name}", "give them by their names"
-                )
-            request = self.kind.from_json(arguments)
+            if request is None:
+                raise fault or InvalidRequest("the request could not be read", f"task {self.name}")
             return self._serve(execution, request).to_json()
+        except NotYet as taken:
+            self._postpone(execution, taken)
         except SoftTimeLimitExceeded:
             raise DeadlineExceeded(
                 "the operation reached its maximum life", f"job {execution.task_id}"
@@ -128,15 +156,35 @@ class ServiceTask(Task):  # type: ignore[type-arg]  # the queue's library has no
     def _serve(self, execution: Execution, request: Request) -> Message:
         services = self.provider.get()
         try:
-            with Reporter(self._sender()) as progress:
-                return services.run(request, Context(progress=progress, check=execution.check))
+            with (
+                lane_turn(self.kind, execution.task_id, services.coordination.limits),
+                Reporter(self._sender()) as progress,
+            ):
+                return services.run(
+                    request, Context(progress=progress, check=execution.check, spent_s=execution.spent_s)
+                )
         finally:
             self.cleanup.look(services, self.kind)
 
+    def _postpone(self, execution: Execution, taken: NotYet) -> NoReturn:
+        """Another job has its turn first: sent again, to be looked at later. No retry, and no start."""
+        log.debug("not its turn", job=execution.task_id, reason=taken)
+        self._store(QUEUED, None)
+        try:
+            self.signature_from_request(
+                self.request, countdown=taken.pause_s, retries=self.request.retries or 0
+            ).apply_async()
+        except OperationalError as failed:
+            raise Reject(str(failed), requeue=True) from taken
+        self.delivery.end(execution.task_id, Outcome("queued"))
+        raise Ignore("another job has its turn") from taken
+
     def _again(self, execution: Execution, error: Transient) -> NoReturn:
-        """Put back, leave to the other, try again, or give up."""
+        """End what was cancelled, put back, leave to the other, try again, or give up."""
+        if execution.cancelled:
+            raise Cancelled("the job was withdrawn", f"job {execution.task_id}") from error
         if execution.stopping:
-            raise self.delivery.put_back(execution)
+            raise Reject("the worker is stopping", requeue=True)
         if execution.lost:
             raise Ignore("another worker runs this job now")
         retries = self.request.retries or 0
@@ -160,12 +208,14 @@ class ServiceTask(Task):  # type: ignore[type-arg]  # the queue's library has no
 
         return send
 
-    def _store(self, state: str, meta: dict[str, Any]) -> None:
+    def _store(self, state: str, meta: dict[str, Any] | None) -> None:
         self.backend.store_result(str(self.request.id), meta, state, request=self.request_stack.top)
 
 
 def retries_of(kind: type[Request], error: Transient) -> int:
     """How often a request of this kind is tried again after this trouble."""
+    if error.settled:
+        return 0
     if isinstance(error, Busy) and issubclass(kind, RemoveRequest):
         return REMOVE_RETRIES
     return PATIENT_RETRIES if isinstance(error, _PATIENT) else RETRIES

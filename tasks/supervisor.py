@@ -41,6 +41,8 @@ _LOOK_S = 0.25
 #: How often the server is asked whether it takes writes.
 _PING_S = 1.0
 _LOG_LIMIT_BYTES = 1024 * 1024
+#: One configuration is for all of its workers: they cannot all answer at one address.
+_QUIET = ("--metrics", "none")
 
 
 class Fleet:
@@ -105,7 +107,7 @@ class Fleet:
             self._server.start()
             self._make_scratch()
             workers = [
-                self._child(f"worker {n + 1}", "worker", "--concurrency", str(self._concurrency))
+                self._child(f"worker {n + 1}", "worker", "--concurrency", str(self._concurrency), *_QUIET)
                 for n in range(self._workers)
             ]
             for worker in workers:

@@ -95,6 +95,8 @@ class Context(NamedTuple):
     progress: Callable[[Progress], None]
     #: called between pieces of work; raises Cancelled or LeaseLost to stop
     check: Callable[[], None]
+    #: for how long the job has been tried before this run: its budget covers all of them
+    spent_s: float = 0.0
 
 
 def quiet() -> Context:

@@ -32,7 +32,10 @@ from caskeeper.contract import (
 from caskeeper.coordination import Coordination
 from caskeeper.errors import Busy, ConfigInvalid, InvalidRequest, NoSpace
 from caskeeper.layout import Layout
+from worker.errand import errand
 from worker.remote import RemotePool
+from worker.remote.breaker import Breaker
+from worker.remote.turns import Turns
 from worker.services.browse import Browse
 from worker.services.cleanup import Cleanup
 from worker.services.commit import Commit
@@ -51,6 +54,7 @@ from worker.services.naming import Naming
 from worker.services.one_coordinator import refuse_second, take_up
 from worker.services.pins import Pinning
 from worker.services.presence import Presence
+from worker.services.protected import ProtectedBytes
 from worker.services.pull import Pull
 from worker.services.push import Push
 from worker.services.recount import Recount
@@ -129,6 +133,7 @@ class Services:
     healing: Healing
     explain: Explain
     status: Status
+    protected_bytes: ProtectedBytes
     listing: Listing
     browse: Browse
     disk_usage: DiskUsageReport
@@ -156,9 +161,14 @@ class Services:
         verb = verbs.get(type(request))
         if verb is None:
             raise InvalidRequest("this worker does not know it", f"task {request.TASK}", "use a newer worker")
+        # What local work takes is bounded by its lease; a remote's trouble by this.
+        asks_remotes = request.LANE in {"pull", "push"}
+        left_s = max(0.0, self.settings.queue.job_budget_s - context.spent_s) if asks_remotes else None
         try:
             self._keep_format()
-            return self.healing.around(lambda: verb(request, context), subjects_of(request), context)
+            with errand(context.check, budget_s=left_s) as job:
+                within = context._replace(check=job.check)
+                return self.healing.around(lambda: verb(request, within), subjects_of(request), within)
         except OSError as error:
             # The store turns its own into the project's errors; a look from a service ends here (AC-80).
             raise failure(error, error.filename or self.layout.root) from error
@@ -192,7 +202,11 @@ def build(settings: Settings, *, redis_url: str, looks: bool = False) -> Service
     ``looks`` writes nothing to try the volume.
     """
     volume, coordination = open_volume(settings, redis_url=redis_url, looks=looks)
-    services = wire(settings, volume, coordination, RemotePool())
+    remotes = RemotePool(
+        breaker=Breaker(coordination.breakers),
+        turns=Turns(coordination.limits, most=settings.queue.max_transfers),
+    )
+    services = wire(settings, volume, coordination, remotes)
     try:
         services.maintenance.ensure_ready()
         services.space.accept()
@@ -259,6 +273,7 @@ def wire(settings: Settings, volume: Volume, coordination: Coordination, remotes
         healing=healing,
         explain=Explain(maintenance, presence, space),
         status=Status(volume, coordination, space),
+        protected_bytes=ProtectedBytes(refs, closures, pins, coordination),
         listing=Listing(refs, presence, coordination, pins),
         browse=Browse(naming, objects),
         disk_usage=DiskUsageReport(refs, closures, objects),

@@ -16,6 +16,8 @@ KEYS: dict[str, tuple[str, ...]] = {
     "log": ("level", "format"),
     "embedded": ("idle",),
     "server": ("listen", "tls-key", "tls-cert", "client-ca", "token-file"),
+    "queue": ("max-transfers", "job-budget"),
+    "metrics": ("listen",),
     "artifacts": (),
     "projects": (),
 }

@@ -37,6 +37,7 @@ from caskeeper.config.node import (
 )
 from caskeeper.config.places import default_config_path, expand, user_folder
 from caskeeper.config.quota import QuotaExpression, percentage
+from caskeeper.config.redis_url import checked_redis_url
 from caskeeper.config.remote_spec import Precedence, RemoteList
 from caskeeper.config.remotes import remote_list
 from caskeeper.config.settings import (
@@ -46,7 +47,9 @@ from caskeeper.config.settings import (
     EmbeddedSettings,
     LeaseSettings,
     LogSettings,
+    MetricsSettings,
     NamedFile,
+    QueueSettings,
     ServerSettings,
     Settings,
 )
@@ -59,7 +62,6 @@ if TYPE_CHECKING:
     from caskeeper.config.node import Node
 
 _LISTEN = re.compile(r"(?:\[[^][]+\]|[^][:]+):(?P<port>[0-9]{1,5})", re.ASCII)
-_REDIS_URL = re.compile(r"(?:rediss?|unix|redis\+socket)://.", re.DOTALL)
 
 
 def load_settings(path: str | None = None, environ: Mapping[str, str] | None = None) -> Settings:
@@ -109,6 +111,8 @@ class _Loader:
             ),
             embedded=EmbeddedSettings(self._seconds("embedded", "idle", EmbeddedSettings().idle_s)),
             server=self._server(),
+            queue=self._queue(),
+            metrics=MetricsSettings(*self._listen("metrics")),
             artifacts=artifacts.specs,
             projects={name: own.specs for name, own in projects.items()},
             precedence=Precedence.of(artifacts, projects),
@@ -177,14 +181,7 @@ class _Loader:
 
     def _redis(self) -> str | None:
         text, where = self._text("redis")
-        if text and not _REDIS_URL.match(text):
-            # Not shown: it may hold a password.
-            raise ConfigInvalid(
-                "`redis` is not a URL of a Redis server",
-                where,
-                "give redis://HOST:PORT/DB, rediss://… or unix:///PATH",
-            )
-        return text or None
+        return checked_redis_url(text, where) if text else None
 
     def _roots(self) -> tuple[str, ...]:
         """A list, or one path; in the environment several paths with colons between."""
@@ -261,8 +258,22 @@ class _Loader:
             )
         return found
 
-    def _server(self) -> ServerSettings:
-        listen, where = self._text("server", "listen")
+    def _queue(self) -> QueueSettings:
+        default = QueueSettings()
+        text, where = self._text("queue", "max-transfers")
+        if text is not None and not re.fullmatch(r"[1-9][0-9]{0,5}", text, re.ASCII):
+            raise ConfigInvalid(
+                f"`max-transfers` cannot be {text[:80]!r}", where, "give 1 or more, such as 8"
+            )
+        budget_s = self._seconds("queue", "job-budget", default.job_budget_s)
+        if budget_s <= 0:
+            _, where = self._text("queue", "job-budget")
+            raise ConfigInvalid("`job-budget` must be longer than 0", where, "give 1h or the like")
+        return QueueSettings(default.max_transfers if text is None else int(text), budget_s)
+
+    def _listen(self, section: str) -> tuple[str | None, str]:
+        """An address to listen on, and where it stands."""
+        listen, where = self._text(section, "listen")
         match = _LISTEN.fullmatch(listen or "")
         if listen and (match is None or int(match["port"]) > 65535):
             raise ConfigInvalid(
@@ -270,8 +281,11 @@ class _Loader:
                 where,
                 "give HOST:PORT, for example 127.0.0.1:11001; port 0 takes any free one",
             )
+        return listen or None, where
+
+    def _server(self) -> ServerSettings:
         return ServerSettings(
-            listen=listen or None,
+            listen=self._listen("server")[0],
             tls_key=self._file("server", "tls-key"),
             tls_cert=self._file("server", "tls-cert"),
             client_ca=self._file("server", "client-ca"),

@@ -63,6 +63,26 @@ class LogSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class QueueSettings:
+    """`queue:`: what jobs may do to remotes.
+
+    ``max_transfers`` at once at each remote, all workers together: 8 use the 32 streams that one of our
+    servers serves at once. ``job_budget_s`` is all the time that one job of the lanes pull and push has.
+    """
+
+    max_transfers: int = 8
+    job_budget_s: float = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsSettings:
+    """`metrics:`: where a worker or a server answers `/metrics`, and where that stands. None: nowhere."""
+
+    listen: str | None = None
+    where: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True, slots=True)
 class NamedFile:
     """A file that a setting names, and where the setting stands."""
 
@@ -100,6 +120,8 @@ class Settings:
     log: LogSettings = LogSettings()
     embedded: EmbeddedSettings = EmbeddedSettings()
     server: ServerSettings = ServerSettings()
+    queue: QueueSettings = QueueSettings()
+    metrics: MetricsSettings = MetricsSettings()
     artifacts: tuple[RemoteSpec, ...] = ()
     projects: Mapping[str, tuple[RemoteSpec, ...]] = field(default_factory=dict)
     precedence: Precedence = _AS_IN_2019

@@ -69,7 +69,7 @@ class Connection:
 
     ``client`` makes the redis client and ``run_id`` is the Lua expression for the server's run: both
     are there for servers that are no real ones. With ``timeout_s`` it is for one quick question: a server
-    that answers and refuses is PermissionDenied.
+    that answers and refuses is PermissionDenied. ``answer_s``: how long an answer may take.
     """
 
     def __init__(
@@ -79,9 +79,11 @@ class Connection:
         client: Callable[[], Redis] | None = None,
         run_id: str = RUN_ID,
         timeout_s: float | None = None,
+        answer_s: float = 30.0,
     ) -> None:
         self.url = url
         self._timeout_s = timeout_s
+        self._answer_s = answer_s
         self.where = without_credentials(url)
         self.run_id = run_id
         self._client_url = client_url(url)
@@ -100,8 +102,8 @@ class Connection:
                 decode_responses=True,
                 encoding_errors="replace",  # what no script of ours wrote is judged, and does not crash
                 protocol=2,  # RESP3 changes the types of answers between releases of the library
-                socket_connect_timeout=self._timeout_s or 5,
-                socket_timeout=self._timeout_s or 30,
+                socket_connect_timeout=self._timeout_s or min(5.0, self._answer_s),
+                socket_timeout=self._timeout_s or self._answer_s,
                 health_check_interval=30,
                 retry=Retry(NoBackoff(), 0),  # a give-back sent twice would understate (I5)
                 **tcp,

@@ -18,7 +18,7 @@ from caskeeper.coordination.connection import without_credentials
 from caskeeper.errors import CaskeeperError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from caskeeper.coordination.scripts import Scripts
 
@@ -87,6 +87,8 @@ class Events:
     def __init__(self, scripts: Scripts) -> None:
         self._scripts = scripts
         self._keys = (scripts.keys.recency, scripts.keys.events)
+        #: hears in this process of everything that is noted; never raises
+        self.heard: Callable[[Sequence[Event]], None] = lambda _events: None
 
     def note(self, what: str, refs: Sequence[str], *, why: str = "", by: str = "") -> None:
         """The same became of all ``refs``; see ``note_all``."""
@@ -109,6 +111,7 @@ class Events:
 
         ``at_ms``, ``host`` and ``job`` are filled in here.
         """
+        self.heard(events)
         try:
             for recency in dict.fromkeys(_RECENCY.get(event.what, "") for event in events):
                 same = [event for event in events if _RECENCY.get(event.what, "") == recency]

@@ -5,15 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NoReturn
 
 from caskeeper.coordination import keys as key_names
+from caskeeper.coordination.breakers import Breakers
 from caskeeper.coordination.connection import Connection, address
 from caskeeper.coordination.events import Events
 from caskeeper.coordination.flights import Flights
 from caskeeper.coordination.keys import Keys
+from caskeeper.coordination.limits import Limits
 from caskeeper.coordination.maintenance import Maintenance
 from caskeeper.coordination.operations import Operations
 from caskeeper.coordination.recency import Recency
 from caskeeper.coordination.scripts import Scripts
 from caskeeper.coordination.sessions import Sessions
+from caskeeper.coordination.stats import Stats
 from caskeeper.coordination.usage import UsageCounter
 from caskeeper.coordination.values import State
 from caskeeper.errors import ConfigInvalid, CoordinatorUnavailable
@@ -60,11 +63,14 @@ class Coordination:
         self.usage = UsageCounter(self._scripts)
         self.recency = Recency(self._scripts)
         self.events = Events(self._scripts)
+        self.stats = Stats(self._scripts)
         self.sessions = Sessions(self._scripts, leases)
         self.maintenance = Maintenance(
             self._scripts, leases, refuse_other=self._refuse_other, volume_id=volume_id
         )
         self.flights = Flights(self._scripts)
+        self.limits = Limits(self._scripts)
+        self.breakers = Breakers(self._scripts)
 
     @classmethod
     def connect(cls, url: str, *, volume_id: str | None, leases: LeaseSettings) -> Coordination:

@@ -1,4 +1,4 @@
-"""What delivery needs: one execution of a task at a time, a delivery count, the heartbeat (queue.md 2).
+"""What delivery needs beside the jobs' records: the heartbeat (queue.md 2.3), and what one does for all.
 
 These keys have a TTL: losing one costs a second execution of an idempotent verb (I8), no more.
 """
@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import time
 from typing import TYPE_CHECKING, NamedTuple
+
+from caskeeper.coordination.jobs import Jobs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,30 +26,21 @@ class HeldKeys(NamedTuple):
 
 
 class Flights:
-    """Executions of tasks. Every method raises CoordinatorUnavailable."""
+    """What workers do together. ``jobs`` are the records. Every method raises CoordinatorUnavailable."""
 
     def __init__(self, scripts: Scripts) -> None:
         self._scripts = scripts
+        self.jobs = Jobs(scripts.connection)
 
-    def take(self, task_id: str, token: str, *, ttl_s: float) -> bool:
-        """This token executes the task for so long; False: another one does."""
-        key = self._scripts.keys.execution(task_id)
+    def take(self, what: str, token: str, *, ttl_s: float) -> bool:
+        """This token sees to something for so long; False: another one does."""
+        key = self._scripts.keys.once(what)
         return bool(self._scripts.run_plain("flight_take", key, token, round(ttl_s * 1000))[0] == "OK")
 
-    def renew(self, task_id: str, token: str, *, ttl_s: float) -> bool:
-        """So much longer; False: this token does not execute the task any more."""
-        key = self._scripts.keys.execution(task_id)
-        return bool(self._scripts.run_plain("flight_renew", key, token, round(ttl_s * 1000))[0] == "OK")
-
-    def release(self, task_id: str, token: str) -> bool:
-        """The task may be executed by others; False: this token did not execute it any more."""
-        key = self._scripts.keys.execution(task_id)
+    def release(self, what: str, token: str) -> bool:
+        """Others may see to it; False: this token did not any more."""
+        key = self._scripts.keys.once(what)
         return bool(self._scripts.run_plain("flight_release", key, token)[0] == "OK")
-
-    def count_delivery(self, task_id: str) -> int:
-        """How often the task has been delivered, this time included; forgotten after a day."""
-        key = self._scripts.keys.deliveries(task_id)
-        return int(self._scripts.run_plain("flight_count", key, _DAY_MS)[1])
 
     def beat(
         self, holder: str, number: int, messages: Mapping[str, str], *, answered: int, transport: HeldKeys

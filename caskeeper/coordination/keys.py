@@ -1,9 +1,9 @@
 """Every key in Redis that is ours: its type, its fields, who writes it.
 
-All but two begin with ``caskeeper:{<volume id>}:``; the braces are literal and keep one volume's
-keys together. The first seven are the *shared state*: they have no TTL (expiry is a stored Redis
-TIME) and each carries the epoch, so that the loss of any one is seen (safety.md section 7). They are
-written by the scripts in ``lua/`` and by nothing else.
+All but those of the whole database begin with ``caskeeper:{<volume id>}:``; the braces are literal and keep
+one volume's keys together. The first seven of these are the *shared state*: they have no TTL (expiry is a
+stored Redis TIME) and each carries the epoch, so that the loss of any one is seen (safety.md section 7). They
+are written by the scripts in ``lua/`` and by nothing else.
 """
 
 from __future__ import annotations
@@ -20,6 +20,26 @@ VOLUME = "caskeeper:volume"
 #: ``sent:<entry>``: when an entry of the schedule was last sent. A hint. Written by leader_take,
 #: leader_sent, leader_release.
 LEADER = "caskeeper:leader"
+
+#: Hash with a day's TTL, of the whole database, ``caskeeper:flight:<operation>``: next (id of the job that is
+#: queued and not begun), next_until_ms; running (id of the job that is executed), token, until_ms, joinable
+#: ('1': others may join it while it runs). Delivery only (queue.md 2.4, 2.5). Written by job_join, job_sent,
+#: job_forget, job_take, job_renew, job_release, job_cancel.
+FLIGHT = "caskeeper:flight:"
+
+#: Hash with a week's TTL, of the whole database, ``caskeeper:job:<id>``: id, task, subject, lane, who,
+#: sent_ms, flight, state, worker, pid, begun_ms, first_ms, ended_ms, starts, unended (starts since the
+#: last orderly end), retries, error, exit_code, sentence, bytes; cancel ('1'), cancel_who, cancel_ms. Written
+#: by job_join, job_forget, job_take, job_release, job_cancel.
+JOB = "caskeeper:job:"
+
+#: Sorted set with a week's TTL, of the whole database: job id -> Redis TIME in ms at which it was sent; the
+#: newest 10,000. Written by job_join, job_take.
+JOBS = "caskeeper:jobs"
+
+#: Sorted set with TTL, of the whole database, ``caskeeper:waiters:<job id>``: waiter -> Redis TIME in ms
+#: until which it waits. Written by job_join, job_wait, job_leave, job_cancel.
+WAITERS = "caskeeper:waiters:"
 
 #: Hash: epoch; run_id (of the server that wrote it); ready, known (0 or 1); evict_from_ms;
 #: stop_nonce (only between clean_stop.lua and resume.lua). Written by create, acquire, ready,
@@ -66,17 +86,25 @@ RECENCY = "recency"
 #: without epoch and without TTL: it outlives the loss of the shared state. Written by note.
 EVENTS = "events"
 
-#: String with TTL, ``exec:<task id>``: the token of the one execution going on. Delivery only
-#: (queue.md 2.4). Written by flight_take, flight_renew, flight_release.
-EXECUTION = "exec:"
+#: String with TTL, ``once:<what>``: whose job it is to see to something that one does for all. Written by
+#: flight_take, flight_release.
+ONCE = "once:"
 
-#: String with a day's TTL, ``deliv:<task id>``: how often the task was delivered (queue.md 2.6).
-#: Written by flight_count.
-DELIVERIES = "deliv:"
+#: Hash: since_ms; totals of the fleet for `stats`, whole numbers, about 2,000 fields. A hint, without epoch
+#: and without TTL. Written by stats_add, Stats.reset.
+STATS = "stats"
 
 #: String with a day's TTL, ``beat:<worker>``: the number of the worker's last heartbeat. One that is missing
 #: or too low says that Redis has lost what came after it. Written by flight_beat.
 BEAT = "beat:"
+
+#: Sorted set with a TTL, ``turns:<name>``: token -> Redis TIME in ms until which it has a place. Written by
+#: turn_take, turn_release.
+TURNS = "turns:"
+
+#: Hash with a day's TTL: url of a remote -> JSON {open, error, until_ms, failures, since_ms, probe_ms},
+#: integers as text. A hint. Written by breaker_open, breaker_look, breaker_close.
+BREAKERS = "breakers"
 
 _IDENTIFIER = re.compile(r"[A-Za-z0-9._-]{1,128}\Z")
 
@@ -95,6 +123,21 @@ def identifier(text: str, *, what: str) -> str:
     return text
 
 
+def flight(operation: str) -> str:
+    """The flight of an operation."""
+    return f"{FLIGHT}{operation}"
+
+
+def job(job_id: str) -> str:
+    """The record of a job."""
+    return f"{JOB}{job_id}"
+
+
+def waiters(job_id: str) -> str:
+    """Who waits for a job."""
+    return f"{WAITERS}{job_id}"
+
+
 class Keys:
     """The names of one volume's keys."""
 
@@ -105,19 +148,21 @@ class Keys:
         self.structures = tuple(self.prefix + name for name in names)
         self.recency = self.prefix + RECENCY
         self.events = self.prefix + EVENTS
+        self.stats = self.prefix + STATS
+        self.breakers = self.prefix + BREAKERS
 
     def session(self, session_id: str) -> str:
         """The set of a session's keys."""
         return f"{self.prefix}{SESSION}{session_id}"
 
-    def execution(self, task_id: str) -> str:
-        """The token of a task's execution."""
-        return f"{self.prefix}{EXECUTION}{task_id}"
-
-    def deliveries(self, task_id: str) -> str:
-        """The delivery count of a task."""
-        return f"{self.prefix}{DELIVERIES}{task_id}"
+    def once(self, what: str) -> str:
+        """Who sees to something that one does for all."""
+        return f"{self.prefix}{ONCE}{what}"
 
     def beat(self, holder: str) -> str:
         """The last heartbeat of a worker."""
         return f"{self.prefix}{BEAT}{holder}"
+
+    def turns(self, name: str) -> str:
+        """Who has a place at something that is limited."""
+        return f"{self.prefix}{TURNS}{name}"

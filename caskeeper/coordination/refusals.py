@@ -9,8 +9,9 @@ _WAYS_OUT = (
     (("READONLY", "ReadOnlyError"), "name the primary server in `redis`: this one takes no writes"),
     (("LOADING", "BusyLoadingError"), "wait until Redis has read its file"),
     (
-        ("NOAUTH", "WRONGPASS", "NOPERM", "AuthenticationError", "NoPermissionError"),
-        "correct the user and the password in `redis`, or give that user the right to every command",
+        # ACL: what a script says that meets a command which its user may not give
+        ("NOAUTH", "WRONGPASS", "NOPERM", "ACL", "AuthenticationError", "NoPermissionError"),
+        "correct the user and the password in `redis`, or give that user the rights in docs/operations.md",
     ),
 )
 

@@ -29,9 +29,17 @@ _WITHOUT_GUARD = frozenset({"state", "create", "acquire", "resume"})
 
 #: Scripts that touch no shared state.
 _WITHOUT_PRELUDE = frozenset(
-    {"recency_touch", "recency_scores", "note", "events_of"}
+    {"recency_touch", "recency_scores", "note", "events_of", "stats_add", "stats_read"}
+    | {"turn_take", "turn_release"}
+    | {"breaker_look", "breaker_open", "breaker_close", "breakers_read"}
     | {"leader_take", "leader_sent", "leader_release", "leader_read"}
-    | {"flight_take", "flight_renew", "flight_release", "flight_count", "flight_beat"}
+    | {"flight_take", "flight_release", "flight_beat"}
+)
+
+#: Scripts on the records of jobs: another prelude is put before them.
+_JOBS = frozenset(
+    {"job_join", "job_sent", "job_forget", "job_take", "job_renew", "job_release", "job_cancel"}
+    | {"job_wait", "job_leave", "job_read", "jobs_list"}
 )
 
 #: Scripts that also read or write which volume the database belongs to.
@@ -58,8 +66,10 @@ class Script(NamedTuple):
 @cache
 def load(name: str, run_id: str) -> Script:
     """The script ``lua/<name>.lua`` with what has to stand before it."""
-    parts = [name] if name in _WITHOUT_PRELUDE | _WITHOUT_GUARD else ["guard", name]
-    if name not in _WITHOUT_PRELUDE:
+    parts = [name] if name in _WITHOUT_PRELUDE | _WITHOUT_GUARD | _JOBS else ["guard", name]
+    if name in _JOBS:
+        parts.insert(0, "prelude_jobs")
+    elif name not in _WITHOUT_PRELUDE:
         parts.insert(0, "prelude")
     text = ""
     for part in parts:

@@ -45,6 +45,10 @@ _SECTIONS = {
         "pins": ("pins", "The pins, one a line."),
         "remotes": ("remotes", "Ask every configured remote how it is."),
         "status": ("status", "Sizes, sessions, workers and queues."),
+        "stats": ("stats", "Hits, misses, errors and bytes of all workers."),
+        "jobs": ("jobs", "What is queued, running, done and failed."),
+        "job": ("job", "Everything about one job; --follow waits for it."),
+        "cancel": ("cancel", "End jobs, whoever waits for them."),
     },
     "Upkeep": {
         "cleanup": ("upkeep", "Evict what was not used for longest."),

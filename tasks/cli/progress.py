@@ -98,6 +98,8 @@ class Followed:
             parts.append(f"{seen.done_objects:,} files, {wording.size(seen.done_bytes)}")
         else:
             parts.append(seen.phase or "queued")
+        if seen.present_bytes:
+            parts.append(f"{wording.size(seen.present_bytes)} already there")
         parts += self.speed(now)
         if now - self.changed > STILL_S:
             parts.append(f"no progress for {wording.duration(now - self.changed)}")
@@ -194,7 +196,8 @@ class Bars:
             remark = f"still since {wording.duration(now - job.changed)}" if still else ""
             if not (seen.total_bytes or seen.done_bytes):
                 remark = remark or seen.phase
-            remark = remark or ", ".join(job.speed(now))
+            there = [f"{wording.size(seen.present_bytes)} already there"] if seen.present_bytes else []
+            remark = remark or ", ".join([*job.speed(now), *there])
             self._bars.update(
                 self._tasks[label],
                 completed=seen.done_bytes,

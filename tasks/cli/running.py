@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from caskeeper.config.settings import NamedFile
+from caskeeper.config.settings import MetricsSettings, NamedFile
 from caskeeper.contract import LANES
 from tasks.cli.lazy import command
 
@@ -24,6 +24,14 @@ if TYPE_CHECKING:
 
 #: How long running calls may take after a server was told to end.
 _GRACE_S = 10.0
+
+
+_METRICS = click.option(
+    "--metrics",
+    metavar="HOST:PORT",
+    help="Answer /metrics, /healthz and /readyz there, to everybody; `none`: nowhere. "
+    "Default: `metrics: listen`, else nowhere.",
+)
 
 
 @command("worker")
@@ -42,13 +50,19 @@ _GRACE_S = 10.0
     metavar="N",
     help="Jobs at the same time, each in a process of its own.",
 )
+@_METRICS
 @click.pass_obj
-def worker(invocation: Invocation, *, lanes: tuple[str, ...], concurrency: int) -> int:
+def worker(invocation: Invocation, *, lanes: tuple[str, ...], concurrency: int, metrics: str | None) -> int:
     """Serve the queue until SIGTERM or Ctrl-C; what is not finished then goes to another worker."""
     from tasks.app import run_worker
 
-    redis_url = invocation.client.redis_url
-    return run_worker(_logging(invocation), redis_url, lanes=lanes or LANES, concurrency=concurrency)
+    return run_worker(
+        _logging(invocation),
+        invocation.client.redis_url,
+        lanes=lanes or LANES,
+        concurrency=concurrency,
+        metrics=told_at(invocation.settings.metrics, metrics),
+    )
 
 
 @command("server")
@@ -68,6 +82,7 @@ def worker(invocation: Invocation, *, lanes: tuple[str, ...], concurrency: int) 
 @click.option(
     "--token-file", metavar="FILE", help="Only clients with a token, one a line, in it; `server: token-file`."
 )
+@_METRICS
 @click.pass_obj
 def server(
     invocation: Invocation,
@@ -76,6 +91,7 @@ def server(
     listen: str | None,
     read_only: bool,
     indexes: str | None,
+    metrics: str | None,
     **files: str | None,
 ) -> None:
     """Serve the volume over gRPC until SIGTERM or Ctrl-C; running calls get time to end.
@@ -93,6 +109,7 @@ def server(
     offered = parse_indexes(indexes)
     stop = stop_by_signal()
     from tasks.process import tune_memory
+    from tasks.server_metrics import ServerMetrics
     from worker.server.security import Security
     from worker.telemetry.log import configure
 
@@ -100,10 +117,12 @@ def server(
     configure(log.level, log.format)
     tune_memory()
     security = Security(_with_files(settings, files))
+    told = ServerMetrics(told_at(invocation.settings.metrics, metrics), invocation)
     running = serve(
         invocation.services, listen=listen, read_only=read_only, security=security, indexes=offered
     )
     try:
+        told.start()
         shown = [f"index {' and '.join(offered)}"] if indexes else []
         mode = ", ".join(["read-only" if read_only else "read-write", *shown, *security.words])
         invocation.tell(
@@ -119,6 +138,7 @@ def server(
         stop.wait()
     finally:
         running.stop(_GRACE_S)
+        told.close()
 
 
 @command("beat")
@@ -141,10 +161,10 @@ def beat(invocation: Invocation) -> int:
 def flower(invocation: Invocation, *, listen: str) -> int:
     """The window on the queue, in a browser, until SIGTERM or Ctrl-C.
 
-    It can stop workers: beyond loopback it needs CASKEEPER_FLOWER_AUTH=USER:PASSWORD.
+    It only shows. Beyond loopback it needs CASKEEPER_FLOWER_AUTH=USER:PASSWORD.
     """
     address, port = parse_listen(listen)
-    from tasks.app import run_flower
+    from tasks.flower import run_flower
 
     if os.environ.get("CASKEEPER_FLOWER_AUTH"):
         os.environ["FLOWER_BASIC_AUTH"] = os.environ["CASKEEPER_FLOWER_AUTH"]
@@ -187,12 +207,22 @@ def _answering_redis(invocation: Invocation) -> str:
     return invocation.client.redis_url
 
 
-def parse_listen(text: str) -> tuple[str, int]:
+def parse_listen(text: str, option: str = "--listen") -> tuple[str, int]:
     """HOST:PORT. Raises click's usage error."""
     host, colon, port = text.rpartition(":")
     if not (host and colon and port.isascii() and port.isdigit() and int(port) <= 65535):
-        raise click.BadParameter(f"{text!r} is no HOST:PORT", param_hint="--listen")
+        raise click.BadParameter(f"{text!r} is no HOST:PORT", param_hint=option)
     return host, int(port)
+
+
+def told_at(configured: MetricsSettings, argument: str | None) -> MetricsSettings:
+    """Where numbers are told: as the command line says, else as configured. Raises click's usage error."""
+    if argument is None:
+        return configured
+    if argument == "none":
+        return MetricsSettings()
+    host, port = parse_listen(argument, "--metrics")
+    return MetricsSettings(f"{host}:{port}", "argument --metrics")
 
 
 def parse_indexes(text: str | None) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -12,10 +13,12 @@ import click
 
 from caskeeper.contract import Message, Progress
 from caskeeper.errors import CaskeeperError, DeadlineExceeded
+from caskeeper.job import GOES_ON, STAYS
 from tasks.cli.progress import Followed, view
+from tasks.cli.withdrawal import withdraw
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from caskeeper.job import Job
     from tasks.cli.invocation import Invocation
@@ -27,41 +30,51 @@ C = TypeVar("C", bound="Callable[..., Any]")
 WATCHERS = 16
 _TICK_S = 0.1
 
+TIMEOUT = click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="S",
+    help="Wait no longer than this (exit 21); a job that nobody else waits for is cancelled then.",
+)
+DETACH = click.option(
+    "--detach",
+    is_flag=True,
+    help="Print the job id, do not wait; `caskeeper job ID` tells how it goes.",
+)
+
 
 def queueing(function: C) -> C:
     """Decorator: --detach and --timeout, as the arguments ``detach`` and ``timeout_s``."""
-    for option in (
-        click.option(
-            "--timeout",
-            "timeout_s",
-            type=click.FloatRange(min=0, min_open=True),
-            metavar="S",
-            help="Wait no longer than this (exit 21); the job goes on.",
-        ),
-        click.option(
-            "--detach", is_flag=True, help="Print the job id, do not wait; `Client.job` follows it."
-        ),
-    ):
-        function = option(function)
-    return function
+    return DETACH(TIMEOUT(function))
 
 
 @dataclass
 class Sent(Generic[R]):
-    """One job of this call: what it is about, and in the end its result or its error."""
+    """One job of this call: what it is about, and in the end its result or its error.
+
+    ``passed_over``: an error that does not count (--best-effort). Without a job it could not be sent.
+    """
 
     name: str
-    job: Job[R]
+    job: Job[R] | None
     result: R | None = None
     error: CaskeeperError | None = None
+    passed_over: CaskeeperError | None = None
     bug: BaseException | None = field(default=None, repr=False)
+
+    @property
+    def id(self) -> str:
+        """The job's; "": there is none."""
+        return "" if self.job is None else self.job.id
 
     def document(self, **about: object) -> dict[str, Any]:
         """As one JSON object."""
         outcome = self.result.to_json() if self.result is not None else {}
-        if self.error is not None:
-            outcome = {"error": self.error.to_json()}
-        return {**about, "job": self.job.id, **outcome}
+        error = self.error or self.passed_over
+        if error is not None:
+            outcome = {"error": error.to_json()}
+        return {**about, "job": self.id, **outcome}
 
 
 class Deadline:
@@ -76,11 +89,11 @@ class Deadline:
         return None if self._end is None else max(0.0, self._end - time.monotonic())
 
 
-def print_ids(invocation: Invocation, sent: Sequence[Sent[Any]]) -> None:
-    """--detach: the job ids, instead of waiting."""
+def print_ids(invocation: Invocation, sent: Sequence[Sent[Any]], **more: object) -> None:
+    """--detach: the job ids, instead of waiting; ``more`` for the document."""
     invocation.emit(
-        {"jobs": [{"subject": one.name, "job": one.job.id} for one in sent]},
-        "\n".join(one.job.id for one in sent),
+        {"jobs": [{"subject": one.name, "job": one.id} for one in sent if one.job], **more},
+        "\n".join(one.id for one in sent if one.job) or None,
     )
 
 
@@ -94,22 +107,23 @@ def wait(
 ) -> None:
     """Until every job has ended: its ``result`` or ``error`` is set then.
 
-    Raises KeyboardInterrupt; ``goes_on``: with a line that names the jobs which are not cancelled by it.
+    Raises KeyboardInterrupt, having withdrawn from the jobs that are left, with a line that tells what
+    becomes of them. ``goes_on`` False: the queue ends with this call, and nothing is said.
     """
     watch = _Watch(sent, deadline)
-    shown = {one.job.id: Followed(f"{verb} {one.name}".rstrip(), changed=time.monotonic()) for one in sent}
+    shown = {id(one): Followed(f"{verb} {one.name}".rstrip(), changed=time.monotonic()) for one in sent}
     display = view(invocation.complain, wanted=invocation.progress and not invocation.quiet)
     try:
         watch.start()
         while not watch.over:
-            for job_id, progress in watch.news():
-                shown[job_id].see(progress, time.monotonic())
-            running = [shown[one.job.id] for one in watch.running]
+            for one, progress in watch.news():
+                shown[id(one)].see(progress, time.monotonic())
+            running = [shown[id(one)] for one in watch.running]
             display.show(running, waiting=watch.waiting)
     except KeyboardInterrupt:
         display.close()
         if goes_on:
-            _name_left(invocation, [one for one in sent if one.result is None and one.error is None], shown)
+            leave(invocation, sent)
         raise
     finally:
         display.close()
@@ -118,14 +132,22 @@ def wait(
             raise one.bug
 
 
-def _name_left(invocation: Invocation, left: Sequence[Sent[Any]], shown: dict[str, Followed]) -> None:
-    """Ctrl-C: which jobs go on without us, and where they are."""
-    queued = [one.job.id for one in left if shown[one.job.id].queued]
-    running = [one.job.id for one in left if not shown[one.job.id].queued]
-    told = [f"goes on: {' '.join(running)}"] if running else []
-    told += [f"in the queue: {' '.join(queued)}"] if queued else []
-    if told:
-        invocation.note(f"no longer waiting; {'; '.join(told)}")
+def leave(invocation: Invocation, sent: Sequence[Sent[Any]]) -> None:
+    """Ctrl-C: wait for none of these any more, and tell what becomes of each."""
+    open_ = [one.job for one in sent if one.job and one.result is None and one.error is None]
+    left = withdraw(open_)
+    if sentence := left.sentence():
+        invocation.note(sentence)
+
+
+@contextmanager
+def sending(invocation: Invocation, sent: Sequence[Sent[Any]]) -> Iterator[None]:
+    """The block puts jobs into ``sent`` one by one; Ctrl-C in it withdraws from those that are sent."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        leave(invocation, sent)
+        raise
 
 
 def waited(
@@ -139,6 +161,13 @@ def waited(
     return outcome_of(sent)
 
 
+def _without_future(way_out: str) -> str:
+    """Why a job has not ended, without what would become of it if nobody withdrew from it."""
+    for future in (GOES_ON, STAYS):
+        way_out = way_out.removesuffix(future)
+    return way_out
+
+
 class _Watch:
     """Threads that follow jobs. They are daemons: an interrupted call does not wait for them."""
 
@@ -146,7 +175,7 @@ class _Watch:
         self._todo = list(reversed(sent))
         self._deadline = deadline
         self._guard = threading.Lock()
-        self._news: SimpleQueue[tuple[str, Progress] | None] = SimpleQueue()
+        self._news: SimpleQueue[tuple[Sent[Any], Progress] | None] = SimpleQueue()
         self.running: list[Sent[Any]] = []
         self._left = len(sent)
 
@@ -164,7 +193,7 @@ class _Watch:
         for number in range(min(WATCHERS, len(self._todo))):
             threading.Thread(target=self._work, name=f"watcher {number}", daemon=True).start()
 
-    def news(self) -> Iterable[tuple[str, Progress]]:
+    def news(self) -> Iterable[tuple[Sent[Any], Progress]]:
         """What has changed; waits a moment for the first."""
         found = []
         try:
@@ -191,15 +220,20 @@ class _Watch:
                 self._news.put(None)
 
     def _follow(self, one: Sent[Any]) -> None:
+        job = one.job
+        assert job is not None  # what could not be sent is not waited for
         try:
             try:
-                for progress in one.job.follow(timeout_s=self._deadline.left_s()):
-                    self._news.put((one.job.id, progress))
+                for progress in job.follow(timeout_s=self._deadline.left_s()):
+                    self._news.put((one, progress))
             except DeadlineExceeded as late:  # the job's own would be raised by its result
-                asked_s = self._deadline.timeout_s or 0.0  # not what is left of it now
-                what = f"the job has not ended after {asked_s:g} s"
-                raise DeadlineExceeded(what, late.where, late.way_out) from late
-            one.result = one.job.result()
+                left = withdraw([job])
+                if not left.over:
+                    asked_s = self._deadline.timeout_s or 0.0  # not what is left of it now
+                    what = f"the job has not ended after {asked_s:g} s"
+                    told = _without_future(late.way_out)
+                    raise DeadlineExceeded(what, late.where, f"{told}{left.fate()}") from late
+            one.result = job.result()
         except CaskeeperError as error:
             one.error = error
         except Exception as bug:  # noqa: BLE001 -- raised again by the thread that waits

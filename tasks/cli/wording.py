@@ -43,3 +43,8 @@ def duration(seconds: float) -> str:
 def moment(when_ms: int) -> str:
     """Local time to the minute; ``-`` when it is unknown."""
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(when_ms / 1000)) if when_ms else "-"
+
+
+def instant(when_ms: int) -> str:
+    """Local time to the second; ``-`` when it is unknown."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(when_ms / 1000)) if when_ms else "-"

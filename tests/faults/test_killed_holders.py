@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import pytest
 from harness.commands import until
 from harness.fleet import Oracle, write_tree
-from harness.holders import LIFE_S, REF, killed_holder, open_services
+from harness.holders import LIFE_S, REF, beginning, killed_holder, open_services
 
 from caskeeper.artifact import Ref
 from caskeeper.contract import (
@@ -118,9 +118,10 @@ def test_what_a_killed_build_required_may_be_evicted(after):
 
 def test_the_job_of_a_killed_worker_is_taken_by_the_next(after):
     with after("execution") as services:
-        flights = services.coordination.flights
-        until(lambda: flights.take("job", "second", ttl_s=LIFE_S), wait_s=PATIENCE_S)
-        assert not flights.renew("job", "first", ttl_s=LIFE_S)
+        jobs = services.coordination.flights.jobs
+        second = beginning("second", life_s=LIFE_S)
+        until(lambda: jobs.take(second).word == "OK", wait_s=PATIENCE_S)
+        assert not jobs.renew("job", second.flight, "first", life_s=LIFE_S).held
 
 
 def test_the_creation_lock_of_a_killed_process_is_free_at_once(after):

@@ -15,6 +15,7 @@ import sys
 import time
 from collections import Counter
 from dataclasses import replace
+from types import SimpleNamespace
 
 from caskeeper.config import LeaseSettings, Settings
 from caskeeper.contract import Progress, PullResult
@@ -29,12 +30,16 @@ from tasks.process import Report
 TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 DELIVERY = DeliverySettings(visibility_timeout_s=4.0, lease_ttl_s=2.0, max_starts=3)
 
+#: What every request without a ref does.
+MAINTENANCE = "t/sleep/1.5"
+
 
 class Services:
     """In the place of the real ones."""
 
-    def __init__(self, journal):
+    def __init__(self, journal, coordination=None):
         self._journal = journal
+        self.coordination = coordination or SimpleNamespace(limits=None)  # nothing waits for a turn then
 
     def note(self, event, ref):
         line = json.dumps({"event": event, "ref": ref, "pid": os.getpid(), "at": time.time()})
@@ -48,11 +53,12 @@ class Services:
         pass
 
     def run(self, request, context):
-        self.note("begin", request.ref)
-        _, what, key = request.ref.split("/")
-        getattr(self, what)(key, request.ref, context)
-        self.note("end", request.ref)
-        return PullResult(pulled=True, cached=False, remote=request.ref)
+        ref = getattr(request, "ref", MAINTENANCE)
+        self.note("begin", ref)
+        _, what, key = ref.split("/")
+        getattr(self, what)(key, ref, context)
+        self.note("end", ref)
+        return PullResult(pulled=True, cached=False, remote=ref)
 
     def sleep(self, key, ref, context):
         until = time.monotonic() + float(key)
@@ -159,11 +165,15 @@ def main(url, journal, concurrency, retries):
         settings,
         url,
         flights=lambda: coordination.flights,
-        build=lambda: Services(journal),
+        build=lambda: Services(journal, coordination),
         delivery=DELIVERY,
     )
     return serve(
-        made, settings, lanes=("pull", "local"), concurrency=int(concurrency), report=Report.inherited()
+        made,
+        settings,
+        lanes=("pull", "local", "maintenance"),
+        concurrency=int(concurrency),
+        report=Report.inherited(),
     )
 
 

@@ -17,6 +17,7 @@ from harness.impatient import TESTS
 
 from caskeeper.artifact import Ref
 from caskeeper.config.settings import LeaseSettings
+from caskeeper.coordination.jobs import Begin
 from caskeeper.session import Session
 from worker.protocols import quiet
 from worker.store.format import creation_lock
@@ -61,7 +62,25 @@ def session(services, ending):
 
 def execution(services, _ending):
     """A delivery of a job."""
-    assert services.coordination.flights.take("job", "first", ttl_s=LIFE_S)
+    assert services.coordination.flights.jobs.take(beginning("first", life_s=LIFE_S)).word == "OK"
+
+
+def beginning(token, *, life_s, job_id="job", **about):
+    """What a worker says of an execution that it wants to begin."""
+    begin = Begin(
+        job_id=job_id,
+        flight="artifacts.pull:0",
+        token=token,
+        life_s=life_s,
+        joinable=True,
+        task="artifacts.pull",
+        lane="pull",
+        subject="p/e/k",
+        worker="worker-1@here",
+        pid=1,
+        retries=0,
+    )
+    return begin._replace(**about)
 
 
 def creation(services, ending):

@@ -214,7 +214,7 @@ SCRIPTS = tuple(
     for name in sorted(
         os.listdir(os.path.join(os.path.dirname(load.__wrapped__.__code__.co_filename), "lua"))
     )
-    if name not in {"prelude.lua", "guard.lua"}
+    if name not in {"prelude.lua", "prelude_jobs.lua", "guard.lua"}
 )
 NAMES = {load(name, RUN_ID).sha: name for name in SCRIPTS}
 #: Scripts that only look.

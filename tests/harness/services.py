@@ -13,6 +13,7 @@ from caskeeper.config import QuotaExpression, Settings
 from caskeeper.config.remotes import RemoteSpec
 from caskeeper.config.settings import CacheSettings
 from caskeeper.errors import RemoteUnavailable
+from worker.remote.turns import Turn, Turns
 from worker.store.coordinator import Coordinator
 from worker.wiring import wire
 
@@ -39,6 +40,9 @@ class MemoryPool:
 
     def meet(self, specs) -> None:
         pass
+
+    def turn(self, spec, context) -> Turn:
+        return Turns().at(spec.url, context)
 
     def close(self) -> None:
         pass

@@ -240,13 +240,14 @@ def test_a_push_that_reached_some_is_3_and_one_that_reached_none_is_not(scene, h
         assert honest in plain.stdout
 
 
-def test_a_timeout_is_21_an_interruption_is_130_and_the_job_goes_on(scene, liar):
+def test_a_timeout_is_21_an_interruption_is_130_and_the_job_goes_on_for_who_still_waits(scene, liar):
     ref = "demo/goes-on/1"
     liar.refs[ref] = lies(liar, {"large": os.urandom(8_000_000)})
     liar.pause_s = 0.4  # far from the second of silence that these workers bear
     words = ("pull", ref, "--remote", liar.url)
     waiting = scene.start("--no-progress", *words)
     asked = scene.start("--json", *words)
+    staying = scene.start("--json", *words)
     until(lambda: liar.count("Read"))
     finished = finish(scene.start("--json", *words, "--timeout", "0.2"))
     document = json.loads(finished.stdout)
@@ -257,7 +258,7 @@ def test_a_timeout_is_21_an_interruption_is_130_and_the_job_goes_on(scene, liar)
         process.send_signal(signal.SIGINT)
     said, documents = finish(waiting), finish(asked)
     assert (said.returncode, documents.returncode) == (130, 130)
-    assert "no longer waiting; goes on: " in said.stderr
+    assert "no longer waiting; others wait, so it goes on: " in said.stderr
     assert "Traceback" not in said.stderr + documents.stderr
     assert json.loads(documents.stdout) == {
         "error": "Interrupted",
@@ -269,5 +270,7 @@ def test_a_timeout_is_21_an_interruption_is_130_and_the_job_goes_on(scene, liar)
         "retry": True,
     }
     liar.pause_s = 0.0
-    until(lambda: ref in scene.refs())
+    got = finish(staying)
+    assert (got.returncode, json.loads(got.stdout)["results"][0]["pulled"]) == (0, True)
+    assert ref in scene.refs()
     scene.assert_sound()

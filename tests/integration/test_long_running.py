@@ -29,7 +29,7 @@ sys.exit(run_beat(Settings(cachedir="/nonexistent"), sys.argv[1]))
 FLOWER = """
 import sys
 from caskeeper.config import Settings
-from tasks.app import run_flower
+from tasks.flower import run_flower
 sys.exit(run_flower(Settings(cachedir="/nonexistent"), sys.argv[1], port=int(sys.argv[2])))
 """
 

@@ -8,6 +8,7 @@ from caskeeper import (
     ClientStatus,
     Element,
     Job,
+    JobRecord,
     Pin,
     Ref,
     Session,
@@ -51,6 +52,13 @@ with Client() as cache, cache.session(label="build") as session:
     assert_type(cache.contains("demo/hello/key"), bool)
     assert_type(cache.status().queues, dict[str, int])
     assert_type(cache.pins(), tuple[Pin, ...])
+    assert_type(cache.pull("demo/hello/key", best_effort=True).result().pulled, bool)
+    assert_type(cache.push("demo/hello/key", best_effort=True), Job[PushResult])
+    assert_type(cache.jobs(limit=10, state="failed", lane="push"), list[JobRecord])
+    assert_type(cache.record(job.id), JobRecord | None)
+    assert_type(cache.cancel(job.id).word == "ended", bool)
+    assert_type(job.withdraw().others, int)
+    assert_type(job.cancel().word == "running", bool)
     job_session = cache.detached_session().open(label="job", life_s=3600)
     assert_type(cache.detached_session(job_session.id).require("demo/hello/key"), tuple[Ref, ...])
 

@@ -4,6 +4,7 @@ import pytest
 
 from caskeeper import job as job_module
 from caskeeper.contract import Progress, PullResult
+from caskeeper.coordination.jobs import DETACHED_S, WAITER_S, Withdrawal
 from caskeeper.errors import (
     Cancelled,
     CaskeeperError,
@@ -26,6 +27,7 @@ class Told:
         self._states = list(states)
         self.nowhere, self.looks = False, 0
         self.why, self.lines = "", []
+        self.attended, self.gone = [], False
 
     def why_waiting(self, state):
         return self.why if state.get("status") == "QUEUED" else ""
@@ -42,6 +44,15 @@ class Told:
     def is_nowhere(self, job_id):
         self.looks += 1
         return self.nowhere
+
+    def attend(self, job_id, waiter, for_s):
+        self.attended.append((job_id, waiter, for_s))
+        if self.gone:
+            raise CoordinatorUnavailable("gone")
+
+    def withdraw(self, job_id, waiter):
+        self.attended.append((job_id, waiter, 0))
+        return Withdrawal("ended")
 
 
 def job(*states, result=PullResult, recorded=True):
@@ -185,3 +196,56 @@ def test_who_gives_up_on_a_job_that_is_tried_again_is_told_why_it_failed():
         retried.result(0.05)
     assert "trying again after: busy: nothing is recounted yet" in late.value.way_out
     assert "it goes on" in late.value.way_out
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_whoever_waits_counts_while_it_looks_and_may_come_back_for_a_day(monkeypatch, gone):
+    monkeypatch.setattr(job_module, "ATTEND_EVERY_S", 0.0)
+    states = Told({"status": "STARTED"})
+    states.gone = gone
+    waiting = Job(states, "j", result=PullResult, recorded=True, waiter="me")
+    with pytest.raises(DeadlineExceeded):
+        waiting.result(0.05)
+    assert set(states.attended[:-1]) == {("j", "me", WAITER_S)}
+    assert states.attended[-1] == ("j", "me", DETACHED_S)
+
+
+def test_a_short_look_costs_no_word_of_it():
+    states = Told({"status": "STARTED"})
+    with pytest.raises(DeadlineExceeded):
+        Job(states, "j", result=PullResult, recorded=True, waiter="me").result(0.02)
+    assert states.attended == []
+
+
+def test_whoever_has_left_does_not_count_again(monkeypatch):
+    monkeypatch.setattr(job_module, "ATTEND_EVERY_S", 0.0)
+    states = Told({"status": "STARTED"})
+    leaving = Job(states, "j", result=PullResult, recorded=True, waiter="me")
+    assert leaving.withdraw().word == "ended"
+    with pytest.raises(DeadlineExceeded):
+        leaving.result(0.05)
+    assert states.attended == [("j", "me", 0)]
+
+
+def test_a_wider_job_that_fails_is_replaced_by_one_of_its_own_and_one_that_does_not_is_taken():
+    def shared(*states):
+        return Job(
+            Told(*states), "wide", result=PullResult, recorded=True, joined=True, instead=lambda: "own"
+        )
+
+    taken = shared(DONE)
+    assert (taken.result(30), taken.id, taken.joined) == (RESULT, "wide", True)
+    replaced = shared(failure("BlobMissing", "x"), {"status": "QUEUED"}, DONE)
+    assert (replaced.result(30), replaced.id, replaced.joined) == (RESULT, "own", False)
+    with pytest.raises(CaskeeperError, match="y"):
+        shared(failure("BlobMissing", "x"), failure("BlobMissing", "y")).result(30)
+
+
+def test_whoever_gives_up_a_wider_job_gets_none_of_its_own():
+    left = Job(
+        Told(failure("Cancelled", "x")), "wide", result=PullResult, recorded=True, instead=lambda: "own"
+    )
+    left.withdraw()
+    with pytest.raises(Cancelled):
+        left.result(30)
+    assert left.id == "wide"

@@ -1,5 +1,9 @@
 """The queue's door, as far as it needs no Redis."""
 
+import os
+import re
+
+from caskeeper import queue as queue_module
 from caskeeper.queue import Queue
 
 
@@ -20,3 +24,13 @@ def test_without_anybody_to_tell_nothing_is_said():
     queue = Queue("unix:///nobody")
     queue.say("nobody hears it")
     queue.close()
+
+
+def test_who_asks_is_told_also_where_the_user_has_no_name(monkeypatch):
+    assert re.fullmatch(r"[^@]+@[^@]+", queue_module.who_asks())
+
+    def nameless():
+        raise KeyError("getpwuid(): uid not found: 1000")
+
+    monkeypatch.setattr(queue_module.getpass, "getuser", nameless)
+    assert queue_module.who_asks().startswith(f"{os.getuid()}@")

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import grpc
-
 from caskeeper.digest import Digest, Hasher
 from caskeeper.errors import DigestMismatch
 from worker import status, zstd
 from worker._protos import remote_execution_pb2 as reapi
 from worker.remote import compression
+from worker.remote.calls import called
 from worker.remote.failure import CallFailed
 from worker.remote.methods import BATCH_READ, BATCH_UPDATE
 from worker.wire_digests import all_to_wire, to_wire
@@ -70,10 +69,7 @@ def read_group(session: Session, digests: Sequence[Digest]) -> dict[Digest, byte
 
     def once(left_s: float) -> None:
         # What came whole before a transient entry is kept, and overwritten by the same bytes.
-        try:
-            response = session.connection.unary(BATCH_READ)(request, timeout=left_s)
-        except grpc.RpcError as error:
-            raise CallFailed.of(error) from None
+        response = called(session.connection.unary(BATCH_READ), request, left_s)
         entries = _by_digest(response.responses, digests, what=BATCH_READ.name)
         for digest, entry in entries.items():
             _require_ok(entry.status, digest)
@@ -96,10 +92,7 @@ def update_group(session: Session, blobs: Sequence[tuple[Digest, bytes]]) -> Non
             instance_name=session.instance_name,
             requests=[_entry(digest, data, packing=packing) for digest, data in left.items()],
         )
-        try:
-            response = session.connection.unary(BATCH_UPDATE)(request, timeout=left_s)
-        except grpc.RpcError as error:
-            raise CallFailed.of(error) from None
+        response = called(session.connection.unary(BATCH_UPDATE), request, left_s)
         failures: list[CallFailed] = []
         for digest, entry in _by_digest(response.responses, tuple(left), what=BATCH_UPDATE.name).items():
             try:

@@ -15,6 +15,7 @@ from worker._protos import remote_asset_pb2 as assets
 from worker._protos import remote_execution_pb2 as reapi
 from worker.names import ACTION_KEY
 from worker.remote import methods
+from worker.remote.calls import result
 from worker.remote.failure import CallFailed
 from worker.remote.standing import REFUSED, Answer, choose
 from worker.wire_digests import to_wire
@@ -137,7 +138,7 @@ def _ask(
 
 def _outcome(method: Method[Any, Any], future: Any) -> Answer:
     try:
-        return Answer(method, future.result(), None)
+        return Answer(method, result(future), None)
     except grpc.RpcError as error:
         return Answer(method, None, CallFailed.of(error))
     except grpc.FutureCancelledError:

@@ -11,7 +11,7 @@ import grpc
 
 from caskeeper.digest import Hasher
 from caskeeper.errors import DigestMismatch
-from worker import status, zstd
+from worker import errand, status, zstd
 from worker._protos import bytestream_pb2 as bytestream
 from worker.remote import compression
 from worker.remote.failure import CallFailed
@@ -78,20 +78,21 @@ def _read_from(session: Session, digest: Digest, offset: int, *, as_zstd: bool =
     """One Read call from ``offset`` on, under watch. Raises CallFailed; closing it ends the call."""
     name = compression.resource(session, digest, as_zstd=as_zstd)
     request = bytestream.ReadRequest(resource_name=name, read_offset=offset)
-    timeout_s = session.patience.stream_s(digest.size_bytes - offset)
+    timeout_s = errand.bounded(session.patience.stream_s(digest.size_bytes - offset))
     call = session.connection.reader(READ)(request, timeout=timeout_s)
     watch = session.watchdog.watch(call.cancel)
     try:
-        answers = iter(call)
-        while True:
-            watch.wait()
-            try:
-                answer = next(answers)
-            except StopIteration:
-                return
-            watch.moved()
-            if answer.data:
-                yield answer.data
+        with errand.under_way(call.cancel):
+            answers = iter(call)
+            while True:
+                watch.wait()
+                try:
+                    answer = next(answers)
+                except StopIteration:
+                    return
+                watch.moved()
+                if answer.data:
+                    yield answer.data
     except grpc.RpcError as error:
         if watch.expired:
             silence = f"nothing came for {session.patience.silence_s:g} s"

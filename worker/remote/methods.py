@@ -5,7 +5,7 @@ One table instead of generated stubs: it is typed, and it says per call what a c
 
 from __future__ import annotations
 
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from google.protobuf.message import Message
 
@@ -151,3 +151,6 @@ UPDATE_ACTION_RESULT = Method(
     _BINDING,
     binds=True,
 )
+
+#: What looks a name up: light at every server, and asked before anything else.
+LOOKUPS: tuple[Method[Any, Any], ...] = (GET_REFERENCE, FETCH_BLOB, FETCH_DIRECTORY, GET_ACTION_RESULT)

@@ -12,8 +12,9 @@ if TYPE_CHECKING:
 class Patience(NamedTuple):
     """Durations in seconds. One deadline covers all attempts of a call: a dead remote costs it once."""
 
-    #: the first contact: capabilities and permissions together
-    probe_s: float = 5.0
+    #: the first contact, capabilities and permissions together, and the look for a name: what a remote that
+    #: is dead or hangs may cost a build, which with all that is around it shall not be more than 5 s
+    probe_s: float = 4.0
     #: any other call, and a server's last word on an upload
     call_s: float = 60.0
     #: the longest time in which a stream may not move
@@ -24,7 +25,7 @@ class Patience(NamedTuple):
     attempts: int = 5
     first_delay_s: float = 0.2
     longest_delay_s: float = 3.0
-    #: after a remote did not answer, so long it is not asked again
+    #: after a remote did not answer, so long it is not asked again; in a row twice as long each time
     memory_s: float = 10.0
     #: what was negotiated is asked again after this time
     negotiation_life_s: float = 300.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -12,16 +13,22 @@ from caskeeper.errors import CaskeeperError, ConfigInvalid
 from worker.remote.address import place_of
 from worker.remote.apart import IndexApart
 from worker.remote.blobs import RemoteBlobs
+from worker.remote.breaker import Breaker
 from worker.remote.indexes import NegotiatedIndex
 from worker.remote.patience import Patience
 from worker.remote.session import Session
 from worker.remote.shared_blobs import SharedBlobs, SharedUploads
+from worker.remote.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from caskeeper.config.remotes import RemoteSpec
-    from worker.protocols import BlobAccess, RefIndex
+    from worker.protocols import BlobAccess, Context, RefIndex
+    from worker.remote.turns import Turn
+
+#: How long a verb waits for a remote that may be back: one that is answers in less, a dead one costs no more.
+_BACK_S = 0.3
 
 
 class Remote:
@@ -85,7 +92,7 @@ class Remote:
 
     def meet(self) -> None:
         """Make the first contact in a thread, unless it was made; a failure is met again at the first use."""
-        unmet = [session for session in self._sessions() if not session.met]
+        unmet = [session for session in self.sessions() if not session.met]
         if not unmet or not self._meeting.acquire(blocking=False):
             return
         threading.Thread(target=self._meet, args=(unmet,), name=f"meets {self.url[:40]}", daemon=True).start()
@@ -102,7 +109,8 @@ class Remote:
         finally:
             self._meeting.release()
 
-    def _sessions(self) -> list[Session]:
+    def sessions(self) -> list[Session]:
+        """Its own connection and those of its storages, each once."""
         return list(dict.fromkeys([self._session, *(session for _spec, session in self._storages)]))
 
     def probe(self) -> tuple[str, str]:
@@ -123,7 +131,7 @@ class Remote:
 
     def close(self) -> None:
         """End every call under way."""
-        for session in self._sessions():
+        for session in self.sessions():
             session.connection.close()
 
 
@@ -132,25 +140,33 @@ def _greet(session: Session) -> None:
         session.capabilities()
 
 
-def open_remote(spec: RemoteSpec, patience: Patience | None = None) -> Remote:
+def open_remote(spec: RemoteSpec, patience: Patience | None = None, breaker: Breaker | None = None) -> Remote:
     """The remote of ``spec``, with connections of its own.
 
     Raises ConfigInvalid for a url or instance name that cannot be one.
     """
     own = replace(spec, storages=())
-    sessions = {one: _opened(one, patience or Patience()) for one in (own, *spec.storages)}
+    sessions = {one: _opened(one, patience or Patience(), breaker) for one in (own, *spec.storages)}
     return Remote(spec, sessions[own], [sessions[storage] for storage in spec.storages])
 
 
-def _opened(spec: RemoteSpec, patience: Patience) -> Session:
-    return Session(spec, patience.configured(spec.connection))
+def _opened(spec: RemoteSpec, patience: Patience, breaker: Breaker | None) -> Session:
+    return Session(spec, patience.configured(spec.connection), breaker)
 
 
 class RemotePool:
-    """One Remote for each spec and process. Safe to use from several threads."""
+    """One Remote for each spec and process. Safe to use from several threads.
 
-    def __init__(self, patience: Patience | None = None) -> None:
+    Through ``breaker`` the fleet shares what it knows of remotes that do not answer, through ``turns`` the
+    number of transfers that each of them gets at once.
+    """
+
+    def __init__(
+        self, patience: Patience | None = None, *, breaker: Breaker | None = None, turns: Turns | None = None
+    ) -> None:
         self._patience = patience
+        self._breaker = breaker or Breaker()
+        self._turns = turns or Turns()
         self._renew()
 
     def _renew(self) -> None:
@@ -176,22 +192,42 @@ class RemotePool:
         """One connection to a server, whatever it stands beside."""
         session = self._sessions.get(spec)
         if session is None:
-            session = self._sessions[spec] = _opened(spec, self._patience or Patience())
+            session = self._sessions[spec] = _opened(spec, self._patience or Patience(), self._breaker)
         return session
 
     def meet(self, specs: Sequence[RemoteSpec]) -> None:
-        """Begin the first contact with all of them at once, in the background.
+        """Hear what the fleet knows of them, and begin the first contact with all the others at once.
 
         Whoever then uses them in order waits for one deadline when several are dead, not for one each
-        (D-22). What cannot be a remote is left to whoever uses it.
+        (D-22), and not at all for those that another worker found dead. What cannot be a remote is left to
+        whoever uses it.
         """
-        for spec in specs if len(specs) > 1 or any(spec.storages for spec in specs) else ():
+        remotes = []
+        for spec in specs:
             with contextlib.suppress(CaskeeperError):
-                self.get(spec).meet()
+                remotes.append(self.get(spec))
+        self._hear([session for remote in remotes for session in remote.sessions()])
+        if len(specs) > 1 or any(spec.storages for spec in specs):
+            for remote in remotes:
+                remote.meet()
+
+    def _hear(self, sessions: Sequence[Session]) -> None:
+        told = self._breaker.look(list(dict.fromkeys(session.url for session in sessions)))
+        if told is None:
+            return
+        looking = [session.hear(told.get(session.url)) for session in dict.fromkeys(sessions)]
+        end = time.monotonic() + _BACK_S
+        for thread in looking:
+            if thread is not None:
+                thread.join(max(0.0, end - time.monotonic()))
+
+    def turn(self, spec: RemoteSpec, context: Context) -> Turn:
+        """A turn for content at this remote, to be taken when it is needed."""
+        return self._turns.at(spec.url, context)
 
     def fresh(self, spec: RemoteSpec) -> Remote:
         """Another remote of ``spec`` that knows nothing yet; who asked for it closes it."""
-        return open_remote(spec, self._patience)
+        return open_remote(spec, self._patience, self._breaker)
 
     def close(self) -> None:
         """Close what this process opened."""

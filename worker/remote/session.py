@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import grpc
 from google.protobuf.message import Message
 
+from caskeeper.errors import CaskeeperError, Transient
+from worker import errand
+from worker.remote.breaker import Breaker
+from worker.remote.calls import called
 from worker.remote.capabilities import negotiate
 from worker.remote.channel import Connection
 from worker.remote.failure import CallFailed
-from worker.remote.methods import GET_CAPABILITIES
+from worker.remote.methods import GET_CAPABILITIES, LOOKUPS
 from worker.remote.watchdog import Watchdog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from caskeeper.config.remotes import RemoteSpec
-    from caskeeper.errors import CaskeeperError
+    from caskeeper.coordination.breakers import LeftAlone
     from worker.remote.capabilities import Capabilities
     from worker.remote.methods import Method
     from worker.remote.patience import Patience
@@ -29,11 +33,20 @@ Answered = TypeVar("Answered", bound=Message)
 Result = TypeVar("Result")
 
 
-class Session:
-    """What the blobs and the index of one remote share. Safe to use from several threads."""
+#: What the fleet said of a remote whose time is over counts for so long: somebody looks whether it is back.
+_HEARD_S = 1.0
 
-    def __init__(self, spec: RemoteSpec, patience: Patience) -> None:
+
+class Session:
+    """What the blobs and the index of one remote share. Safe to use from several threads.
+
+    A remote that did not answer is left alone for a while, by this process and, through ``breaker``, by the
+    fleet.
+    """
+
+    def __init__(self, spec: RemoteSpec, patience: Patience, breaker: Breaker | None = None) -> None:
         self.patience = patience
+        self._breaker = breaker or Breaker()
         self.connection = Connection(spec)
         self.url = self.connection.url
         self.instance_name = self.connection.instance_name
@@ -55,19 +68,59 @@ class Session:
         known = self._known
         if known and time.monotonic() < known[1]:
             return known[0]
-        with self._lock:
+        with self._alone():
             self._complain()
-            if self._known is None or time.monotonic() >= self._known[1]:
-                patience = self.patience
+            known = self._known
+            if known is None or time.monotonic() >= known[1]:
                 # A second attempt heals a connection that an idle time has ended; more would be waiting.
-                found = self.attempt(
-                    GET_CAPABILITIES,
-                    lambda left_s: negotiate(self.connection, left_s, role=self._role, index=self._index),
-                    budget_s=patience.probe_s,
-                    attempts=min(2, patience.attempts),
-                )
-                self._known = (found, time.monotonic() + patience.negotiation_life_s)
-            return self._known[0]
+                return self._negotiate(attempts=min(2, self.patience.attempts))
+            return known[0]
+
+    def hear(self, told: LeftAlone | None) -> threading.Thread | None:
+        """What the fleet knows: it is left alone, or (None) it is not.
+
+        The thread that looks whether it is back, when that has come to us.
+        """
+        silent = self._silent
+        if told is None:
+            if silent is not None and isinstance(silent[0], Transient):
+                self._silent = None
+            return None
+        self._silent = (told.error, time.monotonic() + max(told.left_s, _HEARD_S))
+        self._known = None
+        if not told.probe:
+            return None
+        looks = threading.Thread(target=self._look_again, name=f"looks at {self.url[:40]}", daemon=True)
+        looks.start()
+        return looks
+
+    def _look_again(self) -> None:
+        try:
+            self._negotiate(attempts=1)
+        except CaskeeperError:
+            return  # noted, and left alone for longer
+        self._silent = None
+
+    def _negotiate(self, *, attempts: int) -> Capabilities:
+        found = self.attempt(
+            GET_CAPABILITIES,
+            lambda left_s: negotiate(self.connection, left_s, role=self._role, index=self._index),
+            budget_s=self.patience.probe_s,
+            attempts=attempts,
+        )
+        self._known = (found, time.monotonic() + self.patience.negotiation_life_s)
+        self._breaker.answered(self.url)
+        return found
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """One first contact at a time; who waits for another's looks whether it is still wanted."""
+        while not self._lock.acquire(timeout=errand.LOOK_S):
+            errand.check()
+        try:
+            yield
+        finally:
+            self._lock.release()
 
     def forget(self) -> None:
         """What was negotiated holds no longer: the next use asks again."""
@@ -85,13 +138,12 @@ class Session:
         self.capabilities()
 
         def once(left_s: float) -> Result:
-            try:
-                answer = self.connection.unary(method)(request, timeout=left_s)
-            except grpc.RpcError as error:
-                raise CallFailed.of(error) from None
-            return read(answer)
+            return read(called(self.connection.unary(method), request, left_s))
 
-        return self.attempt(method, once, budget_s=self.patience.call_s, where=where)
+        patience = self.patience
+        # A name is looked up before anything else: so one that hangs costs no more than a dead one.
+        budget_s = min(patience.call_s, patience.probe_s) if method in LOOKUPS else patience.call_s
+        return self.attempt(method, once, budget_s=budget_s, where=where)
 
     def attempt(
         self,
@@ -107,9 +159,10 @@ class Session:
 
         ``oversize``: a message that was too large leaves as CallFailed, for a caller that can split it.
         """
-        end = time.monotonic() + budget_s
+        end = time.monotonic() + errand.bounded(budget_s)
         failures = 0
         while True:
+            errand.check()
             try:
                 return once(max(0.001, end - time.monotonic()))
             except CallFailed as failure:
@@ -128,31 +181,39 @@ class Session:
         end: float | None = None,
         where: str = "",
     ) -> None:
-        """Wait before the next attempt, or raise the error when there is none."""
+        """Wait before the next attempt, or raise the error when there is none.
+
+        A call that ended because its errand did is no fault of the remote's.
+        """
+        errand.check()
         if failures == 1 and not failure.final and self.connection.renewed(failure.code):
             return  # at once
         delay_s = self.patience.delay_s(failures, asked_s=failure.retry_after_s)
         used_up = failures >= (attempts or self.patience.attempts)
         if used_up or not failure.transient or (end is not None and time.monotonic() + delay_s >= end):
             raise self.given_up(method, failure, where=where) from None
-        time.sleep(delay_s)
+        errand.pause(delay_s)
 
     def given_up(self, method: Method[Any, Any], failure: CallFailed, *, where: str = "") -> CaskeeperError:
         """The error of a failure that stays one; a remote that did not answer is remembered."""
         told = self.connection.explain(failure.message) if failure.silent else None
         error = told or failure.error(method, self.url, where=where)
         if failure.silent:
-            self._silent = (error, time.monotonic() + self.patience.memory_s)
+            left_s = self._breaker.silent(self.url, error, first_s=self.patience.memory_s)
+            self._silent = (error, time.monotonic() + left_s)
             self._known = None
+            errand.settle(error)
         return error
 
     def _complain(self) -> None:
         """Raises the remembered failure: one dead remote costs one deadline, not one per call (R17)."""
-        if self._silent is None:
+        silent = self._silent
+        if silent is None:
             return
-        error, until = self._silent
+        error, until = silent
         left_s = until - time.monotonic()
         if left_s <= 0:
             self._silent = None
             return
-        raise type(error)(f"{error.what}; not asked again for {left_s:.0f} s", self.url, error.way_out)
+        what = f"{error.what}; not asked again for {left_s:.0f} s"
+        raise errand.settle(type(error)(what, self.url, error.way_out))

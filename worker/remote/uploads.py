@@ -14,10 +14,11 @@ import grpc
 
 from caskeeper.digest import Hasher
 from caskeeper.errors import DigestMismatch
-from worker import status, zstd
+from worker import errand, status, zstd
 from worker._protos import bytestream_pb2 as bytestream
 from worker.protocols import CHUNK_BYTES
 from worker.remote import compression
+from worker.remote.calls import called
 from worker.remote.failure import CallFailed
 from worker.remote.methods import QUERY_WRITE_STATUS, WRITE
 
@@ -86,8 +87,8 @@ class _Attempt:
         request = bytestream.QueryWriteStatusRequest(resource_name=self.name)
         try:
             asked = self.session.connection.unary(QUERY_WRITE_STATUS)
-            kept = asked(request, timeout=self.session.patience.probe_s).committed_size
-        except grpc.RpcError:
+            kept = called(asked, request, self.session.patience.probe_s).committed_size
+        except CallFailed:
             return self.anew()  # it keeps nothing, or does not answer: sending says what is the matter
         # All of it: it is complete there, and what is sent is answered early.
         if not 0 < kept < self.digest.size_bytes:
@@ -100,17 +101,19 @@ class _Attempt:
         patience = self.session.patience
         handover = _Handover()
         writer = self.session.connection.writer(WRITE)
-        call = writer.future(handover, timeout=patience.stream_s(self.digest.size_bytes))
+        timeout_s = errand.bounded(patience.stream_s(self.digest.size_bytes))
+        call = writer.future(handover, timeout=timeout_s)
         call.add_done_callback(lambda _call: handover.close())
         end = self.offset
         try:
-            for request in self._requests(chunks):
-                # False: the call is over before its end, and its result says whether that is success.
-                if not handover.put(request, patience.silence_s):
-                    break
-                end = request.write_offset + len(request.data)
-            handover.finish()
-            committed = call.result(timeout=patience.call_s).committed_size
+            with errand.under_way(call.cancel):
+                for request in self._requests(chunks):
+                    # False: the call is over before its end, and its result says whether that is success.
+                    if not handover.put(request, patience.silence_s):
+                        break
+                    end = request.write_offset + len(request.data)
+                handover.finish()
+                committed = call.result(timeout=patience.call_s).committed_size
         except grpc.RpcError as error:
             raise CallFailed.of(error) from None
         except grpc.FutureTimeoutError:

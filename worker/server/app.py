@@ -23,6 +23,7 @@ from worker.server.indexes import ACTION_CACHE, INDEXES
 from worker.server.indexes import handlers as index_handlers
 from worker.server.listening import cannot_listen
 from worker.server.mending import Mender
+from worker.server.metered import Metered
 from worker.server.published import PublishedRefs
 from worker.server.rolling import Rolling
 from worker.server.security import Security
@@ -30,6 +31,7 @@ from worker.server.streams import STREAMS, Streams
 from worker.server.uploads import Uploads
 from worker.store.objects import Objects
 from worker.store.promises import Promises
+from worker.telemetry.happenings import hear
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -113,6 +115,7 @@ def serve(
     objects = Objects(services.volume)
     mender = Mender(services.healing)
     objects.on_damage = mender.report
+    services.coordination.events.heard = hear
     grace_s = services.settings.leases.upload_grace_s
     uploads = Uploads()
     rolling = Rolling(
@@ -130,7 +133,7 @@ def serve(
     server = grpc.server(
         ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="serve"),
         handlers=[*offered, health.handlers(), reflection_handlers([*names, HEALTH])],
-        interceptors=[*security.interceptors, streams],
+        interceptors=[Metered(), *security.interceptors, streams],
         options=_OPTIONS,
     )
     try:

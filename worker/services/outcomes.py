@@ -133,17 +133,19 @@ def offer(
     watched: Watched | None = None
     try:
         remote = remotes.get(spec)
-        watched = Watched(remote.uploads)
-        with watched.watching():
-            if not remote.writable:
-                raise PermissionDenied(
-                    "the server does not allow push",
-                    f"remote {spec.url}",
-                    "push to another one, or with credentials that may push there",
-                )
-        if send(remote, watched):
-            outcome = PUSHED
+        with remotes.turn(spec, context) as turn:
+            watched = Watched(remote.uploads, turn.need)
+            with watched.watching():
+                if not remote.writable:
+                    raise PermissionDenied(
+                        "the server does not allow push",
+                        f"remote {spec.url}",
+                        "push to another one, or with credentials that may push there",
+                    )
+            if send(remote, watched):
+                outcome = PUSHED
     except CaskeeperError as failure:
+        context.check()  # a job that is to stop ends its calls: that is no trouble of the remote's
         if watched is not None and not watched.caused(failure):
             raise
         failed = failure
@@ -170,13 +172,18 @@ def require_one_reached(subject: Subject, offers: Sequence[Offered]) -> tuple[Pu
         isinstance(failure, Transient) and not isinstance(failure, NoSpace) for _, failure in failures
     )
     kinds = {type(failure) for _, failure in failures}
+    settled = all(failure.settled for _, failure in failures if isinstance(failure, Transient))
     if len(kinds) == 1 and (not later or RemoteUnavailable in kinds):
-        raise _shared(subject, failures)
+        shared = _shared(subject, failures)
+        shared.settled = settled
+        raise shared
     what = "; ".join(
         f"{failure.template.format(what=failure.what)} [{_place(url, failure)}]" for url, failure in failures
     )
     if later:
-        raise RemoteUnavailable(f"no remote was reached: {what}", str(subject))
+        unreached = RemoteUnavailable(f"no remote was reached: {what}", str(subject))
+        unreached.settled = settled
+        raise unreached
     raise PermissionDenied(
         f"no remote took it: {what}", str(subject), "`caskeeper remotes` shows what each of them takes"
     )
@@ -254,14 +261,17 @@ def first_to_give(
         note = {subject.kind: subject.name, "url": spec.url}
         try:
             remote = remotes.get(spec)
-            watched = Watched(remote.blobs)
+            turn = remotes.turn(spec, context)
+            watched = Watched(remote.blobs, turn.need)
         except CaskeeperError as failure:
             failures.append((spec.url, failure))
-            log.warning("remote failed", extra={**note, "reason": str(failure)})
+            _log_failed(failure, note)
             continue
         try:
-            given = fetch(remote, watched)
+            with turn:
+                given = fetch(remote, watched)
         except CaskeeperError as failure:
+            context.check()  # a job that is to stop ends its calls: that is no trouble of the remote's
             # A size that contradicts what is stored here came from the remote, whoever noticed it.
             if trouble_of(failure) is not None or not (
                 watched.caused(failure) or isinstance(failure, DigestMismatch)
@@ -269,7 +279,7 @@ def first_to_give(
                 raise
             if not isinstance(failure, BlobMissing):
                 failures.append((spec.url, failure))
-                log.warning("remote failed", extra={**note, "reason": str(failure)})
+                _log_failed(failure, note)
                 continue
             given = None  # AC-71: expired there while we looked
         if given is not None:
@@ -281,12 +291,21 @@ def first_to_give(
     return None
 
 
+def _log_failed(failure: CaskeeperError, note: dict[str, str]) -> None:
+    """One that is left alone was in the log when that began: not once more for every artifact of a build."""
+    level = logging.DEBUG if failure.settled else logging.WARNING
+    log.log(level, "remote failed", extra={**note, "reason": str(failure)})
+
+
 def _worst(subject: Subject, failures: Sequence[tuple[str, CaskeeperError]]) -> CaskeeperError:
     """One error for all remotes that failed: transient if any was, for then it may be had later (D-17)."""
     url, chosen = next(
         ((url, failure) for url, failure in failures if isinstance(failure, Transient)), failures[0]
     )
     if len(failures) == 1:
-        return type(chosen)(chosen.what, f"{subject}, remote {url}", chosen.way_out)
-    what = "; ".join(f"{place}: {failure.what}" for place, failure in failures)
-    return type(chosen)(what, str(subject), chosen.way_out)
+        told = type(chosen)(chosen.what, f"{subject}, remote {url}", chosen.way_out)
+    else:
+        what = "; ".join(f"{place}: {failure.what}" for place, failure in failures)
+        told = type(chosen)(what, str(subject), chosen.way_out)
+    told.settled = all(failure.settled for _, failure in failures if isinstance(failure, Transient))
+    return told

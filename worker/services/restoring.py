@@ -100,17 +100,20 @@ class Restore:
     ) -> CaskeeperError | None:
         """What it fetched is here; the remote's trouble, if it had any."""
         try:
-            watched = Watched(self._remotes.get(spec).blobs)
+            turn = self._remotes.turn(spec, context)
+            watched = Watched(self._remotes.get(spec).blobs, turn.need)
         except CaskeeperError as trouble:
             log.warning("remote failed", extra={"url": spec.url, "reason": str(trouble)})
             return trouble
         try:
-            absent = set(transfer.find_missing(watched, lacking, context))
-            offered = [digest for digest in lacking if digest not in absent]
-            charge = operation.staging.volume.charge
-            operation.reserve(sum(charge(digest.size_bytes) for digest in offered))
-            self._copy(operation, watched, offered, context)
+            with turn:
+                absent = set(transfer.find_missing(watched, lacking, context))
+                offered = [digest for digest in lacking if digest not in absent]
+                charge = operation.staging.volume.charge
+                operation.reserve(sum(charge(digest.size_bytes) for digest in offered))
+                self._copy(operation, watched, offered, context)
         except CaskeeperError as trouble:
+            context.check()  # a job that is to stop ends its calls: that is no trouble of the remote's
             if not watched.caused(trouble):
                 raise
             log.warning("remote failed", extra={"url": spec.url, "reason": str(trouble)})

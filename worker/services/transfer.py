@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextvars import copy_context
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from caskeeper.errors import BlobMissing, Cancelled, CaskeeperError
+from worker import errand
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -97,10 +99,11 @@ def copy(
     if not jobs:
         return
     carrier = _Carrier(source, sink, meter)
-    with ThreadPoolExecutor(1 if ordered else min(LANES, len(jobs)), "transfer") as pool:
+    lanes = 1 if ordered else min(LANES, len(jobs))
+    with errand.part() as together, ThreadPoolExecutor(lanes, "transfer") as pool:
         pending: set[Future[None]] = set()
         try:
-            pending = {pool.submit(carrier.carry, job) for job in jobs}
+            pending = {pool.submit(copy_context().run, carrier.carry, job) for job in jobs}
             while pending:
                 _done, pending = wait(pending, timeout=LOOK_S, return_when=FIRST_COMPLETED)
                 carrier.complain()
@@ -110,6 +113,7 @@ def copy(
             carrier.stop.set()
             for future in pending:
                 future.cancel()
+            together.stop()  # calls under way are not waited for
             raise
 
 

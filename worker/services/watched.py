@@ -24,8 +24,10 @@ class Watched:
     way round (D-17, D-18). Both sides raise the same classes, so the failure itself is what is compared.
     """
 
-    def __init__(self, blobs: BlobAccess) -> None:
+    def __init__(self, blobs: BlobAccess, need: Callable[[], None] = lambda: None) -> None:
+        """``need`` is called before content moves; what it raises is no failure of the watched side."""
         self._blobs = blobs
+        self._need = need
         self._failures: list[CaskeeperError] = []
         self._foreign: list[CaskeeperError] = []
 
@@ -35,7 +37,7 @@ class Watched:
 
     def knowing(self, at_hand: Mapping[Digest, bytes]) -> Watched:
         """The same side, whose failures are this one's too, with some blobs at hand."""
-        other = Watched(Known(self._blobs, at_hand))
+        other = Watched(Known(self._blobs, at_hand), self._need)
         other._failures, other._foreign = self._failures, self._foreign
         return other
 
@@ -71,10 +73,12 @@ class Watched:
             return self._blobs.find_missing(digests)
 
     def read_batch(self, digests: Sequence[Digest]) -> list[tuple[Digest, bytes]]:
+        self._need()
         with self.watching():
             return self._blobs.read_batch(digests)
 
     def read_stream(self, digest: Digest) -> Iterator[bytes]:
+        self._need()
         with self.watching():
             chunks = iter(self._blobs.read_stream(digest))
         while True:
@@ -85,11 +89,13 @@ class Watched:
             yield chunk
 
     def write_batch(self, blobs: Sequence[tuple[Digest, bytes]]) -> None:
+        self._need()
         with self.watching():
             self._blobs.write_batch(blobs)
 
     def write_stream(self, digest: Digest, chunks: Iterable[bytes]) -> None:
         """What ``chunks`` raises is the other side's, even when this side reports it as its own."""
+        self._need()
         noted = _Noted(chunks)
         try:
             self._blobs.write_stream(digest, noted)

@@ -1,5 +1,5 @@
--- flight_take: one execution of a task at a time (queue.md 2.4); the same token may take it again.
--- KEYS  1 exec:<task>
+-- flight_take: one sees to something for all; the same token may take it again.
+-- KEYS  1 once:<what>
 -- ARGV  1 token, 2 ttl_ms
 -- Answers OK | HELD.
 local holder = redis.call('GET', KEYS[1])

@@ -8,11 +8,13 @@ import caskeeper.coordination.keys as documented
 from caskeeper.config.settings import LeaseSettings
 from caskeeper.coordination import Coordination
 from caskeeper.coordination.flights import HeldKeys
+from caskeeper.coordination.jobs import Offer
 from caskeeper.coordination.leader import Leader
 from caskeeper.errors import ConfigInvalid, CoordinatorUnavailable, InvalidRequest
 
 FOLDER = os.path.join(os.path.dirname(documented.__file__), "lua")
-SCRIPTS = sorted(name for name in os.listdir(FOLDER) if name not in {"prelude.lua", "guard.lua"})
+PRELUDES = {"prelude.lua", "prelude_jobs.lua", "guard.lua"}
+SCRIPTS = sorted(name for name in os.listdir(FOLDER) if name not in PRELUDES)
 
 
 def test_a_database_belongs_to_the_first_volume(place):
@@ -84,17 +86,23 @@ def test_every_key_is_documented_and_safety_keys_have_no_ttl(place):
     coordination.sessions.open("build")
     coordination.sessions.require("build", ["k"])
     coordination.events.note("published", ["r"])
+    coordination.stats.add({"misses": 1})
     Leader(place.connection(), LeaseSettings()).take()
     coordination.flights.take("task", "token", ttl_s=60)
-    coordination.flights.count_delivery("task")
+    coordination.limits.take("a", "token", limit=1)
+    coordination.breakers.open("http://a", CoordinatorUnavailable("silent"), first_s=10.0)
+    jobs = coordination.flights.jobs
+    jobs.join(Offer("1", "operation", "artifacts.pull", "pull", "p/e/k", "me@here"), waiter="me")
     coordination.flights.beat("worker", 1, {}, answered=0, transport=HeldKeys("tags", "messages"))
     names = {value for name, value in vars(documented).items() if name.isupper() and isinstance(value, str)}
-    with_ttl = {documented.EXECUTION, documented.DELIVERIES, documented.BEAT}
-    whole = {documented.VOLUME, documented.LEADER}
+    of_jobs = {documented.FLIGHT, documented.JOB, documented.JOBS, documented.WAITERS}
+    with_ttl = {documented.ONCE, documented.BEAT, documented.TURNS, documented.BREAKERS, *of_jobs}
+    whole = {documented.VOLUME, documented.LEADER, documented.JOBS}
     found = set()
     for key in place.raw.keys("*"):
         name = key.removeprefix(place.prefix)
-        name = name[: name.index(":") + 1] if ":" in name and name not in whole else name
+        if ":" in name and name not in whole:
+            name = next((each for each in of_jobs if name.startswith(each)), name[: name.index(":") + 1])
         found.add(name)
         assert (place.raw.ttl(key) > 0) == (name in with_ttl), key
     assert found == names

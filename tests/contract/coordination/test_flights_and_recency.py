@@ -1,4 +1,4 @@
-"""What delivery needs (queue.md 2.3, 2.4, 2.6), and the hint that orders evictions."""
+"""What delivery needs (queue.md 2.3), what one does for all, and the hint that orders evictions."""
 
 import time
 
@@ -7,32 +7,16 @@ import pytest
 from caskeeper.coordination.flights import HeldKeys
 
 
-def test_one_token_executes_a_task_at_a_time(place):
+def test_one_at_a_time_sees_to_what_is_done_once_for_all(place):
     flights = place.create().flights
-    assert flights.take("task", "a", ttl_s=60)
-    assert not flights.take("task", "b", ttl_s=60)
-    assert flights.take("task", "a", ttl_s=60), "the same token may take it again"
-    assert not flights.release("task", "b")
-    assert flights.release("task", "a")
-    assert not flights.release("task", "a")
-    assert flights.take("task", "b", ttl_s=60)
-
-
-def test_only_its_token_renews_an_execution(place):
-    flights = place.create().flights
-    assert not flights.renew("task", "a", ttl_s=60)
-    flights.take("task", "a", ttl_s=60)
-    assert not flights.renew("task", "b", ttl_s=600)
-    assert place.raw.pttl(place.prefix + "exec:task") <= 60_000
-    assert flights.renew("task", "a", ttl_s=600)
-    assert 60_000 < place.raw.pttl(place.prefix + "exec:task") <= 600_000
-
-
-def test_deliveries_are_counted_per_task_for_a_day(place):
-    flights = place.create().flights
-    assert [flights.count_delivery("task") for _ in range(3)] == [1, 2, 3]
-    assert flights.count_delivery("other") == 1
-    assert 0 < place.raw.ttl(place.prefix + "deliv:task") <= 86_400
+    assert flights.take("wish", "a", ttl_s=60)
+    assert 0 < place.raw.pttl(place.prefix + "once:wish") <= 60_000
+    assert not flights.take("wish", "b", ttl_s=60)
+    assert flights.take("wish", "a", ttl_s=60), "the same token may take it again"
+    assert not flights.release("wish", "b")
+    assert flights.release("wish", "a")
+    assert not flights.release("wish", "a")
+    assert flights.take("wish", "b", ttl_s=60)
 
 
 def beat(place, number, messages, *, answered):

@@ -20,6 +20,11 @@ def test_a_transfer_tells_share_rate_and_time_left():
     assert job.sentence(1.0) == "pull a/b/c: 25% of 100K, 25.0K/s, 3 s left"
 
 
+def test_what_need_not_travel_is_told():
+    job = seen(Progress(phase="push", total_bytes=1024, done_bytes=512, present_bytes=3 * 1024))
+    assert job.sentence(0.0) == "pull a/b/c: 50% of 1.0K, 3.0K already there"
+
+
 def test_work_of_unknown_size_tells_what_is_done():
     job = seen(Progress(phase="capture", done_objects=1200, done_bytes=2048))
     assert job.sentence(0.0) == "pull a/b/c: 1,200 files, 2.0K"

@@ -9,7 +9,9 @@ from caskeeper.config import (
     EmbeddedSettings,
     LeaseSettings,
     LogSettings,
+    MetricsSettings,
     NamedFile,
+    QueueSettings,
     QuotaExpression,
     RemoteSpec,
     ServerSettings,
@@ -37,6 +39,8 @@ leases:
   upload-grace: 900
 log: {level: debug, format: json}
 embedded: {idle: 5min}
+queue: {max-transfers: 3, job-budget: 10min}
+metrics: {listen: "0.0.0.0:9464"}
 server:
   listen: 127.0.0.1:11001
   tls-key: /tls/key.pem
@@ -61,6 +65,8 @@ def test_every_key_arrives(load, home):
         leases=LeaseSettings(30.0, 7200.0, 60.0, 0.5, 900.0),
         log=LogSettings("debug", "json"),
         embedded=EmbeddedSettings(300.0),
+        queue=QueueSettings(3, 600.0),
+        metrics=MetricsSettings("0.0.0.0:9464"),
         server=ServerSettings(
             listen="127.0.0.1:11001",
             tls_key=NamedFile("/tls/key.pem"),
@@ -121,6 +127,8 @@ ENVIRONMENT = {
     "CASKEEPER_CACHE_RESERVED_DISK_SPACE": ("1%", lambda s: s.cache.reserved_disk_space.text, "1%"),
     "CASKEEPER_CACHE_HEADROOM": ("0", lambda s: s.cache.headroom_bytes, 0),
     "CASKEEPER_CACHE_PULL_BUILDTREES": ("false", lambda s: s.cache.pull_buildtrees, False),
+    "CASKEEPER_QUEUE_MAX_TRANSFERS": ("12", lambda s: s.queue.max_transfers, 12),
+    "CASKEEPER_QUEUE_JOB_BUDGET": ("90s", lambda s: s.queue.job_budget_s, 90.0),
     "CASKEEPER_LEASES_OPERATION": ("5", lambda s: s.leases.operation_s, 5.0),
     "CASKEEPER_LEASES_OPERATION_LIFE": ("1h", lambda s: s.leases.operation_life_s, 3600.0),
     "CASKEEPER_LEASES_SESSION": ("7s", lambda s: s.leases.session_s, 7.0),
@@ -129,6 +137,7 @@ ENVIRONMENT = {
     "CASKEEPER_LOG_LEVEL": ("error", lambda s: s.log.level, "error"),
     "CASKEEPER_LOG_FORMAT": ("text", lambda s: s.log.format, "text"),
     "CASKEEPER_EMBEDDED_IDLE": ("1s", lambda s: s.embedded.idle_s, 1.0),
+    "CASKEEPER_METRICS_LISTEN": ("localhost:0", lambda s: s.metrics.listen, "localhost:0"),
     "CASKEEPER_SERVER_LISTEN": ("[::1]:0", lambda s: s.server.listen, "[::1]:0"),
     "CASKEEPER_SERVER_TLS_KEY": ("/k", lambda s: s.server.tls_key.path, "/k"),
     "CASKEEPER_SERVER_TLS_CERT": ("/c", lambda s: s.server.tls_cert.path, "/c"),
@@ -220,6 +229,7 @@ def test_a_wrong_variable_is_named(load, name, text, where, says):
         ("leases:\n  operation: 7h\n", 2, 13, "`operation-life` is shorter than `operation`"),
         ("log:\n  level: loud\n", 2, 9, "`level` cannot be 'loud'.*debug, info, warning, error"),
         ("log:\n  format: xml\n", 2, 10, "`format` cannot be 'xml'.*text, json"),
+        ("metrics: {listen: 9464}\n", 1, 18, "'9464' is not an address to listen on"),
         ("server: {listen: here}\n", 1, 17, "'here' is not an address to listen on"),
         ("server:\n  listen: 127.0.0.1:70000\n", 2, 10, "'127.0.0.1:70000' is not an address to listen on"),
         ("server: {token-file: [x]}\n", 1, 21, "`token-file` has the wrong type"),

@@ -81,3 +81,17 @@ def test_failures_of_several_classes_have_one_way_out_that_fits_them_all(other, 
     assert "mend it" not in str(told)
     assert other.default_way_out not in told.what
     assert told.what.count("http://a") == told.what.count("http://b") == 1
+
+
+def settled(kind=RemoteUnavailable):
+    error = kind("it is left alone", "http://a")
+    error.settled = True
+    return error
+
+
+def test_where_every_remote_is_left_alone_trying_again_soon_is_no_use():
+    assert refused(settled()).settled
+    assert refused(settled(), settled()).settled
+    assert refused(settled(), PermissionDenied("x")).settled
+    assert not refused(settled(), RemoteUnavailable("busy")).settled
+    assert not refused(RemoteUnavailable("busy")).settled

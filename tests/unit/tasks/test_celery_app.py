@@ -5,7 +5,7 @@ import pytest
 from caskeeper.config import LeaseSettings, Settings
 from caskeeper.contract import LANES, REQUESTS, queue_of
 from caskeeper.errors import CaskeeperError, ConfigInvalid, InvalidRequest
-from tasks.app import chosen_lanes, run_flower
+from tasks.app import chosen_lanes
 from tasks.celery_app import make_app, make_application
 from tasks.delivery import DeliverySettings
 
@@ -78,9 +78,3 @@ def test_lanes_are_served_in_their_fixed_order():
     assert chosen_lanes([]) == LANES
     with pytest.raises(InvalidRequest, match="no lane 'pul'"):
         chosen_lanes(["pul"])
-
-
-def test_flower_is_not_opened_to_others_without_a_password(monkeypatch):
-    monkeypatch.delenv("FLOWER_BASIC_AUTH", raising=False)
-    with pytest.raises(ConfigInvalid, match="without a password"):
-        run_flower(SETTINGS, URL, address="0.0.0.0")

@@ -20,3 +20,9 @@ from tasks.runner import PATIENT_RETRIES, REMOVE_RETRIES, RETRIES, retries_of
 def test_what_stays_busy_for_a_user_is_told_soon_and_what_passes_is_waited_for(kind, error, times):
     assert retries_of(kind, error("x")) == times
     assert REMOVE_RETRIES <= 1
+
+
+def test_what_is_settled_is_not_tried_again():
+    settled = RemoteUnavailable("left alone")
+    settled.settled = True
+    assert retries_of(CommitRequest, settled) == 0

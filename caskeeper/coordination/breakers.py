@@ -1,0 +1,120 @@
+"""Which remotes are left alone, for the whole fleet: a dead one costs one deadline, not one per worker (R17).
+
+Whoever is not answered says so once; until the time is over nobody asks that remote. Then one of those who
+want it looks whether it is back, while the others still leave it alone. A hint (I6): losing it costs the
+deadline once more.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from caskeeper.errors import CaskeeperError, RemoteUnavailable, Transient, from_json
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from caskeeper.coordination.scripts import Scripts
+
+#: The longest time for which a remote is left alone, whatever happened how often.
+LONGEST_S = 120.0
+#: After so much time without trouble the first time counts as the first again.
+CALM_S = 600.0
+#: How long others leave a remote alone that somebody is looking at.
+PROBE_S = 10.0
+
+
+class LeftAlone(NamedTuple):
+    """A remote that did not answer. ``probe``: the time is over, and it is the asker's to look."""
+
+    error: CaskeeperError
+    left_s: float
+    probe: bool
+
+
+class BreakerRecord(NamedTuple):
+    """A remote that did not answer lately; ``is_open``: it is left alone now. For people and metrics."""
+
+    url: str
+    is_open: bool
+    reason: str
+    left_s: float
+    failures: int
+    since_s: float
+
+
+class Breakers:
+    """What the fleet knows of its remotes, by their urls. Every method raises CoordinatorUnavailable."""
+
+    def __init__(self, scripts: Scripts) -> None:
+        self._scripts = scripts
+
+    def look(self, urls: Sequence[str]) -> dict[str, LeftAlone]:
+        """Those of ``urls`` that are left alone; one round trip."""
+        _, *records = self._run("breaker_look", round(PROBE_S * 1000), *urls)
+        found = {}
+        for url, text in zip(urls, records, strict=True):
+            record = _document(text)
+            if record:
+                error = _error(record, url)
+                found[url] = LeftAlone(error, _seconds(record, "left_ms"), record.get("probe") == "1")
+        return found
+
+    def open(self, url: str, error: CaskeeperError, *, first_s: float) -> tuple[float, bool]:
+        """It did not answer: for how long it is left alone, and whether that is news."""
+        document = json.dumps({**error.to_json(), "message": ""})
+        longest_s = max(LONGEST_S, first_s)
+        milliseconds = [round(seconds * 1000) for seconds in (first_s, longest_s, CALM_S)]
+        _, left_ms, news = self._run("breaker_open", url, document, *milliseconds)
+        return int(left_ms) / 1000, news == 1
+
+    def close(self, url: str) -> bool:
+        """It answered; whether that is news."""
+        return bool(self._run("breaker_close", url)[1] == 1)
+
+    def read(self) -> tuple[BreakerRecord, ...]:
+        """All that did not answer lately, by url."""
+        _, now, *flat = self._run("breakers_read")
+        found = []
+        for url, text in zip(flat[::2], flat[1::2], strict=True):
+            record = _document(text)
+            left_s = _seconds(record, "until_ms") - int(now) / 1000
+            if not record or left_s > 10 * LONGEST_S:
+                continue
+            found.append(
+                BreakerRecord(
+                    url=str(url),
+                    is_open=record.get("open") == "1",
+                    reason=_error(record, url).what,
+                    left_s=max(0.0, left_s),
+                    failures=round(_seconds(record, "failures") * 1000),
+                    since_s=max(0.0, int(now) / 1000 - _seconds(record, "since_ms")),
+                )
+            )
+        return tuple(sorted(found))
+
+    def _run(self, name: str, *args: str | int) -> list[Any]:
+        return self._scripts.run_plain(name, self._scripts.keys.breakers, *args)
+
+
+def _document(text: object) -> dict[str, Any]:
+    """What no script of ours wrote is nothing."""
+    try:
+        found = json.loads(str(text))
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _seconds(record: dict[str, Any], name: str) -> float:
+    text = str(record.get(name, ""))
+    return int(text) / 1000 if text.isascii() and text.isdigit() and len(text) <= 16 else 0.0
+
+
+def _error(record: dict[str, Any], url: str) -> CaskeeperError:
+    """What the remote's first victim met."""
+    error = from_json(_document(record.get("error")))
+    if isinstance(error, Transient) and type(error) is not Transient:
+        return error
+    return RemoteUnavailable(error.what or "it did not answer", url)

@@ -1,0 +1,34 @@
+-- job_join: the job that stands for an operation: the one that is there, else the offered one.
+-- Of the operation itself and of those that would satisfy it: what has not begun is joined always, what runs
+-- only when it says so; also one whose execution was not renewed for a moment, for it is delivered again.
+-- KEYS  1 flight of the operation, 2.. flights that would satisfy it
+-- ARGV  1 id, 2 pending_ms, 3 recovery_ms, 4 flight_ms, 5 record_ms, 6 wait_ms, 7 most jobs, 8 waiter,
+--       9 task, 10 lane, 11 subject, 12 who, 13.. the names of the flights
+-- Answers OK, id, '1' = the offered one, '1' = its message was sent, the name of its flight.
+local id = ARGV[1]
+local function answer(chosen, sent, flight)
+  add_waiter(WAITING .. chosen, ARGV[8], ARGV[6])
+  return {'OK', chosen, chosen == id and '1' or '0', sent and '1' or '0', flight}
+end
+for n = 1, #KEYS do
+  local flight = hash(KEYS[n])
+  local queued, running = flight.next, flight.running
+  if queued and queued ~= id and time(flight.next_until_ms) > NOW and goes_on(queued) then
+    -- One that was announced a moment ago counts for much less time than one that was sent.
+    return answer(queued, record(queued).sent == '1', ARGV[12 + n])
+  end
+  local joinable = flight.joinable == '1' and time(flight.until_ms) + tonumber(ARGV[3]) > NOW
+  if running and running ~= id and joinable and goes_on(running) then
+    return answer(running, true, ARGV[12 + n])
+  end
+end
+redis.call('HSET', KEYS[1], 'next', id, 'next_until_ms', int(NOW + tonumber(ARGV[2])))
+redis.call('PEXPIRE', KEYS[1], ARGV[4])
+local key = RECORDS .. id
+if not record(id).state then
+  redis.call('HSET', key, 'id', id, 'task', ARGV[9], 'lane', ARGV[10], 'subject', ARGV[11], 'who', ARGV[12],
+    'flight', ARGV[13], 'sent_ms', int(NOW), 'state', 'queued')
+end
+redis.call('PEXPIRE', key, ARGV[5])
+list_job(id, ARGV[5], ARGV[7])
+return answer(id, false, ARGV[13])

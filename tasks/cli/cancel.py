@@ -1,0 +1,52 @@
+"""cancel: end jobs, whoever waits for them. Durable: also of jobs that nobody has taken yet."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from caskeeper.errors import CaskeeperError, CoordinatorUnavailable
+from tasks.cli.lazy import command
+
+if TYPE_CHECKING:
+    from caskeeper.coordination.jobs import Withdrawal
+    from tasks.cli.invocation import Invocation
+
+_TOLD = {
+    "ended": "cancelled",
+    "running": "is being ended; its worker stops within seconds",
+    "over": "had ended before",
+}
+
+
+@command("cancel")
+@click.argument("job_ids", metavar="ID...", nargs=-1, required=True)
+@click.pass_obj
+def cancel(invocation: Invocation, *, job_ids: tuple[str, ...]) -> int:
+    """End jobs: one that waits at once, also when no worker is there; one that runs within two seconds.
+
+    Whoever waits for one is told so (exit 26). An id that nobody knows is 10; the others are cancelled.
+    """
+    documents: list[dict[str, Any]] = []
+    code = 0
+    for job_id in dict.fromkeys(job_ids):
+        try:
+            done: Withdrawal = invocation.client.cancel(job_id)
+        except CoordinatorUnavailable:
+            raise  # the next would not get further
+        except CaskeeperError as refused:
+            code = code or refused.exit_code
+            documents.append({"job": job_id, "error": refused.to_json()})
+            if not invocation.json:
+                invocation.complain(str(refused))
+            continue
+        documents.append({"job": job_id, "outcome": _WORDS.get(done.word, done.word)})
+        invocation.say(f"{job_id}: {_TOLD.get(done.word, done.word)}")
+    if invocation.json:
+        invocation.emit({"jobs": documents})
+    return code
+
+
+#: What stands in the JSON document.
+_WORDS = {"ended": "cancelled", "running": "stopping", "over": "ended"}

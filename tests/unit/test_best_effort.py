@@ -1,0 +1,94 @@
+"""Jobs that must not fail a build."""
+
+import pytest
+
+from caskeeper.best_effort import BestEffort
+from caskeeper.contract import Progress, PullResult
+from caskeeper.errors import ArtifactNotFound, CoordinatorUnavailable, RemoteUnavailable
+from caskeeper.job import Job
+
+NOTHING = PullResult(pulled=False, cached=False)
+DONE = {"status": "SUCCESS", "result": PullResult(pulled=True, cached=False).to_json()}
+REPORTS = {"status": "PROGRESS", "result": Progress(phase="pull").to_json()}
+
+
+class Told:
+    """States one after another; the last one stays. An error is raised."""
+
+    def __init__(self, *states):
+        self._states = list(states)
+
+    def state(self, job_id):
+        return self._states.pop(0) if len(self._states) > 1 else self._states[0]
+
+    def attend(self, job_id, waiter, for_s):
+        pass
+
+    def is_nowhere(self, job_id):
+        return False
+
+    def why_waiting(self, state):
+        return ""
+
+
+def failed(kind):
+    message = [kind.__name__, "", ""]
+    return {
+        "status": "FAILURE",
+        "task_id": "j",
+        "result": {"exc_type": kind.__name__, "exc_message": message, "exc_module": "caskeeper.errors"},
+    }
+
+
+def job(*states):
+    return Job(Told(*states), "j", result=PullResult, recorded=True)
+
+
+def test_what_succeeds_is_as_it_would_be():
+    lines = []
+    done = BestEffort(lines.append).job(lambda: job(REPORTS, DONE), instead=NOTHING)
+    assert done.id == "j"
+    assert [progress.phase for progress in done.follow()] == ["pull"]
+    assert (done.result().pulled, done.done, done.trouble, lines) == (True, True, None, [])
+
+
+def test_a_remote_in_trouble_counts_as_nothing_done_and_is_told_once():
+    lines = []
+    best = BestEffort(lines.append)
+    effort = [best.job(lambda: job(failed(RemoteUnavailable)), instead=NOTHING) for _ in range(3)]
+    assert [each.result() for each in effort] == [NOTHING] * 3
+    assert all(isinstance(each.trouble, RemoteUnavailable) for each in effort)
+    assert len(lines) == 1
+    assert lines[0].startswith("going on without the cache: remote unavailable")
+
+
+def test_a_job_that_cannot_be_sent_is_one_that_did_nothing():
+    def refuse():
+        raise CoordinatorUnavailable("no Redis")
+
+    lines = []
+    unsent = BestEffort(lines.append).job(refuse, instead=NOTHING)
+    assert (unsent.id, unsent.done, unsent.joined, list(unsent.follow())) == ("", True, False, [])
+    assert unsent.result() == NOTHING
+    assert isinstance(unsent.trouble, CoordinatorUnavailable)
+    assert (unsent.cancel().word, unsent.withdraw().word) == ("unknown", "unknown")
+    assert len(lines) == 1
+
+
+def test_what_the_caller_got_wrong_and_bugs_are_not_passed_over():
+    best = BestEffort([].append)
+    with pytest.raises(ArtifactNotFound):
+        best.job(lambda: job(failed(ArtifactNotFound)), instead=NOTHING).result()
+
+    def wrong():
+        raise ArtifactNotFound("not so")
+
+    with pytest.raises(ArtifactNotFound):
+        best.job(wrong, instead=NOTHING)
+
+
+def test_a_caller_whose_time_is_up_goes_on_too():
+    lines = []
+    late = BestEffort(lines.append).job(lambda: job({"status": "QUEUED"}), instead=NOTHING)
+    assert late.result(timeout_s=0.05) == NOTHING
+    assert "deadline exceeded" in lines[0]
