@@ -12,7 +12,7 @@ import threading
 import time
 import uuid
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from caskeeper.contract import Progress
 from caskeeper.coordination import StateLost
@@ -36,6 +36,15 @@ SLICE_BYTES = 16 * 1024 * 1024
 HOLD_WAIT_S = 30.0
 
 
+class _Part(NamedTuple):
+    """One settlement in part, in charged bytes."""
+
+    epoch: str
+    number: int
+    added: int
+    unreserve: int
+
+
 class Operation:
     """One running verb. Made by the desk; ends with its ``with`` block."""
 
@@ -57,6 +66,8 @@ class Operation:
         self._granted = 0
         self._allowance = 0
         self._settled = 0
+        self._parts = 0
+        self._doubt: _Part | None = None
         self._claimed: set[str] = set()
         self._held: set[str] = set()
         self._lost = ""
@@ -166,21 +177,28 @@ class Operation:
 
     def _settle_added(self, spare_bytes: int) -> None:
         with self._money:
+            if self._doubt and self._doubt.epoch == self.epoch:
+                self._send_part(self._doubt)  # once more under its number: it counts once
+            self._doubt = None
             added = self.staging.added_bytes - self._settled
             spare = min(spare_bytes, self._allowance)
             if added or spare:
-                try:
-                    self._desk.coordination.operations.settle_part(
-                        self.id, self.epoch, added, unreserve_bytes=added + spare
-                    )
-                except CoordinatorUnavailable:
-                    # It may have been done, so what was spare is never spent (I5).
-                    self._granted -= spare
-                    self._allowance -= spare
-                    raise
-                self._settled += added
-                self._granted -= added + spare
+                # Whatever comes of it: what was spare is never spent (I5).
+                self._granted -= spare
                 self._allowance -= spare
+                self._parts += 1
+                self._send_part(_Part(self.epoch, self._parts, added, added + spare))
+
+    def _send_part(self, part: _Part) -> None:
+        try:
+            self._desk.coordination.operations.settle_part(
+                self.id, part.epoch, part.added, unreserve_bytes=part.unreserve, number=part.number
+            )
+        except CoordinatorUnavailable:
+            self._doubt = part  # it may have been done
+            raise
+        self._settled += part.added
+        self._granted -= part.added
 
     # -- money --------------------------------------------------------------------------------------
 
