@@ -32,7 +32,7 @@ def explain(invocation: Invocation, *, ref: str) -> int:
 
     parsed = Ref.parse(ref)
     found = invocation.look().explain(ExplainRequest(ref=str(parsed)), quiet())
-    invocation.emit(found.to_json(), "\n".join(f"{name:<8}  {text}" for name, text in facts(found)))
+    invocation.emit(found.to_json(), wording.lines(f"{name:<8}  {text}" for name, text in facts(found)))
     return 0 if found.seen else NOT_HERE
 
 

@@ -61,7 +61,7 @@ def status(invocation: Invocation) -> None:
             f"queues      {waiting}; taken by workers {taken}",
         ]
     )
-    invocation.emit(document, "\n".join(lines))
+    invocation.emit(document, wording.lines(lines))
 
 
 def _odd(invocation: Invocation) -> tuple[dict[str, Any], list[str]]:

@@ -21,7 +21,7 @@ from worker.store.blobs import StoreBlobs
 from worker.store.staging import Staging
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from caskeeper.artifact import Ref
     from caskeeper.digest import Digest
@@ -202,15 +202,18 @@ class Operation:
 
     # -- money --------------------------------------------------------------------------------------
 
-    def reserve(self, size_bytes: int) -> None:
+    def reserve(self, size_bytes: int, *, look_again: Callable[[], int] | None = None) -> None:
         """Make sure that ``size_bytes`` charged bytes may be spent (I5: before the first of them).
 
-        May run or await a cleanup. Raises TooLarge, CacheTooFull, NoSpace, LeaseLost, Cancelled.
+        May run or await a cleanup; ``look_again`` then says how many are still wanted, never more than
+        before. Raises TooLarge, CacheTooFull, NoSpace, LeaseLost, Cancelled.
         """
         with self._money:
-            lacking = size_bytes - self._allowance
-        if lacking > 0:
-            self._refund(self._obtain(lacking))
+            there = self._allowance
+        if size_bytes <= there:
+            return
+        fewer = None if look_again is None else lambda: look_again() - there
+        self._refund(self._obtain(size_bytes - there, fewer=fewer))
 
     def _spend(self, size_bytes: int) -> None:
         with self._money:
@@ -230,8 +233,16 @@ class Operation:
         with self._money:
             self._allowance += size_bytes
 
-    def _obtain(self, size_bytes: int, *, ahead: int = 0) -> int:
-        """So many more bytes reserved for whoever asked, or some ahead; answers how many."""
+    def _obtain(self, size_bytes: int, *, ahead: int = 0, fewer: Callable[[], int] | None = None) -> int:
+        """So many more bytes reserved for whoever asked, some ahead, or what ``fewer`` left; how many."""
+        obtained = size_bytes
+
+        def ask() -> bool:
+            nonlocal obtained
+            if fewer is not None:
+                obtained = max(0, fewer())
+            return self._ask(obtained) if obtained else True
+
         for wanted in dict.fromkeys((max(size_bytes, ahead), size_bytes)):
             # What is ahead may become as many files as it has blocks.
             if self._ask(wanted, files=1 + (wanted - size_bytes) // self._desk.volume.block_bytes):
@@ -246,10 +257,10 @@ class Operation:
             reserved_bytes=self._granted,
             written_bytes=self._settled,
             wait_s=self._room_wait_s,
-            ask=lambda: self._ask(size_bytes),
+            ask=ask,
             check=self.check,
         )
-        return size_bytes
+        return obtained
 
     def _ask(self, size_bytes: int, *, files: int = 1) -> bool:
         self.check()

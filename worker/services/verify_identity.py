@@ -17,6 +17,7 @@ from worker.services.verify_content import look
 from worker.store.coordinator import Coordinator, read_coordinator, write_coordinator
 from worker.store.format import creation_lock, find_format, replace_format
 from worker.store.links import WAY_OUT, linked_folders
+from worker.store.whole import broken_folders
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,6 +47,9 @@ class Identity:
         """Look at all of it."""
         for folder in linked_folders(self._layout, fans=False):
             self._findings.add(LINK, folder, "a symbolic link stands in its place", way_out=WAY_OUT)
+        for broken in broken_folders(self._layout):
+            if not broken.is_link:
+                self._findings.out_of_reach(broken.error())
         for path, look_at in (
             (self._layout.format, self._format),
             (self._layout.coordinator, self._other),
@@ -93,6 +97,9 @@ class Identity:
                 written = Coordinator(run.epoch, self._coordination.address)
                 write_coordinator(self._volume, written, last_look=run.check)
         own = found.get(self._layout.format)
+        left = None if own is None else self._format()  # COORDINATOR may be readable by now
+        if own is not None and left is not None:
+            own.way_out = left.way_out
         if own is not None and not own.way_out:
             mended = find_or_mend_format(self._layout, redis_url=self._coordination.url)
             if mended is not None and _is_no_file(self._layout.format):
