@@ -6,7 +6,6 @@ import json
 import threading
 import time
 import uuid
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from celery import Celery
@@ -21,7 +20,7 @@ from caskeeper.errors import ConfigInvalid, CoordinatorUnavailable
 from caskeeper.job import FINAL, Job
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from caskeeper.contract import Request
 
@@ -165,8 +164,10 @@ class Queue:
     def serving(self) -> dict[str, frozenset[str]]:
         """The queues of every worker that answers within a moment, by its name. CoordinatorUnavailable."""
         self.taken()  # a Redis that does not answer is told as such, not by no worker
-        with self.errors("the workers could not be asked"):
+        try:
             answers: dict[str, Any] = self._app.control.inspect(timeout=PING_S).active_queues() or {}
+        except self._troubles as trouble:
+            raise self._unavailable("the workers could not be asked", trouble) from trouble
         return {name: frozenset(str(queue["name"]) for queue in queues) for name, queues in answers.items()}
 
     def _served_now(self) -> frozenset[str]:
@@ -225,14 +226,6 @@ class Queue:
                 )
         except self._troubles as trouble:
             raise self._unavailable("the job could not be looked for", trouble) from trouble
-
-    @contextmanager
-    def errors(self, what: str) -> Iterator[None]:
-        """Inside, trouble with Redis or the queue's library is CoordinatorUnavailable: ``what``, and why."""
-        try:
-            yield
-        except self._troubles as trouble:
-            raise self._unavailable(what, trouble) from trouble
 
     def close(self) -> None:
         """Drop the connections."""

@@ -51,7 +51,7 @@ class Invocation:
 
     @cached_property
     def services(self) -> Services:
-        """The volume opened in this process, for what only looks and for the server.
+        """The volume opened in this process, for the server.
 
         Raises ConfigInvalid where the volume is not mounted, CoordinatorUnavailable.
         """

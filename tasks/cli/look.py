@@ -77,7 +77,7 @@ def complain_of(invocation: Invocation, strangers: Sequence[str]) -> None:
 
     told = strangers_told(strangers)
     if told:
-        invocation.complain(wording.printable(told))
+        invocation.complain(told)
 
 
 def _row(line: ListedRef) -> str:

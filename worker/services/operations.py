@@ -252,7 +252,7 @@ class Operation:
         with suppress(StateLost):
             self._settle_written(spare_bytes=0)
         self.context.progress(Progress(phase="waiting for room"))
-        self._desk.make_room(
+        self._desk.room.make(
             size_bytes,
             reserved_bytes=self._granted,
             written_bytes=self._settled,
@@ -264,7 +264,6 @@ class Operation:
 
     def _ask(self, size_bytes: int, *, files: int = 1) -> bool:
         self.check()
-
         try:
             return self._ask_once(size_bytes, files)
         except StateLost:
