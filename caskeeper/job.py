@@ -320,8 +320,8 @@ class Job(Generic[R_co]):
     def _why_waiting(self, state: dict[str, Any] | None) -> str:
         try:
             return self._states.why_waiting(state or {})
-        except CoordinatorUnavailable:
-            return ""  # whoever waits hears of it
+        except CoordinatorUnavailable as trouble:
+            return f"it is not known whether a worker takes it: {trouble.what}"
 
     def _check_forgotten(self, gone_s: float) -> None:
         if self._recorded and gone_s > FORGOTTEN_S:

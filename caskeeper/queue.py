@@ -9,7 +9,6 @@ import socket
 import threading
 import time
 import uuid
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from celery import Celery
@@ -27,7 +26,7 @@ from caskeeper.job import FINAL, Job
 from caskeeper.outcome import outcome_of_state
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from caskeeper.contract import Request
     from caskeeper.coordination.jobrecords import JobRecord, State
@@ -235,8 +234,10 @@ class Queue:
     def _revoked(self, job_id: str, found: Withdrawal) -> Withdrawal:
         """Whoever waits for a job that ends before it began hears of it, also when no worker runs."""
         if found.word == "ended":
-            with self.errors("the end of the job could not be stored"):
+            try:
                 self._states.mark_as_revoked(job_id, "withdrawn", store_result=True)
+            except self._troubles as trouble:
+                raise self._unavailable("the end of the job could not be stored", trouble) from trouble
         return found
 
     def job(self, job_id: str) -> Job[Message]:
@@ -244,12 +245,19 @@ class Queue:
         return Job(self, job_id, result=None, recorded=False, waiter=uuid.uuid4().hex)
 
     def state(self, job_id: str) -> dict[str, Any] | None:
-        """The stored state of a job: ``status``, ``result``, ``name`` …; None when there is none."""
+        """The stored state of a job: ``status``, ``result``, ``name`` …; None when there is none.
+
+        What is no state counts as none: a worker that has the job stores it anew.
+        """
         try:
             raw = self._states.get(self._states.get_key_for_task(job_id))
         except self._troubles as trouble:
             raise self._unavailable("the state of the job could not be read", trouble) from trouble
-        return None if not raw else cast("dict[str, Any]", json.loads(raw))
+        try:
+            state = json.loads(raw) if raw else None
+        except ValueError:  # nothing of ours wrote it
+            return None
+        return cast("dict[str, Any]", state) if isinstance(state, dict) else None
 
     def why_waiting(self, state: dict[str, Any]) -> str:
         """Why nobody goes on with a job in this state, in words; "": nothing is known against it.
@@ -279,8 +287,10 @@ class Queue:
     def serving(self) -> dict[str, frozenset[str]]:
         """The queues of every worker that answers within a moment, by its name. CoordinatorUnavailable."""
         self.taken()  # a Redis that does not answer is told as such, not by no worker
-        with self.errors("the workers could not be asked"):
+        try:
             answers: dict[str, Any] = self._app.control.inspect(timeout=PING_S).active_queues() or {}
+        except self._troubles as trouble:
+            raise self._unavailable("the workers could not be asked", trouble) from trouble
         return {name: frozenset(str(queue["name"]) for queue in queues) for name, queues in answers.items()}
 
     def _served_now(self) -> frozenset[str]:
@@ -339,14 +349,6 @@ class Queue:
                 )
         except self._troubles as trouble:
             raise self._unavailable("the job could not be looked for", trouble) from trouble
-
-    @contextmanager
-    def errors(self, what: str) -> Iterator[None]:
-        """Inside, trouble with Redis or the queue's library is CoordinatorUnavailable: ``what``, and why."""
-        try:
-            yield
-        except self._troubles as trouble:
-            raise self._unavailable(what, trouble) from trouble
 
     def close(self) -> None:
         """Drop the connections."""

@@ -238,7 +238,7 @@ def wire(settings: Settings, volume: Volume, coordination: Coordination, remotes
         coordination=coordination,
         space=space,
         make_ready=maintenance.ensure_ready,
-        make_room=room.make,
+        room=room,
         relieve=partial(relieve, maintenance),
     )
     naming, presence = Naming(refs, coordination), Presence(closures, objects)

@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 #: looks. One that dies is followed within both together, so within one lease life.
 LEASE, LOOK = 0.6, 0.2
 
-#: What was last sent before that is due, whatever its interval.
-LONG_AGO_S = 366 * 86400.0
-
 
 class Lead(NamedTuple):
     """This beat leads. ``ago_s``: per entry of the schedule, how long ago it was last sent."""
@@ -57,7 +54,7 @@ class Leader:
         now_ms, *sent = rest
         return Lead(
             {
-                name: min(max(0.0, (int(now_ms) - int(sent_ms)) / 1000), LONG_AGO_S)
+                name: (int(now_ms) - int(sent_ms)) / 1000  # the script tells of nothing after now
                 for name, sent_ms in zip(sent[::2], sent[1::2], strict=True)
             }
         )

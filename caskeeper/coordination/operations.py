@@ -103,10 +103,12 @@ class Operations:
         answer = self._scripts.run("settle", op_id, added_bytes, flag, epoch=epoch, accept=("LOST", "GONE"))
         return bool(answer[0] == "OK")
 
-    def settle_part(self, op_id: str, epoch: str, added_bytes: int, *, unreserve_bytes: int) -> None:
+    def settle_part(
+        self, op_id: str, epoch: str, added_bytes: int, *, unreserve_bytes: int, number: int
+    ) -> None:
         """As settle, for an operation that goes on: part of its reservation goes. LeaseLost, StateLost."""
         self._scripts.run(
-            "settle_part", op_id, added_bytes, unreserve_bytes, epoch=epoch, what=f"operation {op_id}"
+            "settle_part", op_id, added_bytes, unreserve_bytes, number, epoch=epoch, what=f"operation {op_id}"
         )
 
     def list(self) -> list[OperationRecord]:

@@ -9,7 +9,7 @@ import click
 from caskeeper.explanation import how_it_went
 from tasks.cli import wording
 from tasks.cli.lazy import command
-from tasks.cli.look import MEND, NOT_HERE
+from tasks.cli.look import MEND, NOT_HERE, REPAIR
 
 if TYPE_CHECKING:
     from caskeeper.contract import Explanation, Happening, Keeper
@@ -32,7 +32,7 @@ def explain(invocation: Invocation, *, ref: str) -> int:
 
     parsed = Ref.parse(ref)
     found = invocation.look().explain(ExplainRequest(ref=str(parsed)), quiet())
-    invocation.emit(found.to_json(), "\n".join(f"{name:<8}  {text}" for name, text in facts(found)))
+    invocation.emit(found.to_json(), wording.lines(f"{name:<8}  {text}" for name, text in facts(found)))
     return 0 if found.seen else NOT_HERE
 
 
@@ -69,12 +69,7 @@ def _here(found: Explanation) -> list[tuple[str, str]]:
     elif found.missing:
         lines = [("here", f"yes, but a part is gone or damaged ({found.missing}): {MEND}")]
     else:
-        lines = [
-            (
-                "here",
-                "yes, but its record is damaged: `caskeeper verify --repair` fetches it anew, or drops it",
-            )
-        ]
+        lines = [("here", f"yes, but its record is damaged: {REPAIR}")]
     lines += [("kept by", _keeper(one)) for one in found.kept_by] or [("kept by", "nobody")]
     if found.used_ms:
         lines.append(("used", wording.moment(found.used_ms)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import signal
 import sys
 import traceback
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tasks.cli import wording
 from tasks.cli.output import Unwritable
 
 if TYPE_CHECKING:
@@ -90,5 +92,7 @@ def _usage(trouble: click.ClickException, invocation: Invocation) -> int:
         where = context.command_path if context else ""
         way_out = f"`{where or 'caskeeper'} --help` shows the usage"
         return _say(invocation, "Usage", trouble.format_message(), USAGE, where=where, way_out=way_out)
-    trouble.show()
+    told = io.StringIO()
+    trouble.show(told)
+    sys.stderr.write(wording.lines(told.getvalue().expandtabs().split("\n")))  # it quotes what was given
     return USAGE

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
+from tasks.cli import wording
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -49,7 +51,7 @@ class Invocation:
 
     @cached_property
     def services(self) -> Services:
-        """The volume opened in this process, for what only looks and for the server.
+        """The volume opened in this process, for the server.
 
         Raises ConfigInvalid where the volume is not mounted, CoordinatorUnavailable.
         """
@@ -87,23 +89,28 @@ class Invocation:
             check_mounted(Layout(self.settings.cachedir))
         return self._looking
 
-    def emit(self, document: Mapping[str, Any], text: str | None = None) -> None:
-        """The outcome: one JSON document, or ``text``, which is data and also comes with --quiet."""
+    # What people read goes through here, and is made harmless here: it quotes records, names and remotes.
+
+    def emit(self, document: Mapping[str, Any], text: str | None = None, *, exact: bool = False) -> None:
+        """The outcome: one JSON document, or ``text``, which is data and also comes with --quiet.
+
+        ``exact``: as in ``data``.
+        """
         if self.json:
             written = json.dumps(document, ensure_ascii=False, separators=(", ", ": "))
             # A path need not be UTF-8: what no stream could carry is written as JSON's own escape.
             print(written.encode("utf-8", "backslashreplace").decode(), flush=True)
         elif text is not None:
-            print(text, flush=True)
+            self.data(text, exact=exact)
 
     def tell(self, document: Mapping[str, Any], text: str) -> None:
         """As ``emit``, but the text is only for people: --quiet leaves it out."""
         self.emit(document, None if self.quiet else text)
 
-    def data(self, text: str) -> None:
-        """A line of data; --json has it in its document."""
+    def data(self, text: str, *, exact: bool = False) -> None:
+        """Lines of data; --json has them in its document. ``exact``: a path, which is the bytes it is."""
         if not self.json:
-            print(text, flush=True)
+            print(text if exact else wording.lines(text.split("\n")), flush=True)
 
     def say(self, text: str) -> None:
         """A line about the outcome, for people."""
@@ -118,7 +125,7 @@ class Invocation:
     def complain(self, line: str) -> None:
         """A line that is never left out."""
         try:
-            sys.stderr.write(f"caskeeper: {line}\n")
+            sys.stderr.write(f"caskeeper: {wording.printable(line)}\n")
             sys.stderr.flush()
         except BrokenPipeError:
             raise

@@ -40,7 +40,7 @@ def extract(
     sent = Sent(ref, invocation.client.extract(ref, subdir=subdir, destination=destination))
     result = waited(invocation, sent, verb="extract", detach=detach, timeout_s=timeout_s)
     if result is not None:
-        invocation.emit(sent.document(ref=ref), result.path)
+        invocation.emit(sent.document(ref=ref), result.path, exact=True)
 
 
 @command("link")

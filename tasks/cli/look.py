@@ -77,7 +77,7 @@ def complain_of(invocation: Invocation, strangers: Sequence[str]) -> None:
 
     told = strangers_told(strangers)
     if told:
-        invocation.complain(wording.printable(told))
+        invocation.complain(told)
 
 
 def _row(line: ListedRef) -> str:
@@ -100,7 +100,7 @@ def show(invocation: Invocation, *, ref: str) -> None:
     parsed = Ref.parse(ref)
     listing = invocation.look().listing
     found = listing.show(parsed)
-    invocation.emit(found.to_json(), "\n".join(f"{name:<10} {text}" for name, text in _facts(found)))
+    invocation.emit(found.to_json(), wording.lines(f"{name:<10} {text}" for name, text in _facts(found)))
     complain_of(invocation, listing.strangers())
 
 

@@ -190,7 +190,7 @@ class Bars:
                 self._bars.remove_task(self._tasks.pop(label))
         for label, job in shown.items():
             if label not in self._tasks:
-                self._tasks[label] = self._bars.add_task(label, total=None, remark="")
+                self._tasks[label] = self._bars.add_task(wording.printable(label), total=None, remark="")
             seen = job.progress
             still = now - job.changed > STILL_S
             remark = f"still since {wording.duration(now - job.changed)}" if still else ""
@@ -202,7 +202,7 @@ class Bars:
                 self._tasks[label],
                 completed=seen.done_bytes,
                 total=seen.total_bytes or None,
-                remark=remark,
+                remark=wording.printable(remark),
             )
 
     def close(self) -> None:

@@ -47,7 +47,7 @@ def _table(found: Sequence[RemoteHealth]) -> str:
     rows = [_HEADS, *(_row(remote) for remote in found)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADS))]
     lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
-    return "\n".join(line.rstrip() for line in lines)
+    return wording.lines(line.rstrip() for line in lines)
 
 
 def _row(remote: RemoteHealth) -> tuple[str, ...]:

@@ -33,7 +33,7 @@ def status(invocation: Invocation) -> None:
     taken, workers, unasked = 0, list[str](), ""
     try:
         queues, taken = client.queue.lengths(), client.queue.taken()
-        workers = sorted(invocation.client.queue.serving())
+        workers = sorted(client.queue.serving())
     except CoordinatorUnavailable as refused:
         if volume is None:
             raise
@@ -61,7 +61,7 @@ def status(invocation: Invocation) -> None:
             f"queues      {waiting}; taken by workers {taken}",
         ]
     )
-    invocation.emit(document, "\n".join(lines))
+    invocation.emit(document, wording.lines(lines))
 
 
 def _odd(invocation: Invocation) -> tuple[dict[str, Any], list[str]]:
@@ -71,10 +71,10 @@ def _odd(invocation: Invocation) -> tuple[dict[str, Any], list[str]]:
     try:
         odd = invocation.look().listing.odd()
     except CaskeeperError as unknown:
-        return {"refs_remark": str(unknown)}, [f"refs        {wording.printable(str(unknown))}"]
+        return {"refs_remark": str(unknown)}, [f"refs        {unknown}"]
     told = odd_told(odd)
     document = {"strangers": list(odd.strangers), "unreadable_refs": [str(ref) for ref in odd.unreadable]}
-    return document, [f"refs        {wording.printable(told)}: {REMEDY}"] if told else []
+    return document, [f"refs        {told}: {REMEDY}"] if told else []
 
 
 def _known_to_redis(client: Client) -> tuple[ClientStatus | None, str]:

@@ -248,7 +248,7 @@ def _say_pull(invocation: Invocation, one: Sent[PullResult], extracted: Sent[Ext
     if error is not None:
         invocation.complain(str(error))
     elif extracted is not None and extracted.result is not None:
-        invocation.data(extracted.result.path)
+        invocation.data(extracted.result.path, exact=True)
 
 
 def _push(

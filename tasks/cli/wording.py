@@ -1,8 +1,12 @@
-"""Numbers as people read them."""
+"""Numbers as people read them, and text that nobody can steer a terminal with."""
 
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _UNITS = ("B", "K", "M", "G", "T")
 
@@ -27,6 +31,11 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+def lines(texts: Iterable[str]) -> str:
+    """Each as one harmless line, whatever a record, a name or a remote's words contain."""
+    return "\n".join(map(printable, texts))
 
 
 def duration(seconds: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
 
 import pytest
@@ -144,9 +145,14 @@ def test_a_slow_reader_is_not_taken_for_a_silent_server(server, opened):
 
 
 def test_a_slow_stream_that_moves_is_not_ended(server, opened):
-    server.pause_s = 0.1
+    server.drips = True
     blobs = opened(server.url, HURRY._replace(silence_s=1.0)).blobs
-    assert b"".join(blobs.read_stream(Digest.of(LARGE))) == LARGE
+    faster = threading.Timer(2.5, setattr, (server, "drips", False))
+    faster.start()
+    received = list(blobs.read_stream(Digest.of(LARGE)))
+    faster.join()
+    assert b"".join(received) == LARGE
+    assert len(received) > 10, "it went slowly for a while"
 
 
 def test_an_upload_nobody_takes_ends(server, opened):

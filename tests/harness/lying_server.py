@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Self
 
@@ -68,8 +67,8 @@ class LyingServer:
         self.breaks: list[int] = []
         #: after so many bytes a Read says nothing more / a Write takes nothing more
         self.stalls_after: int | None = None
-        #: pause before each piece of a Read
-        self.pause_s = 0.0
+        #: while it is true a Read goes on, and never ends: a byte every tenth of a second
+        self.drips = False
         self.wrong_bytes = False
         self.cut_bytes = 0
         self.extra_bytes = 0
@@ -251,14 +250,16 @@ class _ByteStream(bytestream_services.ByteStreamServicer):
         for _ in range(world.empty_pieces):
             yield bytestream.ReadResponse()
         sent = 0
-        for start in range(0, len(content), CHUNK_BYTES):
-            piece = content[start : start + CHUNK_BYTES]
+        while sent < len(content):
+            drips = world.drips and sent + 1 < len(content)
+            piece = content[sent : sent + (1 if drips else CHUNK_BYTES)]
             if sent_at_most is not None and sent + len(piece) > sent_at_most:
                 yield bytestream.ReadResponse(data=piece[: sent_at_most - sent])
                 context.abort(grpc.StatusCode.UNAVAILABLE, "broke off")
             if world.stalls_after is not None and sent >= world.stalls_after:
                 world.over.wait()
-            time.sleep(world.pause_s)
+            if drips:
+                world.over.wait(0.1)
             yield bytestream.ReadResponse(data=piece)
             sent += len(piece)
 

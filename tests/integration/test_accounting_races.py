@@ -2,6 +2,7 @@
 
 import os
 import time
+from types import SimpleNamespace
 
 import pytest
 from harness.fleet import Oracle, fleet, quick, write_tree
@@ -77,7 +78,7 @@ def test_one_write_that_waits_for_room_does_not_stop_a_small_one_beside_it(tmp_p
             small.append(True)
             raise Busy("full")
 
-        services.desk.make_room = no_room
+        services.desk.room = SimpleNamespace(make=no_room)
         operation.reserve(1_000_000)
         ask = operation._ask
         operation._ask = lambda size_bytes, **more: size_bytes < 100_000 and ask(size_bytes, **more)

@@ -9,7 +9,7 @@ from harness.mortal import expire_leases
 
 from caskeeper.contract import CleanupRequest, CommitRequest
 from caskeeper.digest import Digest
-from caskeeper.errors import Busy, LeaseLost, NoSpace, TooLarge
+from caskeeper.errors import Busy, CoordinatorUnavailable, LeaseLost, NoSpace, TooLarge
 from worker.protocols import quiet
 from worker.store.staging import stated_reserved
 
@@ -135,6 +135,31 @@ def test_who_is_still_expected_after_the_waiting_period_is_fenced_whatever_its_e
             theirs.run(CleanupRequest(), quiet())
             with pytest.raises(LeaseLost):
                 operation.staging.confirm()
+
+
+def test_i5_a_settlement_whose_answer_was_lost_counts_once(tmp_path, valkey):
+    with (
+        fleet(tmp_path, valkey.url, quota="100M", leases=quick(operation_s=30.0)) as services,
+        services.desk.writer("serve", "s", quiet(), room_wait_s=0.0) as operation,
+    ):
+        calls = services.coordination.operations
+        settle_part = calls.settle_part
+
+        def lost(*words, **names):
+            settle_part(*words, **names)
+            raise CoordinatorUnavailable("no answer")
+
+        operation.reserve(10_000_000)
+        for content in (b"1" * 1_000_000, b"2" * 2_000_000):
+            operation.blobs.add(content)
+            calls.settle_part = lost
+            with pytest.raises(CoordinatorUnavailable):
+                operation.settle_part()
+            calls.settle_part = settle_part
+        operation.settle_part()
+        usage = services.coordination.usage.snapshot()
+        assert usage.used_bytes == Oracle(services.layout.root).used_bytes()
+        assert usage.reserved_bytes == operation._allowance == stated_reserved(services.layout, operation.id)
 
 
 def test_a_loss_reserves_nothing_that_was_only_asked_for(tmp_path, valkey):

@@ -4,7 +4,7 @@ import json
 import os
 import signal
 import sys
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import pytest
 from celery import Celery
@@ -26,9 +26,9 @@ from harness.scene import (
 from harness.valkey import ValkeyServer
 
 from caskeeper.broker import broker_settings
+from caskeeper.coordination.jobs import Jobs
 
 MIB = 1024 * 1024
-SLOW_S = 0.3
 
 
 @pytest.fixture(scope="module")
@@ -48,11 +48,11 @@ def _tidy(scene):
 
 @pytest.fixture
 def slow():
-    """A server that needs a third of a second for every 256 KiB."""
+    """A server whose streams go on until it is told not to drip any more."""
     with LyingServer() as server:
-        server.pause_s = SLOW_S
+        server.drips = True
         yield server
-        server.pause_s = 0.0
+        server.drips = False
 
 
 def serve(server, ref, size_bytes):
@@ -113,7 +113,7 @@ def test_what_others_have_reserved_is_not_written_over_22(scene, slow):
             scene.start("--json", "commit", tree, "demo/no-room/n"),
         )
         assert_failure(*refused, error="NoSpace", holds=["quota 8M", "reserved", scene.cachedir])
-        slow.pause_s = 0.0
+        slow.drips = False
         done(pull)
         assert scene.refs() == [KEPT, "demo/slow/s"]
     scene.assert_sound()
@@ -175,18 +175,17 @@ def test_an_operation_that_slept_too_long_is_23_and_damages_nothing(scene, slow)
     assert "demo/asleep/1" not in scene.refs()
     done(scene.start("cleanup", "--to", "8M"))
     scene.assert_sound()
-    slow.pause_s = 0.0
+    slow.drips = False
     done(scene.start("pull", "demo/asleep/1", "--remote", slow.url))
 
 
 def test_a_withdrawn_job_is_26(scene, slow):
     """As Flower does it: while the job, which two wait for, waits behind others."""
-    slow.pause_s = 3.0  # the two ahead last longer than the start of two commands
     refs = [f"demo/queue/{n}" for n in range(3)]
     for ref in refs:
         serve(slow, ref, MIB)
     ahead = [scene.start("pull", ref, "--remote", slow.url) for ref in refs[:2]]
-    until(lambda: slow.count("Read") + slow.count("BatchReadBlobs") >= 2)
+    until(lambda: slow.count("Read") >= 2)
     waiting = [
         scene.start(word, "pull", refs[2], "--remote", slow.url) for word in ("--no-progress", "--json")
     ]
@@ -194,13 +193,13 @@ def test_a_withdrawn_job_is_26(scene, slow):
     url = f"{scene.valkey.url}?db={scene.database}"
     app.conf.update(broker_settings(url))
     with scene.valkey.client() as client:
-        queued = until(
-            lambda: (found := client.lrange("caskeeper.pull", 0, -1)) and len(found) == 1 and found
-        )
-    ids = [json.loads(message)["headers"]["id"] for message in queued]
-    assert app.control.revoke(ids, reply=True, timeout=10, limit=1)
+        (queued,) = until(lambda: client.lrange("caskeeper.pull", 0, -1))
+    job_id = json.loads(queued)["headers"]["id"]
+    with closing(Jobs.connect(url)) as jobs:
+        until(lambda: jobs.read(job_id).waiters == 2)
+    assert app.control.revoke([job_id], reply=True, timeout=10, limit=1)
     app.close()
-    slow.pause_s = 0.0
+    slow.drips = False
     for process in ahead:
         done(process)
     assert_failure(*waiting, error="Cancelled", holds="withdrawn")
@@ -243,7 +242,7 @@ def test_without_redis_it_is_25_and_afterwards_all_is_there(tmp_path, slow):
         done(scene.start("contains", KEPT))
         assert scene.refs() == refs
         assert Oracle(scene.cachedir).troubles() == []
-        slow.pause_s = 0.0
+        slow.drips = False
         valkey.start()
         path = done(scene.start("extract", KEPT)).strip()
         assert sorted(os.listdir(path)) == ["bin", "hello"]

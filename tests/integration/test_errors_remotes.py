@@ -243,7 +243,7 @@ def test_a_push_that_reached_some_is_3_and_one_that_reached_none_is_not(scene, h
 def test_a_timeout_is_21_an_interruption_is_130_and_the_job_goes_on_for_who_still_waits(scene, liar):
     ref = "demo/goes-on/1"
     liar.refs[ref] = lies(liar, {"large": os.urandom(8_000_000)})
-    liar.pause_s = 0.4  # far from the second of silence that these workers bear
+    liar.drips = True
     words = ("pull", ref, "--remote", liar.url)
     waiting = scene.start("--no-progress", *words)
     asked = scene.start("--json", *words)
@@ -269,7 +269,7 @@ def test_a_timeout_is_21_an_interruption_is_130_and_the_job_goes_on_for_who_stil
         "exit_code": 130,
         "retry": True,
     }
-    liar.pause_s = 0.0
+    liar.drips = False
     got = finish(staying)
     assert (got.returncode, json.loads(got.stdout)["results"][0]["pulled"]) == (0, True)
     assert ref in scene.refs()

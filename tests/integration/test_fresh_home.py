@@ -36,7 +36,7 @@ class Home:
         os.makedirs(f"{self.folder}/.config")
         config = {
             "artifacts": {"url": url},
-            "embedded": {"idle": "2s"},
+            "embedded": {"idle": "10s"},  # also between two commands on a loaded machine
             "cache": {"reserved-disk-space": "0"},
         }
         with open(f"{self.folder}/.config/caskeeper.yaml", "w", encoding="utf-8") as file:

@@ -26,7 +26,7 @@ def _tidy(scene):
 def test_ac44_too_full_names_the_numbers_the_holders_and_the_configuration_file(scene):
     done(scene.start("commit", scene.tree("big", {"large": os.urandom(5 * MIB)}), "demo/big/b"))
     done(scene.start("pin", "demo/big/*"))
-    session = done(scene.start("session", "open", "--label", "nightly")).strip()
+    session = done(scene.start("session", "open", "--label", "nightly", "--life", "10min")).strip()
     try:
         done(scene.start("session", "require", session, KEPT))
         tree = scene.tree("more", {"large": os.urandom(5 * MIB)})

@@ -40,6 +40,25 @@ def services(tmp_path, valkey, server):
         yield made
 
 
+@pytest.fixture
+def others(services, tmp_path, valkey, server):
+    """Another process at the same cache."""
+    with fleet(tmp_path / "here", valkey.url, quota=QUOTA, artifacts=(RemoteSpec(server),)) as made:
+        yield made
+
+
+def once_it_waits(act):
+    """A context whose owner does ``act`` when it begins to wait for room."""
+    waits = []
+
+    def progress(seen):
+        if seen.phase == "waiting for room" and not waits:
+            waits.append(seen)
+            act()
+
+    return quiet()._replace(progress=progress), waits
+
+
 def place(services):
     return services.layout.object(Digest.of(LARGE).hash)
 
@@ -104,3 +123,27 @@ def test_a_server_keeps_what_it_mends(services):
     services.healing.mend(Digest.of(LARGE), quiet())
     assert REF in refs(services)
     assert Oracle(services.layout.root).troubles() == []
+
+
+def test_a_pull_does_not_make_way_for_what_was_healed_while_it_waited(services, others):
+    """It has asked for the room of what is here by now; its own cleanup would evict the very artifact."""
+    EVERY["deleted"](place(services))
+    trouble = missing(Digest.of(LARGE), "")
+    context, waits = once_it_waits(lambda: others.healing.heal(trouble, quiet(), subjects=ASKED))
+    services.run(PullRequest(ref=REF), context)
+    assert waits
+    assert refs(services) == [REF]
+    assert os.path.getsize(place(services)) == len(LARGE)
+    is_sound(services)
+
+
+def test_a_healing_asks_no_room_for_what_was_pulled_while_it_waited(services, others):
+    EVERY["deleted"](place(services))
+    services.run(ComputeSizeRequest(), quiet())
+    services.run(PullRequest(ref=OTHER), quiet())
+    context, waits = once_it_waits(lambda: others.run(PullRequest(ref=REF), quiet()))
+    assert services.healing.heal(missing(Digest.of(LARGE), ""), context, subjects=ASKED)
+    assert waits
+    assert refs(services) == [REF]
+    assert os.path.getsize(place(services)) == len(LARGE)
+    is_sound(services)

@@ -135,10 +135,19 @@ class Rolling:
         for tenure in ended:
             self._end(tenure)
         for tenure in kept:
-            if not tenure.lost:
-                tenure.operation.settle_part()
+            self._settle_part(tenure)
         for follower in self._followers:
             follower.turn()
+
+    def _settle_part(self, tenure: _Tenure) -> None:
+        if tenure.lost:
+            return
+        try:
+            tenure.operation.settle_part()
+        except LeaseLost:
+            tenure.lost = True  # fenced: the others go on
+        except CaskeeperError as trouble:
+            log.warning("rolling operation not settled in part", extra={"error": str(trouble)})
 
     def close(self) -> None:
         """End all operations; calls that still run lose theirs. What was told is kept by the files."""

@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from caskeeper.coordination import StateLost
 from caskeeper.coordination.events import REFUSED
@@ -21,25 +21,10 @@ if TYPE_CHECKING:
     from caskeeper.coordination import Coordination
     from caskeeper.errors import CaskeeperError
     from worker.protocols import Context
+    from worker.services.room import Room
     from worker.services.space import Space
     from worker.store.objects import Objects
     from worker.store.volume import Volume
-
-
-class MakeRoom(Protocol):
-    """Runs or awaits cleanups until ``ask`` answers True; raises with the numbers when none can help."""
-
-    def __call__(
-        self,
-        size_bytes: int,
-        *,
-        reserved_bytes: int,
-        written_bytes: int,
-        wait_s: float,
-        ask: Callable[[], bool],
-        check: Callable[[], None],
-    ) -> None:
-        """See ``worker.services.room.Room.make``."""
 
 
 class OperationDesk:
@@ -56,7 +41,7 @@ class OperationDesk:
         coordination: Coordination,
         space: Space,
         make_ready: Callable[[], None],
-        make_room: MakeRoom,
+        room: Room,
         relieve: Callable[[], bool],
     ) -> None:
         """``relieve`` clears what a dead cleanup had condemned; False: it lives."""
@@ -67,7 +52,7 @@ class OperationDesk:
         self.space = space
         self.host = f"{socket.gethostname()}:{os.getpid()}"
         self._make_ready = make_ready
-        self.make_room = make_room
+        self.room = room
         self.relieve = relieve
         self._running: set[Operation] = set()
         self._guard = threading.Lock()

@@ -135,6 +135,12 @@ class Findings:
             self._told(folder, trouble.what)
             return []
 
+    def out_of_reach(self, trouble: VolumeFailed) -> None:
+        """A folder of the volume that is not there, or not its own: what is in it is not missing (I10)."""
+        self.unreached += 1
+        if not any(found.where == trouble.where for found in self.of(FOLDER, LINK)):
+            self.add(FOLDER, trouble.where, trouble.what, way_out=trouble.way_out)
+
     def _told(self, place: str, what: str) -> None:
         if not any(found.where == place for found in self.of(FOLDER)):
             self.add(FOLDER, place, f"it cannot be looked at: {what}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+import stat
 import threading
 import time
 import uuid
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from caskeeper.coordination import StateLost
-from caskeeper.errors import Busy, CoordinatorUnavailable, LeaseLost, NoSpace
+from caskeeper.errors import Busy, CoordinatorUnavailable, LeaseLost, NoSpace, PermissionDenied
 from worker.services.one_coordinator import take_up
 from worker.services.recovery import recover
 from worker.services.trash import Trash, delete_tree
@@ -26,6 +27,7 @@ from worker.store.format import BALLAST_BYTES, drop_ballast, make_ballast
 from worker.store.measure import used_bytes
 from worker.store.promises import PREFIX, Promises
 from worker.store.staging import stated_reserved
+from worker.store.whole import RefsFolder, refuse_broken
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -42,6 +44,8 @@ if TYPE_CHECKING:
 WAIT_S = 120.0
 #: How long an operation may take from its folder to its record before a recount fences it.
 REGISTER_S = 2.0
+#: What the owner of a folder needs to look into it.
+_LOOK = stat.S_IRUSR | stat.S_IXUSR
 
 
 @dataclass
@@ -89,6 +93,7 @@ class Maintenance:
         self.pins = pins
         self.coordination = coordination
         self.leases = coordination.leases
+        self._refs_folder = RefsFolder(volume.layout)
 
     @contextmanager
     def run(
@@ -97,7 +102,8 @@ class Maintenance:
         """Hold the lease, with everything of safety.md section 5 up to the horizon done.
 
         ``spare_young=False`` fences also folders of operations that have not registered yet, for a
-        recount. Raises Busy when another holder keeps the lease for ``wait_s``, LeaseLost.
+        recount. Raises Busy when another holder keeps the lease for ``wait_s``, LeaseLost, and VolumeFailed
+        when a folder that every volume has is a link or not there: then nothing goes (I9).
         """
         run = self._acquire(purpose, wait_s=wait_s, check=check)
         stop = threading.Event()
@@ -106,8 +112,15 @@ class Maintenance:
         )
         renewer.start()
         try:
+            refuse_broken(self.volume.layout)
+            self._refs_folder.refuse_another()
             self._begin_trash(run)
-            self._begin(run, spare_young=spare_young)
+            try:
+                self._begin(run, spare_young=spare_young)
+            except PermissionDenied:
+                if not self._opened_up():
+                    raise
+                self._begin(run, spare_young=spare_young)
             yield run
             run.check()
             self._take_ballast_back(run)
@@ -125,6 +138,28 @@ class Maintenance:
                 run.trash.end()
             finally:
                 self.coordination.maintenance.release(run.holder)
+
+    def _opened_up(self) -> bool:
+        """Whether a folder of an operation or a cleanup could not be looked into, and now can.
+
+        They are ours, and somebody closed them: what is in them must be known, or no recovery ever ends.
+        """
+        layout = self.volume.layout
+        return sum(self._open_up(top, is_top=True) for top in (layout.staging, layout.trashes)) > 0
+
+    def _open_up(self, folder: str, *, is_top: bool = False) -> int:
+        try:
+            mode = os.lstat(folder).st_mode
+            closed = not is_top and mode & _LOOK != _LOOK  # a checkout that nobody may write to is none
+            if closed:
+                self.volume.chmod(folder, stat.S_IMODE(mode) | stat.S_IRWXU)
+            with os.scandir(folder) as listing:
+                inside = [entry.path for entry in listing if entry.is_dir(follow_symlinks=False)]
+        except FileNotFoundError:
+            return 0
+        except OSError as error:
+            raise failure(error, folder) from error
+        return closed + sum(map(self._open_up, inside))
 
     def _tell_overtaken(self, run: Run, trouble: Exception) -> None:
         """Raises LeaseLost from ``trouble`` when another one has the lease, StateLost in another epoch."""
@@ -290,6 +325,8 @@ class Maintenance:
                 return os.stat(path).st_mtime_ns
             except FileNotFoundError:
                 continue
+            except OSError as error:
+                raise failure(error, path) from error
         return None
 
     def _fence(self, run: Run, name: str) -> None:

@@ -12,7 +12,7 @@ import threading
 import time
 import uuid
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from caskeeper.contract import Progress
 from caskeeper.coordination import StateLost
@@ -21,7 +21,7 @@ from worker.store.blobs import StoreBlobs
 from worker.store.staging import Staging
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from caskeeper.artifact import Ref
     from caskeeper.digest import Digest
@@ -34,6 +34,15 @@ log = logging.getLogger(__name__)
 SLICE_BYTES = 16 * 1024 * 1024
 #: How long a writer waits for a condemned name to be free again before it gives up.
 HOLD_WAIT_S = 30.0
+
+
+class _Part(NamedTuple):
+    """One settlement in part, in charged bytes."""
+
+    epoch: str
+    number: int
+    added: int
+    unreserve: int
 
 
 class Operation:
@@ -57,6 +66,8 @@ class Operation:
         self._granted = 0
         self._allowance = 0
         self._settled = 0
+        self._parts = 0
+        self._doubt: _Part | None = None
         self._claimed: set[str] = set()
         self._held: set[str] = set()
         self._lost = ""
@@ -166,33 +177,43 @@ class Operation:
 
     def _settle_added(self, spare_bytes: int) -> None:
         with self._money:
+            if self._doubt and self._doubt.epoch == self.epoch:
+                self._send_part(self._doubt)  # once more under its number: it counts once
+            self._doubt = None
             added = self.staging.added_bytes - self._settled
             spare = min(spare_bytes, self._allowance)
             if added or spare:
-                try:
-                    self._desk.coordination.operations.settle_part(
-                        self.id, self.epoch, added, unreserve_bytes=added + spare
-                    )
-                except CoordinatorUnavailable:
-                    # It may have been done, so what was spare is never spent (I5).
-                    self._granted -= spare
-                    self._allowance -= spare
-                    raise
-                self._settled += added
-                self._granted -= added + spare
+                # Whatever comes of it: what was spare is never spent (I5).
+                self._granted -= spare
                 self._allowance -= spare
+                self._parts += 1
+                self._send_part(_Part(self.epoch, self._parts, added, added + spare))
+
+    def _send_part(self, part: _Part) -> None:
+        try:
+            self._desk.coordination.operations.settle_part(
+                self.id, part.epoch, part.added, unreserve_bytes=part.unreserve, number=part.number
+            )
+        except CoordinatorUnavailable:
+            self._doubt = part  # it may have been done
+            raise
+        self._settled += part.added
+        self._granted -= part.added
 
     # -- money --------------------------------------------------------------------------------------
 
-    def reserve(self, size_bytes: int) -> None:
+    def reserve(self, size_bytes: int, *, look_again: Callable[[], int] | None = None) -> None:
         """Make sure that ``size_bytes`` charged bytes may be spent (I5: before the first of them).
 
-        May run or await a cleanup. Raises TooLarge, CacheTooFull, NoSpace, LeaseLost, Cancelled.
+        May run or await a cleanup; ``look_again`` then says how many are still wanted, never more than
+        before. Raises TooLarge, CacheTooFull, NoSpace, LeaseLost, Cancelled.
         """
         with self._money:
-            lacking = size_bytes - self._allowance
-        if lacking > 0:
-            self._refund(self._obtain(lacking))
+            there = self._allowance
+        if size_bytes <= there:
+            return
+        fewer = None if look_again is None else lambda: look_again() - there
+        self._refund(self._obtain(size_bytes - there, fewer=fewer))
 
     def _spend(self, size_bytes: int) -> None:
         with self._money:
@@ -212,8 +233,16 @@ class Operation:
         with self._money:
             self._allowance += size_bytes
 
-    def _obtain(self, size_bytes: int, *, ahead: int = 0) -> int:
-        """So many more bytes reserved for whoever asked, or some ahead; answers how many."""
+    def _obtain(self, size_bytes: int, *, ahead: int = 0, fewer: Callable[[], int] | None = None) -> int:
+        """So many more bytes reserved for whoever asked, some ahead, or what ``fewer`` left; how many."""
+        obtained = size_bytes
+
+        def ask() -> bool:
+            nonlocal obtained
+            if fewer is not None:
+                obtained = max(0, fewer())
+            return self._ask(obtained) if obtained else True
+
         for wanted in dict.fromkeys((max(size_bytes, ahead), size_bytes)):
             # What is ahead may become as many files as it has blocks.
             if self._ask(wanted, files=1 + (wanted - size_bytes) // self._desk.volume.block_bytes):
@@ -223,19 +252,18 @@ class Operation:
         with suppress(StateLost):
             self._settle_written(spare_bytes=0)
         self.context.progress(Progress(phase="waiting for room"))
-        self._desk.make_room(
+        self._desk.room.make(
             size_bytes,
             reserved_bytes=self._granted,
             written_bytes=self._settled,
             wait_s=self._room_wait_s,
-            ask=lambda: self._ask(size_bytes),
+            ask=ask,
             check=self.check,
         )
-        return size_bytes
+        return obtained
 
     def _ask(self, size_bytes: int, *, files: int = 1) -> bool:
         self.check()
-
         try:
             return self._ask_once(size_bytes, files)
         except StateLost:

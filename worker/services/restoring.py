@@ -12,6 +12,7 @@ from worker.protocols import CHUNK_BYTES
 from worker.services import transfer
 from worker.services.meter import Meter
 from worker.services.outcomes import content_specs
+from worker.services.reserving import reserve_for
 from worker.services.watched import Watched
 from worker.store.failures import failure
 
@@ -109,8 +110,7 @@ class Restore:
             with turn:
                 absent = set(transfer.find_missing(watched, lacking, context))
                 offered = [digest for digest in lacking if digest not in absent]
-                charge = operation.staging.volume.charge
-                operation.reserve(sum(charge(digest.size_bytes) for digest in offered))
+                offered = reserve_for(operation, offered, context)  # another may bring it meanwhile
                 self._copy(operation, watched, offered, context)
         except CaskeeperError as trouble:
             context.check()  # a job that is to stop ends its calls: that is no trouble of the remote's

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from worker.services import transfer
 from worker.services.meter import Meter
+from worker.services.reserving import reserve_for
 
 if TYPE_CHECKING:
     from worker.closure import Closure
@@ -26,10 +27,13 @@ def bring(
     The reservation also covers the closure list and one ref, which are the caller's to write.
     """
     digests = closure.digests
-    missing = transfer.find_missing(operation.blobs, digests, context)
     charge = operation.staging.volume.charge
     list_bytes = _LIST_BYTES + _LIST_RECORD_BYTES * len(digests)
-    operation.reserve(sum(charge(digest.size_bytes) for digest in missing) + charge(list_bytes) + charge(1))
+    # Where a part of it is here already, no cleanup makes room for the rest by evicting that. One that is
+    # just being removed is not kept.
+    operation.claim([closure.root])
+    beside_bytes = charge(list_bytes) + charge(1)
+    missing = reserve_for(operation, digests, context, beside_bytes=beside_bytes)
     meter = Meter(context, "pull")
     meter.expect(digests, missing)
     folders, lacking = set(closure.directories), set(missing)

@@ -23,6 +23,7 @@ from worker.services.verify_repair import Repair
 from worker.store.failures import failure
 from worker.store.measure import used_bytes
 from worker.store.quarantine import Quarantine
+from worker.store.whole import broken_folders
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,7 +77,11 @@ class Verify:
         )
         identity.run()  # before a lease is taken, with which COORDINATOR is written anew
         self._maintenance.ensure_ready()
-        if request.repair:
+        broken = next(broken_folders(self._volume.layout), None) if request.repair else None
+        if broken is not None:
+            findings.remark(f"nothing was repaired: {broken.error()}")
+        repairs = request.repair and broken is None
+        if repairs:
             with self._maintenance.run("verify", check=context.check) as run:
                 self._maintenance.refuse_while_waiting(run)
         refs, files = self._look(findings, reader, sample)
@@ -85,7 +90,7 @@ class Verify:
         reader.step()
         size = self._measure(findings)
         withdrawn: set[Ref] = set()
-        if request.repair:
+        if repairs:
             reader.phase = "repairing"
             reader.step()
             identity.mend(context.check)
@@ -174,7 +179,7 @@ class Verify:
                 raise LeaseLost("FORMAT is gone", place, "try again: it is written anew")
             raise LeaseLost("the volume is gone", place, "mount it, then try again")
         try:
-            return os.stat(place).st_atime_ns
+            return os.lstat(place).st_atime_ns  # of what was touched, also where a link stands there
         except OSError as error:
             raise failure(error, place) from error
 

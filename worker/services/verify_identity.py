@@ -6,6 +6,7 @@ shall start. Each is mended from the other and from Redis; where both are in dou
 
 from __future__ import annotations
 
+import os
 import stat
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,7 +17,7 @@ from worker.services.one_coordinator import two_databases
 from worker.services.verify_content import look
 from worker.store.coordinator import Coordinator, read_coordinator, write_coordinator
 from worker.store.format import creation_lock, find_format, replace_format
-from worker.store.links import WAY_OUT, linked_folders
+from worker.store.whole import broken_folders
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,8 +45,12 @@ class Identity:
 
     def run(self) -> None:
         """Look at all of it."""
-        for folder in linked_folders(self._layout, fans=False):
-            self._findings.add(LINK, folder, "a symbolic link stands in its place", way_out=WAY_OUT)
+        fanned = (self._layout.objects, self._layout.executables, self._layout.closures)
+        for broken in broken_folders(self._layout):
+            if not broken.is_link:
+                self._findings.out_of_reach(broken.error())
+            elif os.path.dirname(broken.path) not in fanned:  # a link there is told as a stranger
+                self._findings.add(LINK, broken.path, broken.what, way_out=broken.way_out)
         for path, look_at in (
             (self._layout.format, self._format),
             (self._layout.coordinator, self._other),
@@ -93,6 +98,9 @@ class Identity:
                 written = Coordinator(run.epoch, self._coordination.address)
                 write_coordinator(self._volume, written, last_look=run.check)
         own = found.get(self._layout.format)
+        left = None if own is None else self._format()  # COORDINATOR may be readable by now
+        if own is not None and left is not None:
+            own.way_out = left.way_out
         if own is not None and not own.way_out:
             mended = find_or_mend_format(self._layout, redis_url=self._coordination.url)
             if mended is not None and _is_no_file(self._layout.format):

@@ -28,6 +28,7 @@ from worker.closure import walk
 from worker.services import findings as kinds
 from worker.services.verify_content import has_time, look
 from worker.store.closures import ClosureList
+from worker.store.whole import refuse_out_of_reach
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -292,8 +293,13 @@ class RefsLook:
         if self._findings.unreached > before:
             return  # neither here nor missing: nobody knows
         if status is None or not stat.S_ISREG(status.st_mode):
-            if not self._is_in_trash(digest):
-                tree.missing.add(digest)
+            try:
+                if not self._is_in_trash(digest):
+                    if status is None:
+                        refuse_out_of_reach(self._layout, path, certain=True)
+                    tree.missing.add(digest)
+            except VolumeFailed as trouble:
+                self._findings.out_of_reach(trouble)
             return
         if suspect or status.st_size != size_bytes:
             stored = self._reader.hash(path, digest.hash)

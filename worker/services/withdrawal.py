@@ -15,6 +15,7 @@ from caskeeper.digest import EMPTY, Digest
 from worker.services.eviction import Evictor
 from worker.services.owners import Owner, Owners
 from worker.store.quarantine import Quarantine
+from worker.store.whole import refuse_out_of_reach
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -67,8 +68,14 @@ class Withdrawal:
         return self(run, hashes, spared=self._may_come_back)
 
     def is_missing(self, hash_hex: str) -> bool:
-        """Whether nothing stands at its place, and no cleanup holds it."""
-        return hash_hex != EMPTY.hash and not self._objects.find(Digest(hash_hex, 0))
+        """Whether nothing stands at its place, and no cleanup holds it.
+
+        VolumeFailed when its folder is not there: no ref goes for what may be out of reach only (I9, I10).
+        """
+        if hash_hex == EMPTY.hash or self._objects.find(Digest(hash_hex, 0)):
+            return False
+        refuse_out_of_reach(self._layout, self._layout.object(hash_hex), certain=True)
+        return True
 
     def _withdraw_group(self, run: Run, roots: Sequence[str], owners: Sequence[Owner]) -> list[Ref]:
         """Condemned, looked at once more, taken: who publishes the same meanwhile waits, and then does."""

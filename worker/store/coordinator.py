@@ -6,6 +6,7 @@ the file refuses a second database and permits nothing by itself.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import secrets
@@ -44,6 +45,8 @@ def read_coordinator(layout: Layout) -> Coordinator | None:
     except (FileNotFoundError, IsADirectoryError):
         return None
     except OSError as error:
+        if error.errno == errno.ELOOP:  # a link that leads to itself
+            return None
         raise failure(error, layout.coordinator) from error
     except (ValueError, KeyError, TypeError, RecursionError):
         return None

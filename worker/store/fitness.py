@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from caskeeper.errors import ConfigInvalid, NoSpace, PermissionDenied, VolumeFailed
 from worker.store.failures import failure
-from worker.store.links import linked_folders, refuse_link
 from worker.store.system_calls import MTIME_S
+from worker.store.whole import broken_folders
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,8 +48,9 @@ def accept(
     volume.block_bytes = volume_format.block_bytes
     if looks:
         return
-    for folder in linked_folders(volume.layout):
-        refuse_link(folder)
+    for broken in broken_folders(volume.layout):
+        if broken.is_link:  # one that is missing stops what would remove, not who starts
+            raise broken.error()
     # Looked at first: another process that starts at the same moment may touch it in between.
     seen_ns = _stat(volume.layout.format).st_atime_ns
     try:

@@ -8,6 +8,7 @@ Promises: a damaged FORMAT or one of another version is an error and never "no v
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 #: Removed when the disk is full, so that renames into the trash can be written (safety.md section 2).
 BALLAST_BYTES = 4 * 1024 * 1024
 _STAGED = "FORMAT."
+_RESTORE = "restore it from a backup of this file"
 _FAN_OUT = tuple(f"{number:02x}" for number in range(256))
 _POLL_S = 0.05
 _LARGEST_BLOCK = 1 << 30
@@ -59,7 +61,7 @@ class Format(NamedTuple):
             document = json.loads(data)
             version = int(document["version"])
         except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
-            raise VolumeFailed("FORMAT is damaged", where, "restore it from a backup of this file") from None
+            raise VolumeFailed("FORMAT is damaged", where, _RESTORE) from None
         if version != VERSION:
             raise ConfigInvalid(
                 f"the volume has layout version {version}, this program reads version {VERSION}",
@@ -77,7 +79,7 @@ class Format(NamedTuple):
         except (ValueError, KeyError, TypeError, OverflowError):
             found = None
         if found is None or not 0 < found.block_bytes <= _LARGEST_BLOCK or not _WORD.match(found.volume_id):
-            raise VolumeFailed("FORMAT is damaged", where, "restore it from a backup of this file")
+            raise VolumeFailed("FORMAT is damaged", where, _RESTORE)
         return found
 
 
@@ -131,8 +133,12 @@ def _read(path: str) -> Format | None:
         with open(path, "rb", opener=without_waiting) as file:
             data = file.read(_LIMIT_BYTES)
     except (FileNotFoundError, NotADirectoryError):
+        if os.path.islink(path):  # to nothing: somebody was at it, and so it is damaged
+            raise VolumeFailed("FORMAT is damaged", path, _RESTORE) from None
         return None
     except OSError as error:
+        if error.errno == errno.ELOOP:  # a link that leads to itself
+            raise VolumeFailed("FORMAT is damaged", path, _RESTORE) from None
         raise failure(error, path) from error
     return Format.parse(data, path)
 

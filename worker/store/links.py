@@ -7,11 +7,9 @@ volume, and deletes nothing. A look costs one system call for each folder betwee
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from caskeeper.errors import VolumeFailed
-from worker.store.failures import failure
 from worker.store.system_calls import link_target
 
 if TYPE_CHECKING:
@@ -42,25 +40,3 @@ def refuse_links(layout: Layout, *paths: str) -> None:
         slash = len(layout.root) if layout.owner(path) is None else len(path)
         while (slash := path.find("/", slash + 1)) >= 0:
             refuse_link(path[:slash])
-
-
-def linked_folders(layout: Layout, *, fans: bool = True) -> list[str]:
-    """Which of the folders that every volume has are symbolic links, those of the fan-out if ``fans``."""
-    tops = (layout.objects, layout.executables, layout.closures)
-    fixed = (layout.pins, layout.damaged, layout.extracts, layout.staging, layout.trashes, layout.run)
-    refs = os.path.dirname(layout.refs)
-    folders = [os.path.dirname(layout.objects), *fixed, refs, layout.refs, *tops]
-    found = [folder for folder in folders if link_target(folder) is not None]
-    for top in tops if fans else ():
-        found += _links_in(top) if top not in found else []
-    return found
-
-
-def _links_in(folder: str) -> list[str]:
-    try:
-        with os.scandir(folder) as listing:
-            return sorted(entry.path for entry in listing if entry.is_symlink())
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    except OSError as error:
-        raise failure(error, folder) from error

@@ -12,6 +12,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from worker.store.failures import failure
+from worker.store.whole import refuse_broken
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,14 +23,12 @@ if TYPE_CHECKING:
 def used_bytes(volume: Volume) -> int:
     """The sum; exact when nothing runs. What vanishes meanwhile is fine, any other trouble is raised.
 
-    VolumeFailed when there is no ``cas/``: a volume that is not there must not count as empty (I9).
+    VolumeFailed when a folder that every volume has is a link or not there: what is out of reach must not
+    count as nothing, nor what lies elsewhere as ours (I9).
     """
     layout = volume.layout
+    refuse_broken(layout)
     cas = f"{layout.root}/cas"
-    try:
-        os.stat(cas)
-    except OSError as error:
-        raise failure(error, cas) from error
     total = 0
     twice: set[int] = set()
     for there in _regular_files([layout.extracts, layout.trashes, layout.staging, cas]):

@@ -1,8 +1,9 @@
 """Looking at stored content, without an operation (safety.md section 3, readers).
 
 Promises: a miss is a miss only after a look at the object's place, at every trash folder (what a cleanup
-has taken and not unlinked is put back), and at its place again. What comes out whole is what its digest
-says. Promises nothing about the next moment: nothing here makes an object young.
+has taken and not unlinked is put back), and at its place again, in folders that are the volume's own. What
+comes out whole is what its digest says. Promises nothing about the next moment: nothing here makes an
+object young.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from worker.protocols import CHUNK_BYTES
 from worker.store.damage import ObjectDamaged, Verdict, damaged, examine, missing, wrong_size
 from worker.store.failures import failure
 from worker.store.format import without_age
+from worker.store.whole import refuse_out_of_reach
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -65,11 +67,12 @@ class Objects:
         return trouble
 
     def stat(self, hash_hex: str) -> os.stat_result | None:
-        """What stands at the object's place, or None."""
+        """What stands at the object's place, or None. VolumeFailed: its folder is not there (I10)."""
         path = self._layout.object(hash_hex)
         try:
             return os.lstat(path)
         except FileNotFoundError:
+            refuse_out_of_reach(self._layout, path)
             return None
         except OSError as error:
             raise failure(error, path) from error
@@ -203,6 +206,7 @@ class Objects:
             if fd is not None:
                 return fd
             before = cleanups
+        refuse_out_of_reach(self._layout, place)
         return None
 
     def _put_back(self, cleanup_id: str, hash_hex: str, place: str) -> None:

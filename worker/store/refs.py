@@ -31,6 +31,7 @@ from worker.closure import WHOLE, Scope
 from worker.store.failures import failure
 from worker.store.format import without_age
 from worker.store.objects import Objects
+from worker.store.whole import refuse_out_of_reach
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -150,10 +151,14 @@ class Refs:
         self._objects = Objects(volume)
 
     def read(self, ref: Ref) -> RefRecord | None:
-        """What the ref names; None = there is no such ref. VolumeFailed when its file is damaged."""
+        """What the ref names; None = there is no such ref. VolumeFailed when its file is damaged.
+
+        And when a folder above it is a link, or the folder of refs is not there (I10).
+        """
         path = self._layout.ref(ref)
         found = _look(path)
         if found is None:
+            refuse_out_of_reach(self._layout, path)
             return None
         record = self._scoped(decode(found[0]))
         if record is None:

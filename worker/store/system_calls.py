@@ -6,6 +6,7 @@ Each raises OSError like ``os`` does. The GIL is released while the kernel works
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 from typing import Any
 
@@ -92,6 +93,23 @@ def link_target(path: str) -> str | None:
     buffer = ctypes.create_string_buffer(1024)
     length = _readlink(os.fsencode(path), buffer, len(buffer))
     return None if length < 0 else os.fsdecode(buffer.raw[:length])
+
+
+def what_stands(path: str) -> str | None:
+    """Where a symbolic link leads to; "" for everything else that is there, None for nothing.
+
+    One call without a status to fill, for who looks at hundreds of folders. Other trouble is raised.
+    """
+    buffer = ctypes.create_string_buffer(1024)
+    length = _readlink(os.fsencode(path), buffer, len(buffer))
+    if length >= 0:
+        return os.fsdecode(buffer.raw[:length])
+    number = ctypes.get_errno()
+    if number == errno.EINVAL:
+        return ""
+    if number in {errno.ENOENT, errno.ENOTDIR}:
+        return None
+    raise _failed(path)
 
 
 def process_umask() -> int:

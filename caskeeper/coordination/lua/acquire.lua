@@ -8,16 +8,12 @@ local owner = redis.pcall('GET', KEYS[8])
 if type(owner) == 'string' and string.match(owner, '^[%w._-]+$') and owner ~= ARGV[2] then
   return {'OTHER', owner}
 end
--- No script writes an end so far away, whatever another host has configured. It is left by junk, or by a
--- clock that was set back; whoever holds the lease then is fenced on the volume, as when it is over.
-local function goes_on(end_ms, life_ms)
-  return end_ms > NOW and end_ms <= NOW + math.max(10 * tonumber(life_ms), 3600000)
-end
-local waits_for_ever = EVICT_FROM > NOW and not goes_on(EVICT_FROM, ARGV[7])
+-- Whoever holds a lease that goes on for ever is fenced on the volume, as when it is over.
+local waits_for_ever = EVICT_FROM > NOW and not goes_on(EVICT_FROM, ARGV[7], HOUR)
 if LOST or waits_for_ever or not sessions_whole() or not operations_whole() then
   begin_epoch(ARGV[6], '0', '0', int(NOW + tonumber(ARGV[7])))
   READY = false
-elseif lease[1] ~= '' and lease[1] ~= ARGV[3] and goes_on(integer(lease[3]), ARGV[5]) then
+elseif lease[1] ~= '' and lease[1] ~= ARGV[3] and goes_on(lease[3], ARGV[5], HOUR) then
   return {'HELD'}
 end
 redis.call('SET', KEYS[8], ARGV[2])

@@ -12,6 +12,9 @@ end
 clear(OPERATIONS)  -- what an earlier holder had expected, if it came no further
 local reserved = 0
 for n = 4, #ARGV, 3 do
+  if reserved + tonumber(ARGV[n + 2]) > MOST / 4 then
+    ARGV[n + 2] = '0'  -- no disk is so large: nothing of ours, and a sum that is not exact says lost
+  end
   keep_operation(ARGV[n], {verb = ARGV[n + 1], subject = 'that has not come back since Redis was lost',
     host = 'an unknown host', started_ms = int(NOW), expires_ms = int(NOW + tonumber(ARGV[3])),
     reserved_bytes = ARGV[n + 2], dying = false, expected = true, claims = {}})

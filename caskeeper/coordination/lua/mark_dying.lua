@@ -20,9 +20,9 @@ local answer = {'OK'}
 for id, text in pairs(entries(OPERATIONS)) do
   local record = operation_of(text)
   for _, member in ipairs(record.claims) do
-    redis.call('HINCRBY', CLAIMS, member, 1)
+    count_claim(member, 1)
   end
-  if not record.dying and (record.expected or tonumber(record.expires_ms) <= NOW) then
+  if not record.dying and (record.expected or not goes_on(record.expires_ms, '0', MONTH)) then
     record.dying = true
     keep_operation(id, record)
   end

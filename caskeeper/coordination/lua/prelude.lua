@@ -54,6 +54,23 @@ local function int(number)
   return string.format('%.0f', number)
 end
 
+-- No script writes an end so far away, whatever another host has configured. It is left by junk, or by a clock that
+-- was set back, and nothing waits for it: who is alive renews, and who is not is fenced.
+local HOUR, MONTH = 3600000, 2592000000
+local function goes_on(end_ms, life_ms, least_ms)
+  return tonumber(end_ms) > NOW and tonumber(end_ms) <= NOW + math.max(10 * tonumber(life_ms or '0'), least_ms)
+end
+
+-- One claim more or less on a member; what no script wrote counts as none.
+local function count_claim(member, more)
+  local count = (integer(redis.call('HGET', CLAIMS, member)) or 0) + more
+  if count > 0 and count < MOST then
+    redis.call('HSET', CLAIMS, member, int(count))
+  else
+    redis.call('HDEL', CLAIMS, member)
+  end
+end
+
 local function session_key(id)
   return string.sub(STATE, 1, -6) .. 'session:' .. id
 end
@@ -104,7 +121,8 @@ local function operation_of(text)
   local record = decoded(text)
   if not record or type(record.verb) ~= 'string' or type(record.subject) ~= 'string'
     or type(record.host) ~= 'string' or type(record.dying) ~= 'boolean' or type(record.claims) ~= 'table'
-    or not (integer(record.started_ms) and integer(record.expires_ms) and integer(record.reserved_bytes)) then
+    or not (integer(record.started_ms) and integer(record.expires_ms) and integer(record.reserved_bytes)
+      and integer(record.part or '0')) then
     return nil
   end
   for _, member in pairs(record.claims) do
@@ -125,7 +143,7 @@ local function operations_whole()
 end
 
 local function session_live(session)
-  return tonumber(session.expires_ms) > NOW
+  return goes_on(session.expires_ms, session.life_ms, MONTH)
 end
 
 -- The life that a session was opened with, else the one the configuration gives.
@@ -162,7 +180,7 @@ local function claim_from(first, record)
     if not claimed[ARGV[n]] then
       claimed[ARGV[n]] = true
       record.claims[#record.claims + 1] = ARGV[n]
-      redis.call('HINCRBY', CLAIMS, ARGV[n], 1)
+      count_claim(ARGV[n], 1)
     end
   end
   return true
@@ -188,9 +206,7 @@ end
 local function drop_operation(id, record)
   lower('reserved', record.reserved_bytes)
   for _, member in ipairs(record.claims) do
-    if redis.call('HINCRBY', CLAIMS, member, -1) <= 0 then
-      redis.call('HDEL', CLAIMS, member)
-    end
+    count_claim(member, -1)
   end
   redis.call('HDEL', OPERATIONS, id)
 end

@@ -33,7 +33,7 @@ def guarded_calls(coordination):
         "reserve": lambda: operations.reserve("op", "epoch-1", 1, limit_bytes=1000),
         "hold": lambda: operations.hold("op", "epoch-1", refs=["r"], roots=["dd"]),
         "claim": lambda: operations.claim("op", "epoch-1", ["dd"]),
-        "settle_part": lambda: operations.settle_part("op", "epoch-1", 1, unreserve_bytes=1),
+        "settle_part": lambda: operations.settle_part("op", "epoch-1", 1, unreserve_bytes=1, number=1),
         "list": operations.list,
         "snapshot": coordination.usage.snapshot,
         "session open": lambda: sessions.open("new"),

@@ -1,5 +1,7 @@
 """The maintenance lease, condemning, reaping and recounting (safety.md sections 5 to 7)."""
 
+import json
+
 import pytest
 
 from caskeeper.config.settings import LeaseSettings
@@ -232,11 +234,11 @@ def test_a_recount_is_the_scan_and_everything_added_since_it_began(held, place):
     epoch = register(held, "settles", reserved_bytes=10)
     register(held, "goes-on", reserved_bytes=10)
     register(place.join(leases=place.expired), "dies", reserved_bytes=10)
-    held.operations.settle_part("goes-on", epoch, 1, unreserve_bytes=1)
+    held.operations.settle_part("goes-on", epoch, 1, unreserve_bytes=1, number=1)
     start = held.maintenance.begin_recount("me", epoch)
     assert start == 1
     held.operations.settle("settles", epoch, 3)
-    held.operations.settle_part("goes-on", epoch, 2, unreserve_bytes=2)
+    held.operations.settle_part("goes-on", epoch, 2, unreserve_bytes=2, number=2)
     held.maintenance.mark_dying("me", epoch)
     held.maintenance.drop_dead("me", epoch, "dies")
     used = held.maintenance.finish_recount("me", epoch, scanned_bytes=1000, added_total_at_start=start)
@@ -302,6 +304,40 @@ def test_the_waiting_period_begins_when_operations_may_come_back_and_only_once(p
     place.raw.hset(place.prefix + "state", "evict_from_ms", "0")
     coordination.maintenance.ready("me", grant.epoch)
     assert coordination.state().evict_from_ms == 0
+
+
+def test_an_operation_whose_end_is_absurdly_far_away_is_reaped(held, place):
+    """Junk, or a clock that was set back: nothing stays reserved for ever."""
+    epoch = held.operations.register("op", verb="v", subject="s", host="h", reserved_bytes=7)
+    text = place.raw.hget(place.prefix + "operations", "op")
+    record = {**json.loads(text), "expires_ms": str(2**53 - 1), "claims": []}
+    place.raw.hset(place.prefix + "operations", "op", json.dumps(record))
+    assert held.maintenance.mark_dying("me", epoch) == ["op"]
+    assert held.maintenance.drop_dead("me", epoch, "op") == 7
+
+
+def test_what_links_say_beyond_all_measure_is_not_believed(place):
+    """Ten of them would make a sum that counts as junk, and the state would be lost for ever."""
+    place.create()
+    place.raw.flushall()
+    coordination = place.join()
+    grant = coordination.maintenance.acquire("me", purpose="recovery")
+    said = {f"pull-{n}": 10**15 - 1 for n in range(12)} | {"push-1": 5}
+    coordination.maintenance.expect("me", grant.epoch, said)
+    coordination.maintenance.ready("me", grant.epoch)
+    assert not coordination.state().lost
+    assert coordination.operations.register("push-1", verb="p", subject="s", host="h", reserved_bytes=5)
+
+
+@pytest.mark.parametrize("junk", ["junk", str(2**63 - 1), "-3"])
+def test_i6_a_count_of_claims_that_nobody_wrote_is_none(place, junk):
+    coordination = place.create()
+    epoch = coordination.operations.register("op", verb="v", subject="s", host="h")
+    place.raw.hset(place.prefix + "claims", "root:aa", junk)
+    assert coordination.operations.claim("op", epoch, ["aa"])
+    assert place.raw.hget(place.prefix + "claims", "root:aa") == "1"
+    assert coordination.operations.settle("op", epoch, 0)
+    assert place.raw.hkeys(place.prefix + "claims") == ["epoch"]
 
 
 def test_who_is_expected_and_finds_its_claim_condemned_stays_paid_for(place):

@@ -64,7 +64,7 @@ def test_the_sums_are_exact_after_eight_processes_reserved_and_settled(coordinat
             epoch = coordination.operations.register(op_id, verb="v", subject="s", host="h")
             assert coordination.operations.reserve(op_id, epoch, 10, limit_bytes=10**9)
             assert coordination.operations.hold(op_id, epoch, refs=[op_id], roots=["shared"])
-            coordination.operations.settle_part(op_id, epoch, 3, unreserve_bytes=4)
+            coordination.operations.settle_part(op_id, epoch, 3, unreserve_bytes=4, number=1)
             assert coordination.operations.settle(op_id, epoch, 2)
         return 0
 

@@ -107,7 +107,7 @@ def test_an_operation_that_is_gone_has_lost_its_lease(place, call):
         "renew": lambda: operations.renew("op", "epoch-1"),
         "reserve": lambda: operations.reserve("op", "epoch-1", 1, limit_bytes=10),
         "hold": lambda: operations.hold("op", "epoch-1", refs=[], roots=["aa"]),
-        "settle_part": lambda: operations.settle_part("op", "epoch-1", 1, unreserve_bytes=1),
+        "settle_part": lambda: operations.settle_part("op", "epoch-1", 1, unreserve_bytes=1, number=1),
     }
     before = place.contents()
     with pytest.raises(LeaseLost, match="not registered"):
@@ -182,17 +182,25 @@ def test_i5_a_dying_operation_settles_and_leaves_the_rest_of_its_reservation_to_
 def test_settling_a_part_keeps_the_operation_and_the_rest_of_its_reservation(place):
     coordination = place.create()
     epoch = registered(coordination, reserved_bytes=10)
-    coordination.operations.settle_part("op", epoch, 4, unreserve_bytes=6)
+    coordination.operations.settle_part("op", epoch, 4, unreserve_bytes=6, number=1)
     assert coordination.usage.snapshot() == Usage(4, 4, 4, known=True)
     assert coordination.operations.list()[0].reserved_bytes == 4
+
+
+def test_a_part_whose_answer_was_lost_counts_once(place):
+    coordination = place.create()
+    epoch = registered(coordination, reserved_bytes=10)
+    for number in (1, 1, 2, 1):
+        coordination.operations.settle_part("op", epoch, 2, unreserve_bytes=3, number=number)
+    assert coordination.usage.snapshot() == Usage(4, 4, 4, known=True)
 
 
 def test_no_more_is_unreserved_than_the_operation_had(place):
     coordination = place.create()
     epoch = registered(coordination, reserved_bytes=10)
     registered(coordination, "other", reserved_bytes=5)
-    coordination.operations.settle_part("op", epoch, 0, unreserve_bytes=100)
-    coordination.operations.settle_part("op", epoch, 0, unreserve_bytes=1)
+    coordination.operations.settle_part("op", epoch, 0, unreserve_bytes=100, number=2)
+    coordination.operations.settle_part("op", epoch, 0, unreserve_bytes=1, number=3)
     assert coordination.usage.snapshot() == Usage(0, 5, 0, known=True)
 
 

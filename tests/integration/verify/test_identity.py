@@ -50,7 +50,17 @@ def pipe(path):
     os.mkfifo(path)
 
 
-HARMS = [os.unlink, junk, folder, link, pipe]
+def itself(path):
+    os.unlink(path)
+    os.symlink(path, path)
+
+
+def nowhere(path):
+    os.unlink(path)
+    os.symlink(f"{path}.nowhere", path)
+
+
+HARMS = [os.unlink, junk, folder, link, pipe, itself, nowhere]
 
 
 @pytest.mark.parametrize("harm", HARMS, ids=lambda harm: harm.__name__)
@@ -75,17 +85,39 @@ def test_a_file_that_names_the_volume_is_looked_at_and_written_anew(services, tm
         again.close()
 
 
-@pytest.mark.parametrize("harm", [os.unlink, junk])
-def test_i9_both_damaged_is_told_and_nothing_is_guessed(services, harm):
+def test_i9_both_gone_is_told_and_nothing_is_guessed(services):
     os.unlink(services.layout.coordinator)
-    harm(services.layout.format)
+    os.unlink(services.layout.format)
     for repair in (False, True):
-        try:
-            told = [one.way_out for one in verify(services, repair=repair).findings]
-        except VolumeFailed as refused:
-            told = [refused.way_out]
-        assert any("restore" in way_out and "backup" in way_out for way_out in told)
+        with pytest.raises(VolumeFailed) as refused:
+            verify(services, repair=repair)
+        assert "restore" in refused.value.way_out
+        assert "backup" in refused.value.way_out
     assert list(Oracle(services.layout.root).refs()) == [REF]
+
+
+@pytest.mark.parametrize("harm", [junk, itself, nowhere])
+def test_one_repair_by_a_worker_that_knows_its_volume_mends_both(services, tmp_path, valkey, harm):
+    """It writes COORDINATOR as it begins, and that says which volume this is."""
+    harm(services.layout.coordinator)
+    harm(services.layout.format)
+    told = {one.where: one.way_out for one in verify(services).findings}
+    assert "restore" in told[services.layout.format]
+    repaired = verify(services, repair=True)
+    assert [(one.kind, one.repaired) for one in repaired.findings] == [(kinds.IDENTITY, True)] * 2
+    assert verify(services).counts == {}
+    build(settings_for(tmp_path), redis_url=valkey.url).close()
+    assert list(Oracle(services.layout.root).refs()) == [REF]
+
+
+@pytest.mark.parametrize("harm", [itself, nowhere])
+def test_a_coordinator_that_leads_to_nothing_keeps_no_worker_from_starting(services, tmp_path, valkey, harm):
+    harm(services.layout.coordinator)
+    again = build(settings_for(tmp_path), redis_url=valkey.url)
+    try:
+        again.run(ExtractRequest(ref=REF), quiet())
+    finally:
+        again.close()
 
 
 def test_a_format_of_another_volume_is_told(services):

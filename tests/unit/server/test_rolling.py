@@ -27,6 +27,7 @@ class Operation:
         self.born_s = desk.clock()
         self.lost = False
         self.parts = 0
+        self.settles_with = None
         self.staging = SimpleNamespace(announce=None)
 
     def check(self):
@@ -34,6 +35,8 @@ class Operation:
             raise LeaseLost("fenced")
 
     def settle_part(self):
+        if self.settles_with is not None:
+            raise self.settles_with
         self.parts += 1
 
 
@@ -115,6 +118,26 @@ def test_uploads_are_settled_in_parts_while_the_operation_goes_on(rolling, desk)
     rolling.turn()
     rolling.turn()
     assert [operation.parts for operation in desk.open] == [2]
+
+
+@pytest.mark.parametrize("trouble", [LeaseLost("fenced"), CoordinatorUnavailable("down")])
+def test_an_operation_that_cannot_be_settled_does_not_stop_the_others(desk, clock, volume, trouble):
+    followed = []
+    follower = SimpleNamespace(turn=lambda: followed.append("turn"), ended=lambda _operation: None)
+    rolling = Rolling(
+        desk, Promises(volume), subject="here", grace_s=GRACE_S, clock=clock, followers=[follower]
+    )
+    with rolling.lent(lambda: None) as first:
+        pass
+    clock.now_s = 0.5 * GRACE_S
+    with rolling.lent(lambda: None) as second:
+        assert second is not first
+    first.settles_with = trouble
+    rolling.turn()
+    assert (second.parts, followed) == (1, ["turn"])
+    rolling.turn()
+    assert (first in desk.ended) == isinstance(trouble, LeaseLost)
+    rolling.close()
 
 
 def test_a_lost_operation_is_replaced_by_the_next_call(rolling, desk):

@@ -143,7 +143,7 @@ def test_a_remote_that_cannot_be_opened_counts_as_failed(services):
 def test_a_store_that_is_full_is_not_the_remotes_failure(services, monkeypatch):
     """I10: the next remote would not help, and nobody shall believe in a miss."""
 
-    def full(_operation, _size_bytes):
+    def full(_operation, _size_bytes, **_more):
         raise NoSpace("the disk is full")
 
     monkeypatch.setattr(Operation, "reserve", full)
