@@ -162,7 +162,11 @@ def serve(
         optimization="fair",
         loglevel=settings.log.level.upper(),
     )
-    worker.start()
+    try:
+        worker.start()
+    finally:
+        if watch is not None:
+            watch.stop()
     # The library calls Ctrl-C a failure; being told to end is how a worker ends.
     return 0 if made.delivery.stopping.is_set() else int(worker.exitcode or 0)
 

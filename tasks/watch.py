@@ -6,6 +6,7 @@ they do. It is forked before the worker connects anywhere, and ends with it.
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import os
 import signal
@@ -65,13 +66,15 @@ class Watch:
         self._looks = looks
         self._every_s = every_s
         self.pulse = Pulse()
+        self._process = 0
 
     def start(self) -> None:
         """Watch this process from now on, and hear of what its children count."""
         faulthandler.enable(2)  # what a worker that is ended was doing is written down
         pipe = metrics.Pipe()
         worker = os.getpid()
-        if os.fork() == 0:
+        self._process = os.fork()
+        if self._process == 0:
             status = 1
             try:
                 end_with_parent(worker)
@@ -86,6 +89,15 @@ class Watch:
         if self._bound is not None:
             log.info("metrics", address=address_of(self._bound))
             self._bound.close()
+
+    def stop(self) -> None:
+        """The worker ends in order: nothing of it is left for whoever started it to clear away."""
+        process, self._process = self._process, 0
+        if process:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+            with contextlib.suppress(ChildProcessError):  # the queue's library may have seen its end
+                os.waitpid(process, 0)
 
     def beat(self) -> None:
         """Called by the worker's consumer."""

@@ -6,6 +6,13 @@ import atexit
 import os
 import signal
 import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from tasks.cli.failures import Ended
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 #: A second one within this belongs to the first; a later one also ends what unwinds.
 _SAME_S = 1.0
@@ -34,3 +41,24 @@ class CtrlC:
         if now - self._last_s > _SAME_S:
             self._last_s = now
             raise KeyboardInterrupt
+
+
+@contextmanager
+def unwound_by_sigterm() -> Iterator[None]:
+    """SIGTERM raises Ended in here, as Ctrl-C raises KeyboardInterrupt: so a build ends that is cancelled.
+
+    Once; where somebody has a handler of his own it stays.
+    """
+    mine = signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    if mine:
+        signal.signal(signal.SIGTERM, _end)
+    try:
+        yield
+    finally:
+        if mine:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _end(number: int, _frame: object) -> None:
+    signal.signal(number, signal.SIG_IGN)
+    raise Ended(number)

@@ -14,6 +14,8 @@ import click
 from caskeeper.contract import Message, Progress
 from caskeeper.errors import CaskeeperError, DeadlineExceeded
 from caskeeper.job import GOES_ON, STAYS
+from tasks.cli.failures import Ended
+from tasks.cli.interrupt import unwound_by_sigterm
 from tasks.cli.progress import Followed, view
 from tasks.cli.withdrawal import withdraw
 
@@ -107,20 +109,21 @@ def wait(
 ) -> None:
     """Until every job has ended: its ``result`` or ``error`` is set then.
 
-    Raises KeyboardInterrupt, having withdrawn from the jobs that are left, with a line that tells what
-    becomes of them. ``goes_on`` False: the queue ends with this call, and nothing is said.
+    Raises KeyboardInterrupt or Ended, having withdrawn from the jobs that are left, with a line that tells
+    what becomes of them. ``goes_on`` False: the queue ends with this call, and nothing is said.
     """
     watch = _Watch(sent, deadline)
     shown = {id(one): Followed(f"{verb} {one.name}".rstrip(), changed=time.monotonic()) for one in sent}
     display = view(invocation.complain, wanted=invocation.progress and not invocation.quiet)
     try:
-        watch.start()
-        while not watch.over:
-            for one, progress in watch.news():
-                shown[id(one)].see(progress, time.monotonic())
-            running = [shown[id(one)] for one in watch.running]
-            display.show(running, waiting=watch.waiting)
-    except KeyboardInterrupt:
+        with unwound_by_sigterm():
+            watch.start()
+            while not watch.over:
+                for one, progress in watch.news():
+                    shown[id(one)].see(progress, time.monotonic())
+                running = [shown[id(one)] for one in watch.running]
+                display.show(running, waiting=watch.waiting)
+    except (KeyboardInterrupt, Ended):
         display.close()
         if goes_on:
             leave(invocation, sent)
@@ -133,7 +136,7 @@ def wait(
 
 
 def leave(invocation: Invocation, sent: Sequence[Sent[Any]]) -> None:
-    """Ctrl-C: wait for none of these any more, and tell what becomes of each."""
+    """Ctrl-C, SIGTERM: wait for none of these any more, and tell what becomes of each."""
     open_ = [one.job for one in sent if one.job and one.result is None and one.error is None]
     left = withdraw(open_)
     if sentence := left.sentence():
@@ -142,10 +145,11 @@ def leave(invocation: Invocation, sent: Sequence[Sent[Any]]) -> None:
 
 @contextmanager
 def sending(invocation: Invocation, sent: Sequence[Sent[Any]]) -> Iterator[None]:
-    """The block puts jobs into ``sent`` one by one; Ctrl-C in it withdraws from those that are sent."""
+    """The block puts jobs into ``sent`` one by one; Ctrl-C or SIGTERM in it withdraws from those."""
     try:
-        yield
-    except KeyboardInterrupt:
+        with unwound_by_sigterm():
+            yield
+    except (KeyboardInterrupt, Ended):
         leave(invocation, sent)
         raise
 

@@ -69,7 +69,7 @@ def test_what_was_done_and_why_something_failed_stays_known(fleet, tree):
     assert line.endswith(told["sentence"])
 
 
-def test_ctrl_c_and_a_timeout_cancel_what_nobody_else_waits_for(tmp_path):
+def test_ctrl_c_sigterm_and_a_timeout_cancel_what_nobody_else_waits_for(tmp_path):
     with place_in(tmp_path) as place:
         late = place.run("pull", "a/b/late", "--timeout", "0.5")
         assert late.returncode == 21
@@ -82,10 +82,10 @@ def test_ctrl_c_and_a_timeout_cancel_what_nobody_else_waits_for(tmp_path):
             job_id = job.id
             assert (job.subject, cache.record(job_id).waiters) == ("a/b/shared", 2)
         told = []
-        for caller in callers:
-            caller.send_signal(signal.SIGINT)
+        for caller, number in zip(callers, (signal.SIGINT, signal.SIGTERM), strict=True):
+            caller.send_signal(number)
             told.append(caller.communicate(timeout=30)[1])
-            assert caller.returncode == 130
+            assert caller.returncode == 128 + number
         assert f"others wait, so it goes on: {job_id}" in told[0]
         assert f"cancelled: {job_id}" in told[1]
         assert place.ask("job", job_id)[1]["state"] == "cancelled"
