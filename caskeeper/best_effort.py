@@ -65,6 +65,8 @@ class BestEffortJob(Job[R_co]):
                 return self._job.result(timeout_s)
             except Transient as trouble:
                 self._pass_over(trouble)
+            finally:
+                self.id = self._job.id  # it may have sent one of its own, instead of somebody else's
         return self._instead
 
     def cancel(self) -> Withdrawal:

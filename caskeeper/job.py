@@ -100,10 +100,11 @@ def error_of(state: dict[str, Any]) -> CaskeeperError:
     """The worker's own error of a failed job; what we do not know is a bug of the worker's."""
     job_id = str(state.get("task_id", ""))
     where = f"job {job_id}"
-    if state.get("status") == "REVOKED":
-        return Cancelled("the job was withdrawn", where)
     failure = state.get("result")
     failure = failure if isinstance(failure, dict) else {}
+    if state.get("status") == "REVOKED":
+        late = failure.get("exc_message") == ["expired"]
+        return Cancelled("no worker began the job in its time" if late else "the job was withdrawn", where)
     name, args = str(failure.get("exc_type", "")), failure.get("exc_message")
     values = [str(value) for value in args] if isinstance(args, list) else [str(args or "")]
     if name in every_error() or failure.get("exc_module") == CaskeeperError.__module__:

@@ -35,14 +35,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 R = TypeVar("R", bound=Message)
 
-#: How long a publish is tried again before the caller hears of it.
-PUBLISH_PATIENCE_S = 5.0
 #: How long a Redis that took a connection may take to answer.
 ANSWER_S = 4.0
-#: How many waiting messages are read to find one.
-MOST_READ = 1000
-#: How long workers have to answer, and how long their answer counts.
-PING_S, PING_LIFE_S = 0.7, 2.0
+#: How many waiting messages are read to find one; how long workers have to answer, and how long that counts.
+MOST_READ, PING_S, PING_LIFE_S = 1000, 0.7, 2.0
 #: The state of a job that was sent and not yet taken: without it, forgotten and waiting look the same.
 QUEUED = "QUEUED"
 #: How long to wait for the message of a job that was announced.
@@ -60,7 +56,7 @@ class Queue:
         self,
         redis_url: str,
         *,
-        patience_s: float = PUBLISH_PATIENCE_S,
+        patience_s: float = outage.PATIENCE_S,
         trouble: Callable[[], str] | None = None,
         say: Callable[[str], None] | None = None,
     ) -> None:
@@ -233,12 +229,18 @@ class Queue:
 
     def _revoked(self, job_id: str, found: Withdrawal) -> Withdrawal:
         """Whoever waits for a job that ends before it began hears of it, also when no worker runs."""
-        if found.word == "ended":
+        if found.word == "ended" or (found.word == "over" and self._is_untold(job_id)):
             try:
                 self._states.mark_as_revoked(job_id, "withdrawn", store_result=True)
             except self._troubles as trouble:
                 raise self._unavailable("the end of the job could not be stored", trouble) from trouble
         return found
+
+    def _is_untold(self, job_id: str) -> bool:
+        """Whether somebody cancelled it and then could not store that."""
+        record = self._jobs.read(job_id)
+        state = self.state(job_id) if record and record.state == "cancelled" else None
+        return state is not None and state.get("status") not in FINAL
 
     def job(self, job_id: str) -> Job[Message]:
         """A job by its id, sent by whomever."""
@@ -344,9 +346,8 @@ class Queue:
                 if sum(client.llen(name) for name in names) > MOST_READ:
                     return False
                 waiting = [text for name in names for text in client.lrange(name, 0, MOST_READ)]
-                return not any(
-                    job_id.encode() in text for text in (*waiting, *client.hvals(channel.unacked_key))
-                )
+                held = client.hvals(channel.unacked_key)
+                return not any(job_id.encode() in text for text in (*waiting, *held))
         except self._troubles as trouble:
             raise self._unavailable("the job could not be looked for", trouble) from trouble
 

@@ -26,7 +26,7 @@ from tasks.delivery import DeliveryHeartbeat
 from tasks.metering import meter_jobs
 from tasks.process import Report, end_with_parent, tune_memory
 from tasks.transport import guard
-from tasks.watch import Watch
+from tasks.watch import PulseStep, Watch
 from worker.telemetry.endpoint import bind
 from worker.telemetry.happenings import hear
 from worker.telemetry.log import Log, configure
@@ -97,10 +97,9 @@ def run_worker(
         stopping=made.delivery.stopping,
         bound=bound,
     )
-    if wanted is not None:
-        # Over-full from before: clean first, not when the first write meets the limit (D-33).
-        made.wish.ask(wanted)
-    return serve(made, settings, lanes=lanes, concurrency=concurrency, report=report, watch=watch)
+    return serve(
+        made, settings, lanes=lanes, concurrency=concurrency, report=report, watch=watch, wanted=wanted
+    )
 
 
 def serve(
@@ -111,11 +110,16 @@ def serve(
     concurrency: int,
     report: Report,
     watch: Watch | None = None,
+    wanted: Request | None = None,
 ) -> int:
-    """Run the worker of an application that is made."""
+    """Run the worker of an application that is made; ``wanted`` is put into the queue first."""
     guard()
     if watch is not None:
         watch.start()  # first: nothing is connected yet, and no thread runs
+        made.app.steps["consumer"].add(type("Pulse", (PulseStep,), {"beat": staticmethod(watch.beat)}))
+    if wanted is not None:
+        # Over-full from before: clean first, not when the first write meets the limit (D-33).
+        made.wish.ask(wanted)
     # About root and messages that are programs: only JSON is accepted here.
     warnings.filterwarnings("ignore", category=SecurityWarning)
     parent = os.getpid()
@@ -142,15 +146,7 @@ def serve(
     signals.worker_process_shutdown.connect(child_ends, weak=False)
     signals.worker_shutting_down.connect(made.delivery.stopping.set, weak=False)
     signals.worker_ready.connect(ready, weak=False)
-    path = os.environ.get(HEARTBEAT_FILE)
-
-    def beat() -> None:
-        if watch is not None:
-            watch.beat()
-        if path:
-            _touch(path)
-
-    DeliveryHeartbeat.touch = staticmethod(beat)
+    DeliveryHeartbeat.touch = staticmethod(_renewal(watch, os.environ.get(HEARTBEAT_FILE)))
     worker: Any = made.app.Worker(
         hostname=f"worker-{parent}@{socket.gethostname()}",
         pool_cls="prefork",
@@ -233,6 +229,22 @@ def _rehearsal(build: Callable[[], Services]) -> dict[str, object]:
     return {"volume_id": volume_id, "wanted": None if wanted is None else wanted.TASK}
 
 
+def _renewal(watch: Watch | None, path: str | None) -> Callable[[], None]:
+    """What is done when Redis has taken what the worker's heartbeat writes."""
+
+    def renewed() -> None:
+        if watch is not None:
+            watch.renewed()
+        if path:
+            _touch(path)
+
+    return renewed
+
+
 def _touch(path: str) -> None:
-    with open(path, "a", encoding="utf-8"):
-        os.utime(path)
+    """A disk that takes no file is no trouble with the queue: the health check tells of it."""
+    try:
+        with open(path, "a", encoding="utf-8"):
+            os.utime(path)
+    except OSError as refused:
+        log.warning("the heartbeat file cannot be written", path=path, error=refused)

@@ -19,10 +19,10 @@ _LAYOUT = struct.Struct("<dqq")
 
 
 class Sign(NamedTuple):
-    """The last sign of life: when (monotonic; 0 = none yet), jobs received until then, jobs held."""
+    """The last sign of life: when (monotonic; 0 = none yet), jobs begun until then, jobs held."""
 
     at: float
-    received: int
+    begun: int
     held: int
 
 
@@ -32,9 +32,9 @@ class Pulse:
     def __init__(self) -> None:
         self._page = mmap.mmap(-1, _LAYOUT.size)
 
-    def beat(self, *, received: int, held: int) -> None:
+    def beat(self, *, begun: int, held: int) -> None:
         """Called in the consumer's event loop, so it stops when that hangs."""
-        _LAYOUT.pack_into(self._page, 0, time.monotonic(), received, held)
+        _LAYOUT.pack_into(self._page, 0, time.monotonic(), begun, held)
 
     def read(self) -> Sign:
         """The last one."""
@@ -63,7 +63,7 @@ class Judge:
             return ""
         self._silent = self._silent + 1 if sign.at == before.at else 0
         # Who runs as many as it can leaves the rest for others; a silent one is judged by its silence.
-        idle = queued > 0 and sign.held < self._children and sign.received == before.received
+        idle = queued > 0 and sign.held < self._children and sign.begun == before.begun
         self._idle = self._idle + 1 if idle else 0
         if self._silent >= self._looks:
             return "its consumer gives no sign of life, and Redis answers"

@@ -23,7 +23,7 @@ from celery.worker import state as worker_state
 
 from caskeeper.broker import VISIBILITY_TIMEOUT_S
 from caskeeper.coordination.flights import HeldKeys
-from caskeeper.coordination.jobs import Begin
+from caskeeper.coordination.jobs import Begin, Outcome
 from caskeeper.errors import Cancelled, CaskeeperError, CoordinatorUnavailable, LeaseLost
 from caskeeper.job import FINAL
 from caskeeper.outcome import outcome_of_state
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from celery import Task
 
     from caskeeper.coordination.flights import Flights
-    from caskeeper.coordination.jobs import Jobs, Outcome, Taken
+    from caskeeper.coordination.jobs import Jobs, Taken
 
 T = TypeVar("T")
 log = Log("caskeeper.delivery")
@@ -113,6 +113,9 @@ class Delivery:
             self._refuse_ended(task, execution)
         except Ignore:
             self.abandon(execution.task_id)
+            raise
+        except Reject:
+            self.end(execution.task_id, Outcome("queued"))
             raise
         if starts > self.settings.max_starts:
             log.error("job given up", job=execution.task_id, task=task.name, starts=starts - 1)
@@ -218,7 +221,7 @@ class Execution:
         if self.stopping:
             raise Cancelled("the worker is stopping", f"job {self.task_id}")
         if self.lost:
-            raise LeaseLost("another worker runs this job now", f"job {self.task_id}")
+            raise LeaseLost("another execution has taken the lease", f"job {self.task_id}")
 
     def take(self) -> Taken:
         """Whether this execution is the one."""

@@ -1,18 +1,21 @@
 """What is true of the fleet and its volume at this moment, as gauges, for whoever answers `/metrics`.
 
-Looked at every few seconds by one thread and kept, so that a scrape answers at once also when Redis or the
-volume hangs; what could not be looked at is not told, instead of as it was.
+Looked at every few seconds and kept, so that a scrape answers at once also when Redis or the volume hangs;
+what could not be looked at is not told, instead of as it was. Redis, the volume, and what is protected on it
+are looked at apart: one that hangs or takes long says nothing about the others.
 """
 
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from caskeeper.broker import lane_queues
 from caskeeper.contract import LANES
+from caskeeper.coordination.events import origin
 from caskeeper.errors import CaskeeperError
 from worker.telemetry.log import Log
 from worker.telemetry.metrics import Sample, sample
@@ -32,63 +35,117 @@ EVERY_S = 5.0
 OLD_S = 4 * EVERY_S
 #: What protected content is costs a walk through lists: so often, and for a twentieth of the time at most.
 PROTECTED_EVERY_S = 300.0
+#: After a walk that failed, the next one comes sooner.
+_PROTECTED_AGAIN_S = 30.0
 _SHARE = 20
 
 
+class _Look(NamedTuple):
+    """What was seen, and why not more; '' = nothing is wrong."""
+
+    samples: tuple[Sample, ...]
+    trouble: str
+    at: float
+
+    @property
+    def fits(self) -> bool:
+        """It is recent, and nothing was wrong."""
+        return not self.trouble and not self.old
+
+    @property
+    def old(self) -> bool:
+        """The next look has not come back."""
+        return time.monotonic() - self.at > OLD_S
+
+
 class Facts:
-    """``look`` from one thread; all else from any. Nothing here raises."""
+    """Each ``look_at_…`` from one thread of its own; all else from any. Nothing here raises."""
 
     def __init__(self, services: Callable[[], Services], queue: Queue) -> None:
         self._services = services
         self._queue = queue
-        self._samples: tuple[Sample, ...] = ()
-        self._trouble = "nothing was looked at yet"
-        self._at = time.monotonic()
+        nothing = _Look((), "nothing was looked at yet", time.monotonic())
+        self._redis = self._volume = nothing
         self._protected: Sample | None = None
         self._protected_at = 0.0
+        self._told = ""
+        self._over = threading.Event()
         #: jobs that wait, by lane; None: Redis did not say
         self.queued: Mapping[str, int] | None = None
 
-    def look(self) -> None:
-        """Take it all anew."""
-        found: list[Sample] = []
-        trouble = ""
-        try:
-            found += self._of_the_queue()
-        except CaskeeperError as away:
+    def start(self, *, every_s: float = EVERY_S) -> None:
+        """Look at the volume from threads of this object's own; at Redis looks whoever made it."""
+        for look in (self.look_at_volume, self.look_at_protected):
+            threading.Thread(
+                target=self._again_and_again, args=(look, every_s), name=look.__name__, daemon=True
+            ).start()
+
+    def close(self) -> None:
+        """Look no more."""
+        self._over.set()
+
+    def look_at_redis(self) -> None:
+        """Take its part anew: within seconds, as every command has an end."""
+        found = self._tried(self._of_the_queue)
+        if found.trouble:
             self.queued = None
-            trouble = str(away)
-        found.append(sample("caskeeper_redis_up", float(not trouble)))
-        seen = False
-        if not trouble:
-            try:
-                services = self._services()
-                os.stat(services.layout.format)  # is the volume still mounted
-                found += samples_of(services.status())
-                found += _shared(services)
-                seen = True
-                found += self._protection(services)
-            except (CaskeeperError, OSError) as refused:
-                trouble = str(refused)
-        found.append(sample("caskeeper_volume_up", float(seen)))
-        self._samples, self._trouble, self._at = tuple(found), trouble, time.monotonic()
+        self._redis = found
+
+    def look_at_volume(self) -> None:
+        """Take its part anew."""
+        self._volume = self._tried(self._of_the_volume)
+
+    def look_at_protected(self) -> None:
+        """Walk through what is protected, when it is time for that."""
+        begun = time.monotonic()
+        if not self._volume.fits or begun < self._protected_at:
+            return
+        found = self._tried(lambda: [sample("caskeeper_protected_bytes", self._services().protected_bytes())])
+        self._protected = next(iter(found.samples), None)
+        pause_s = _PROTECTED_AGAIN_S if found.trouble else PROTECTED_EVERY_S
+        self._protected_at = begun + max(pause_s, _SHARE * (time.monotonic() - begun))
 
     @property
     def samples(self) -> tuple[Sample, ...]:
         """The gauges."""
-        if self._old():
-            return (sample("caskeeper_redis_up", 0.0), sample("caskeeper_volume_up", 0.0))
-        return self._samples
+        redis, volume, protected = self._redis, self._volume, self._protected
+        return (
+            sample("caskeeper_redis_up", float(redis.fits)),
+            sample("caskeeper_volume_up", float(volume.fits)),
+            *(redis.samples if redis.fits else ()),
+            *(volume.samples if volume.fits else ()),
+            *((protected,) if protected is not None and volume.fits else ()),
+        )
 
     @property
     def trouble(self) -> str:
         """Why work would not be done now; '' = it would."""
-        if self._trouble:
-            return self._trouble
-        return "Redis or the volume does not answer" if self._old() else ""
+        for what, look in (("Redis", self._redis), ("the volume", self._volume)):
+            if look.old:
+                return f"{what} does not answer"
+            if look.trouble:
+                return look.trouble
+        return ""
 
-    def _old(self) -> bool:
-        return time.monotonic() - self._at > OLD_S
+    def _tried(self, look: Callable[[], list[Sample]]) -> _Look:
+        samples: tuple[Sample, ...] = ()
+        trouble = ""
+        try:
+            samples = tuple(look())
+        except (CaskeeperError, OSError) as refused:
+            trouble = str(refused) or type(refused).__name__
+        except Exception as bug:  # noqa: BLE001 -- whoever watches goes on, and says so once
+            trouble = f"a fault of caskeeper: {bug!r}"
+            if trouble != self._told:
+                self._told = trouble
+                log.fault("could not look", bug)
+        return _Look(samples, trouble, time.monotonic())
+
+    def _again_and_again(self, look: Callable[[], None], every_s: float) -> None:
+        while True:
+            look()
+            if self._over.wait(every_s):
+                return
 
     def _of_the_queue(self) -> list[Sample]:
         lengths, taken = self._queue.lengths(), self._queue.taken()
@@ -99,14 +156,10 @@ class Facts:
             sample("caskeeper_queue_backlog", sum(lengths.values()) + taken),
         ]
 
-    def _protection(self, services: Services) -> list[Sample]:
-        begun = time.monotonic()
-        if self._protected is None or begun >= self._protected_at:
-            size_bytes = services.protected_bytes()
-            self._protected = sample("caskeeper_protected_bytes", size_bytes)
-            took = time.monotonic() - begun
-            self._protected_at = begun + max(PROTECTED_EVERY_S, _SHARE * took)
-        return [self._protected]
+    def _of_the_volume(self) -> list[Sample]:
+        services = self._services()
+        os.stat(services.layout.format)  # is it still mounted
+        return [*samples_of(services.status()), *_shared(services)]
 
 
 def samples_of(status: StatusResult) -> list[Sample]:
@@ -121,7 +174,7 @@ def samples_of(status: StatusResult) -> list[Sample]:
         "caskeeper_disk_total_bytes": status.disk_total_bytes,
         "caskeeper_disk_available_bytes": status.disk_available_bytes,
         "caskeeper_disk_reserved_bytes": status.disk_reserved_bytes,
-        "caskeeper_inodes_total": status.inodes_total,
+        "caskeeper_inodes": status.inodes_total,
         "caskeeper_inodes_free": status.inodes_free,
         "caskeeper_eviction_waits_seconds": status.waiting_s,
         "caskeeper_cleanup_wanted": bool(status.cleanup_wanted),
@@ -142,7 +195,7 @@ def _shared(services: Services) -> list[Sample]:
     return [
         *([] if drift is None else [sample("caskeeper_drift_bytes", drift)]),
         *(
-            sample("caskeeper_breaker_open", float(one.is_open), remote=one.url)
+            sample("caskeeper_breaker_open", float(one.is_open), remote=origin(one.url))
             for one in coordination.breakers.read()
         ),
     ]

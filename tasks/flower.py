@@ -36,6 +36,7 @@ def run_flower(settings: Settings, redis_url: str, *, address: str = "127.0.0.1"
     It tells everybody's business: beyond loopback only with ``FLOWER_BASIC_AUTH=USER:PASSWORD`` in the
     environment, which the command takes from ``CASKEEPER_FLOWER_AUTH``. Raises ConfigInvalid.
     """
+    address = address.strip("[]")  # of an IPv6 address: it is asked for with them, and bound without
     if address not in _LOOPBACK and not os.environ.get("FLOWER_BASIC_AUTH"):
         raise ConfigInvalid(
             "Flower shows every job and worker; it is not opened to others without a password",

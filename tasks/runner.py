@@ -180,13 +180,15 @@ class ServiceTask(Task):  # type: ignore[type-arg]  # the queue's library has no
         raise Ignore("another job has its turn") from taken
 
     def _again(self, execution: Execution, error: Transient) -> NoReturn:
-        """End what was cancelled, put back, leave to the other, try again, or give up."""
+        """End what was cancelled, put back, try again, or give up."""
         if execution.cancelled:
             raise Cancelled("the job was withdrawn", f"job {execution.task_id}") from error
         if execution.stopping:
             raise Reject("the worker is stopping", requeue=True)
         if execution.lost:
-            raise Ignore("another worker runs this job now")
+            # Another job of the same operation may have taken the lease, and then nobody else has this one's
+            # message. Where it was delivered elsewhere already, or is over, this costs nothing.
+            raise Reject("another execution has taken the lease", requeue=True)
         retries = self.request.retries or 0
         limit = retries_of(self.kind, error)
         if isinstance(error, Cancelled) or retries >= limit:

@@ -25,6 +25,7 @@ class ServerMetrics:
 
     def __init__(self, told: MetricsSettings, invocation: Invocation) -> None:
         self._over = threading.Event()
+        self._stopping = threading.Event()
         self._parts: tuple[Facts, Endpoint] | None = None
         self._thread = threading.Thread(target=self._run, name="facts", daemon=True)
         if not told.listen:
@@ -34,7 +35,7 @@ class ServerMetrics:
         facts = Facts(lambda: invocation.services, invocation.client.queue)
         registry = Registry(lambda: facts.samples)
         bound = bind(told.listen, told.where)
-        endpoint = Endpoint(bound, render=registry.render, sick=lambda: "", unready=lambda: facts.trouble)
+        endpoint = Endpoint(bound, render=registry.render, sick=lambda: "", unready=self._unready)
         metrics.send_to(registry.add)
         self._parts = facts, endpoint
         log.info("metrics", address=address_of(bound))
@@ -42,17 +43,28 @@ class ServerMetrics:
     def start(self) -> None:
         """The server listens."""
         if self._parts is not None:
+            self._parts[0].start()
             self._thread.start()
             self._parts[1].start()
+
+    def stopping(self) -> None:
+        """The server takes no more calls: it is not ready, and still tells."""
+        self._stopping.set()
 
     def close(self) -> None:
         """The server has stopped."""
         self._over.set()
         if self._parts is not None and self._thread.is_alive():
+            self._parts[0].close()
             self._parts[1].close()
+
+    def _unready(self) -> str:
+        if self._stopping.is_set():
+            return "the server is stopping"
+        return self._parts[0].trouble if self._parts is not None else ""
 
     def _run(self) -> None:
         while self._parts is not None:
-            self._parts[0].look()
+            self._parts[0].look_at_redis()
             if self._over.wait(EVERY_S):
                 return

@@ -16,6 +16,7 @@ import time
 import traceback
 from typing import TYPE_CHECKING, Any
 
+from celery import bootsteps
 from celery.worker import state as worker_state
 
 from tasks.consuming import LOOKS, Judge, Pulse
@@ -38,7 +39,9 @@ log = Log("caskeeper.watch")
 
 #: How long a worker that is ended may write down where it hangs.
 _LAST_WORDS_S = 2.0
-#: A consumer beats every three seconds; after so long without one it takes no jobs.
+#: How often a consumer gives a sign of life.
+BEAT_S = 1.0
+#: After so long without one it takes no jobs.
 _ABSENT_S = 15.0
 
 
@@ -66,6 +69,7 @@ class Watch:
         self._looks = looks
         self._every_s = every_s
         self.pulse = Pulse()
+        self._renewed = Pulse()
         self._process = 0
 
     def start(self) -> None:
@@ -101,13 +105,21 @@ class Watch:
 
     def beat(self) -> None:
         """Called by the worker's consumer."""
-        received = sum(worker_state.total_count.values())
-        self.pulse.beat(received=received, held=len(worker_state.reserved_requests))
+        if self._process and not _lives(self._process):
+            self._process = 0
+            log.error("nobody watches this worker any more: its watching process has ended; restart it")
+        begun = sum(worker_state.total_count.values())
+        self.pulse.beat(begun=begun, held=len(worker_state.reserved_requests))
+
+    def renewed(self) -> None:
+        """Called when Redis took what the worker wrote."""
+        self._renewed.beat(begun=0, held=0)
 
     def _run(self, worker: int, pipe: metrics.Pipe) -> None:
         from caskeeper.queue import Queue  # noqa: PLC0415 -- only in the process that asks
 
         facts = Facts(_once(self._build), Queue(self._redis_url, patience_s=0.0))
+        facts.start(every_s=self._every_s)
         judge = Judge(children=self._children, looks=self._looks)
         sick = ""
         if self._bound is not None:
@@ -115,7 +127,7 @@ class Watch:
         else:
             threading.Thread(target=_swallow, args=(pipe,), daemon=True).start()
         while True:
-            facts.look()
+            facts.look_at_redis()
             queued = None if facts.queued is None else sum(facts.queued.get(lane, 0) for lane in self._lanes)
             sick = "" if self._stopping.is_set() else judge.look(self.pulse.read(), queued)
             if sick:
@@ -134,12 +146,13 @@ class Watch:
 
     def _own(self) -> list[Sample]:
         sign = self.pulse.read()
-        age = [] if sign.at == 0 else [sample(_AGE, time.monotonic() - sign.at)]
+        signs = {_AGE: sign, _RENEWED: self._renewed.read()}
         return [
-            *age,
-            sample("caskeeper_worker_received", sign.received),
+            *(sample(name, time.monotonic() - one.at) for name, one in signs.items() if one.at),
+            sample("caskeeper_worker_begun", sign.begun),
             sample("caskeeper_worker_held", sign.held),
             sample("caskeeper_worker_children", self._children),
+            *(sample("caskeeper_worker_lane", 1, lane=lane) for lane in self._lanes),
         ]
 
     def _unready(self, facts: Facts) -> str:
@@ -148,10 +161,39 @@ class Watch:
         sign = self.pulse.read()
         if sign.at == 0 or time.monotonic() - sign.at > _ABSENT_S:
             return facts.trouble or "the worker takes no jobs"
+        if time.monotonic() - self._renewed.read().at > _ABSENT_S:
+            return facts.trouble or "Redis answers and takes nothing that the worker writes"
         return facts.trouble
 
 
+class PulseStep(bootsteps.StartStopStep):
+    """Signs of life from the consumer's event loop, whatever Redis says to what the worker writes there.
+
+    Where Redis answers and refuses, as when its memory is full, a restart of the worker would not help.
+    """
+
+    requires = ("celery.worker.consumer.tasks:Tasks",)
+    #: set by the application before the worker starts
+    beat: Callable[[], None] = staticmethod(lambda: None)
+
+    def __init__(self, parent: Any, **options: Any) -> None:
+        super().__init__(parent, **options)
+        self._timer: Any = None
+
+    def start(self, parent: Any) -> None:
+        """Called for every (re)connection to the broker."""
+        self._timer = parent.timer.call_repeatedly(BEAT_S, self.beat)
+        self.beat()
+
+    def stop(self, parent: Any) -> None:
+        """Called when the connection is lost, and at the end."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
 _AGE = "caskeeper_worker_heartbeat_age_seconds"
+_RENEWED = "caskeeper_worker_renewed_age_seconds"
 
 
 def _once(build: Callable[[], Services]) -> Callable[[], Services]:
@@ -164,6 +206,14 @@ def _once(build: Callable[[], Services]) -> Callable[[], Services]:
         return made[0]
 
     return get
+
+
+def _lives(process: int) -> bool:
+    """Whether a child runs; one that has ended is cleared away."""
+    try:
+        return os.waitpid(process, os.WNOHANG)[0] == 0
+    except ChildProcessError:
+        return False
 
 
 def _swallow(pipe: metrics.Pipe) -> None:

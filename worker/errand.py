@@ -30,12 +30,16 @@ class Errand:
         *,
         check: Callable[[], None] = lambda: None,
         budget_s: float | None = None,
+        spent_s: float = 0.0,
         parent: Errand | None = None,
     ) -> None:
-        """``check`` raises when the work is to stop; ``budget_s`` is all the time there is, None = no end."""
+        """``check`` raises when the work is to stop.
+
+        ``budget_s`` is all the time there is, None = no end; so much of it was spent before.
+        """
         self._check = check
         self._budget_s = budget_s
-        self._end = None if budget_s is None else time.monotonic() + budget_s
+        self._end = None if budget_s is None else time.monotonic() + max(0.0, budget_s - spent_s)
         self._parent = parent
         self._failure: BaseException | None = None
         self._guard = threading.Lock()
@@ -114,9 +118,11 @@ def current() -> Errand | None:
 
 
 @contextmanager
-def errand(check: Callable[[], None], *, budget_s: float | None = None) -> Iterator[Errand]:
+def errand(
+    check: Callable[[], None], *, budget_s: float | None = None, spent_s: float = 0.0
+) -> Iterator[Errand]:
     """From here on this thread's calls belong to one errand."""
-    with _entered(Errand(check=check, budget_s=budget_s)) as made:
+    with _entered(Errand(check=check, budget_s=budget_s, spent_s=spent_s)) as made:
         yield made
 
 

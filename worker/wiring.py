@@ -162,11 +162,10 @@ class Services:
         if verb is None:
             raise InvalidRequest("this worker does not know it", f"task {request.TASK}", "use a newer worker")
         # What local work takes is bounded by its lease; a remote's trouble by this.
-        asks_remotes = request.LANE in {"pull", "push"}
-        left_s = max(0.0, self.settings.queue.job_budget_s - context.spent_s) if asks_remotes else None
+        budget_s = self.settings.queue.job_budget_s if request.LANE in {"pull", "push"} else None
         try:
             self._keep_format()
-            with errand(context.check, budget_s=left_s) as job:
+            with errand(context.check, budget_s=budget_s, spent_s=context.spent_s) as job:
                 within = context._replace(check=job.check)
                 return self.healing.around(lambda: verb(request, within), subjects_of(request), within)
         except OSError as error:

@@ -19,14 +19,19 @@ _LONGEST = 4096
 
 def checked_redis_url(text: str, where: str) -> str:
     """The URL to connect with; ``where`` it was written stands in the error. Raises ConfigInvalid."""
+    # Not shown, neither by us nor by who split it: it may hold a password.
+    invalid = ConfigInvalid(
+        "`redis` is not a URL of a Redis server",
+        where,
+        "give redis://HOST:PORT/DB, rediss://… or unix:///PATH; in a password write %2F for /, %40 for @",
+    )
     if not _REDIS_URL.match(text):
-        # Not shown: it may hold a password.
-        raise ConfigInvalid(
-            "`redis` is not a URL of a Redis server",
-            where,
-            "give redis://HOST:PORT/DB, rediss://… or unix:///PATH",
-        )
-    parts = urlsplit(text)
+        raise invalid
+    try:
+        parts = urlsplit(text)
+        _ = parts.port
+    except ValueError:
+        raise invalid from None
     options = parse_qsl(parts.query, keep_blank_values=True)
     files = [value for name, value in options if name == _OPTION]
     if not files:

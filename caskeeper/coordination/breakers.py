@@ -23,6 +23,8 @@ LONGEST_S = 120.0
 CALM_S = 600.0
 #: How long others leave a remote alone that somebody is looking at.
 PROBE_S = 10.0
+#: An end that is further away is none of ours: junk, or left by a clock that was set back.
+_FAR_S = 10 * LONGEST_S
 
 
 class LeftAlone(NamedTuple):
@@ -52,7 +54,7 @@ class Breakers:
 
     def look(self, urls: Sequence[str]) -> dict[str, LeftAlone]:
         """Those of ``urls`` that are left alone; one round trip."""
-        _, *records = self._run("breaker_look", round(PROBE_S * 1000), *urls)
+        _, *records = self._run("breaker_look", round(PROBE_S * 1000), round(_FAR_S * 1000), *urls)
         found = {}
         for url, text in zip(urls, records, strict=True):
             record = _document(text)
@@ -65,7 +67,7 @@ class Breakers:
         """It did not answer: for how long it is left alone, and whether that is news."""
         document = json.dumps({**error.to_json(), "message": ""})
         longest_s = max(LONGEST_S, first_s)
-        milliseconds = [round(seconds * 1000) for seconds in (first_s, longest_s, CALM_S)]
+        milliseconds = [round(seconds * 1000) for seconds in (first_s, longest_s, CALM_S, _FAR_S)]
         _, left_ms, news = self._run("breaker_open", url, document, *milliseconds)
         return int(left_ms) / 1000, news == 1
 
@@ -80,7 +82,7 @@ class Breakers:
         for url, text in zip(flat[::2], flat[1::2], strict=True):
             record = _document(text)
             left_s = _seconds(record, "until_ms") - int(now) / 1000
-            if not record or left_s > 10 * LONGEST_S:
+            if not record or left_s > _FAR_S:
                 continue
             found.append(
                 BreakerRecord(

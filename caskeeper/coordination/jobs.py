@@ -185,7 +185,7 @@ class Jobs:
         return Renewed(answer[0] == "OK", answer[1] == "1")
 
     def release(self, job_id: str, flight: str, token: str, outcome: Outcome) -> bool:
-        """The execution is over, in this way. False: it was not this one's any more; nothing is written."""
+        """The execution is over, in this way. False: its job is, or is executed anew; nothing is written."""
         answer = self._run(
             "job_release",
             (key_names.flight(flight), key_names.job(job_id)),

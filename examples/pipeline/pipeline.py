@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 class Cache:
     """The cache as a help: whatever is wrong with it is said once, and counts as a miss."""
 
-    def __init__(self, project: str, client: Client, session: Session | None, *, strict: bool) -> None:
+    def __init__(self, project: str, client: Client, session: Session, *, strict: bool) -> None:
         self._project = project
         self._client = client
         self._session = session
@@ -38,8 +38,6 @@ class Cache:
 
     def ask_for(self, recipes: list[Recipe]) -> None:
         """Protect all of them, and have every one pulled: the workers do that side by side."""
-        if self._session is None:
-            return
         try:
             # Both keys: what is built under either one while this runs is protected as well.
             self._session.require(*(self._element(recipe) for recipe in recipes))
@@ -64,8 +62,6 @@ class Cache:
 
     def share(self, recipe: Recipe, folder: str, *, push: bool) -> None:
         """Commit what was built under both keys, and offer it to the remotes. A build does not fail on it."""
-        if self._session is None:
-            return
         try:
             refs = self._element(recipe).refs
             self._client.commit(folder, *refs).result(600)
@@ -107,21 +103,22 @@ def main() -> None:
     shutil.rmtree(os.path.join(project, "build"), ignore_errors=True)
     os.mkdir(os.path.join(project, "build"))
     with ExitStack() as stack:
-        client = stack.enter_context(Client())
-        session = None
+        cache = None
         try:
+            client = stack.enter_context(Client())
             session = stack.enter_context(client.session(label=f"pipeline {name}"))
+            cache = Cache(name, client, session, strict=chosen.strict)
+            cache.ask_for(recipes)
         except errors.CaskeeperError as trouble:
             print(f"cache: building without it: {trouble}", file=sys.stderr)
-        cache = Cache(name, client, session, strict=chosen.strict)
-        cache.ask_for(recipes)
         for recipe in recipes:
             out = os.path.join(project, "build", recipe.name)
-            ref = cache.fetch(recipe, out)
+            ref = cache.fetch(recipe, out) if cache else None
             if ref is None:
                 shutil.rmtree(out, ignore_errors=True)
                 build(recipe, recipes, project=project, out=out)
-                cache.share(recipe, out, push=chosen.push)
+                if cache:
+                    cache.share(recipe, out, push=chosen.push)
             how = "built" if ref is None else "strong key" if ref.key == recipe.strong else "weak key"
             print(f"{recipe.name}: {how}", flush=True)
 

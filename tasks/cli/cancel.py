@@ -30,16 +30,22 @@ def cancel(invocation: Invocation, *, job_ids: tuple[str, ...]) -> int:
     """
     documents: list[dict[str, Any]] = []
     code = 0
-    for job_id in dict.fromkeys(job_ids):
+    left = list(dict.fromkeys(job_ids))
+    while left:
+        job_id = left.pop(0)
         try:
             done: Withdrawal = invocation.client.cancel(job_id)
-        except CoordinatorUnavailable:
-            raise  # the next would not get further
         except CaskeeperError as refused:
+            gone = isinstance(refused, CoordinatorUnavailable)
+            if gone and not documents:
+                raise
             code = code or refused.exit_code
-            documents.append({"job": job_id, "error": refused.to_json()})
+            failed = [job_id, *(left if gone else ())]  # without Redis the next would not get further
+            documents += [{"job": each, "error": refused.to_json()} for each in failed]
             if not invocation.json:
                 invocation.complain(str(refused))
+            if gone:
+                break
             continue
         documents.append({"job": job_id, "outcome": _WORDS.get(done.word, done.word)})
         invocation.say(f"{job_id}: {_TOLD.get(done.word, done.word)}")

@@ -47,13 +47,17 @@ class CtrlC:
 def unwound_by_sigterm() -> Iterator[None]:
     """SIGTERM raises Ended in here, as Ctrl-C raises KeyboardInterrupt: so a build ends that is cancelled.
 
-    Once; where somebody has a handler of his own it stays.
+    Once: a second one, as a process group and its leader get, does not disturb what unwinds. Where somebody
+    has a handler of his own it stays.
     """
     mine = signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     if mine:
         signal.signal(signal.SIGTERM, _end)
     try:
         yield
+    except Ended:
+        mine = False
+        raise
     finally:
         if mine:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -28,7 +28,7 @@ def job(invocation: Invocation, *, job_id: str, follow: bool, timeout_s: float |
     """What a job does, who sent it, where it runs, and what became of it, up to a week later.
 
     With --follow: how far it is, until it has ended; Ctrl-C does not end a job that others wait for, such as
-    those that were sent with --detach.
+    those that were sent with --detach or by another program.
     """
     if timeout_s is not None and not follow:
         raise click.UsageError("--timeout goes with --follow")
@@ -38,7 +38,8 @@ def job(invocation: Invocation, *, job_id: str, follow: bool, timeout_s: float |
     if follow:
         wait(invocation, [sent], verb=record.task, deadline=Deadline(timeout_s))
         code = exit_code([sent])
-        record = _record(invocation, job_id)
+        # Redis may have been emptied meanwhile: what was awaited is told all the same.
+        record = invocation.client.record(job_id) or record
     document = {**record.to_json(), **_outcome(invocation, sent, record)}
     invocation.emit(document, "\n".join(_lines(record, document)))
     if sent.error is not None and not invocation.json and not record.ended:

@@ -137,6 +137,7 @@ def server(
         )
         stop.wait()
     finally:
+        told.stopping()
         running.stop(_GRACE_S)
         told.close()
 

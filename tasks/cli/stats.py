@@ -47,7 +47,7 @@ def grouped(totals: Mapping[str, int], *, now_ms: int) -> dict[str, Any]:
         elif kind == "ms":
             jobs.setdefault(what, {"done": 0, "failed": 0, "ms": 0})["ms"] = value
     return {
-        "since_s": round((now_ms - totals["since_ms"]) / 1000, 3) if "since_ms" in totals else None,
+        "since_s": round(max(0, now_ms - totals["since_ms"]) / 1000, 3) if "since_ms" in totals else None,
         "hits": hits,
         "misses": misses,
         "hit_percent": round(100 * sum(hits.values()) / asked, 1) if asked else None,

@@ -31,6 +31,8 @@ C = TypeVar("C", bound="Callable[..., Any]")
 #: So many jobs are looked at at once; workers take them in their order, so nothing is missed.
 WATCHERS = 16
 _TICK_S = 0.1
+#: The result of a job that is over is there, or will not come.
+_STORED_S = 5.0
 
 TIMEOUT = click.option(
     "--timeout",
@@ -237,7 +239,7 @@ class _Watch:
                     what = f"the job has not ended after {asked_s:g} s"
                     told = _without_future(late.way_out)
                     raise DeadlineExceeded(what, late.where, f"{told}{left.fate()}") from late
-            one.result = job.result()
+            one.result = job.result(_STORED_S)
         except CaskeeperError as error:
             one.error = error
         except Exception as bug:  # noqa: BLE001 -- raised again by the thread that waits

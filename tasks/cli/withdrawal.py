@@ -6,6 +6,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from caskeeper.coordination.jobs import Withdrawal
 from caskeeper.errors import CaskeeperError
 from tasks.cli import wording
 
@@ -24,6 +25,7 @@ class Left:
 
     ``over``: they had ended. ``cancelled``: at once. ``stopping``: where they run. ``awaited``: how many
     others wait, so they go on. ``untold``: Redis did not hear of it.
+    ``lost``: Redis has no record of it any more, and it has not ended.
     """
 
     over: list[str] = field(default_factory=list)
@@ -31,6 +33,7 @@ class Left:
     stopping: list[str] = field(default_factory=list)
     awaited: dict[str, int] = field(default_factory=dict)
     untold: list[str] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
 
     def sentence(self) -> str:
         """For people; "": there is nothing to say."""
@@ -40,6 +43,8 @@ class Left:
             told.append(f"others wait, so it goes on: {' '.join(self.awaited)}")
         if self.untold:
             told.append(f"Redis does not answer, so it goes on: {' '.join(self.untold)}")
+        if self.lost:
+            told.append(f"Redis has lost the record, so it goes on: {' '.join(self.lost)}")
         return f"no longer waiting; {'; '.join(told)}" if told else ""
 
     def fate(self) -> str:
@@ -50,6 +55,8 @@ class Left:
             return "it is being ended, for nobody else waits for it"
         if self.untold:
             return "Redis could not be told, so it goes on"
+        if self.lost:
+            return "Redis has lost its record, so it goes on; wait again or allow more time"
         others = sum(self.awaited.values())
         wait = "waits" if others == 1 else "wait"
         return (
@@ -67,6 +74,8 @@ def withdraw(jobs: Sequence[Job[Any]], *, patience_s: float = PATIENCE_S) -> Lef
         for number, job in enumerate(jobs):
             try:
                 done = job.withdraw()
+                if done.word == "unknown" and job.done:
+                    done = Withdrawal("over")  # so long ago that its record has gone
             except CaskeeperError:
                 return  # the next one would not be heard either
             with guard:
@@ -87,4 +96,5 @@ def _note(left: Left, job_id: str, word: str, others: int) -> None:
     if word == "waited":
         left.awaited[job_id] = others
     else:
-        {"ended": left.cancelled, "running": left.stopping}.get(word, left.over).append(job_id)
+        lists = {"ended": left.cancelled, "running": left.stopping, "unknown": left.lost}
+        lists.get(word, left.over).append(job_id)

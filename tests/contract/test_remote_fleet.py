@@ -4,6 +4,7 @@ import logging
 import threading
 
 import pytest
+from harness.commands import until
 from harness.coordination import fake_coordination
 from harness.lying_server import LyingServer, black_hole, nobody_listening
 from harness.remotes import ABSENT, HURRY, LARGE, SMALL, Code
@@ -15,11 +16,16 @@ from caskeeper.errors import (
     ConfigInvalid,
     CoordinatorUnavailable,
     DeadlineExceeded,
+    PermissionDenied,
     RemoteUnavailable,
 )
+from worker import status
 from worker.errand import errand
 from worker.remote import RemotePool
 from worker.remote.breaker import Breaker
+from worker.remote.failure import CallFailed
+from worker.remote.methods import GET_CAPABILITIES
+from worker.remote.session import Session
 
 
 @pytest.fixture
@@ -89,6 +95,16 @@ def test_when_the_time_is_over_one_that_is_back_is_used_at_once(fleet):
         assert not fleet.coordination.breakers.read()[0].is_open
 
 
+def test_one_that_is_back_and_refuses_is_not_said_to_be_silent(fleet):
+    with LyingServer(SMALL) as server:
+        server.answers["GetCapabilities"] = Code.UNAUTHENTICATED
+        fleet.coordination.breakers.open(server.url, RemoteUnavailable("gone"), first_s=0.0)
+        for pool in (fleet(), fleet()):
+            with pytest.raises(PermissionDenied, match="UNAUTHENTICATED"):
+                use(pool, server.url)
+        assert not fleet.coordination.breakers.read()[0].is_open
+
+
 def test_when_the_time_is_over_one_that_still_hangs_keeps_nobody(fleet):
     with black_hole() as url:
         fleet.coordination.breakers.open(url, RemoteUnavailable("gone"), first_s=0.0)
@@ -97,14 +113,47 @@ def test_when_the_time_is_over_one_that_still_hangs_keeps_nobody(fleet):
                 use(fleet(HURRY._replace(probe_s=300.0)), url)
 
 
-def test_a_certificate_of_ours_is_no_matter_of_the_fleets(fleet):
+@pytest.mark.parametrize("hangs", ["GetReference", "FindMissingBlobs"])
+def test_one_that_says_what_it_can_and_hangs_when_it_is_to_do_it_keeps_nobody(fleet, hangs):
+    with LyingServer(SMALL) as server:
+        server.hangs.add(hangs)
+        spec = RemoteSpec(server.url, index="reference-storage")
+        fleet.coordination.breakers.open(server.url, RemoteUnavailable("gone"), first_s=0.0)
+        for _ in range(3):
+            pool = fleet(HURRY._replace(probe_s=300.0))
+            pool.meet((spec,))
+            with pytest.raises(RemoteUnavailable, match="gone; not asked again"):
+                pool.get(spec).index.resolve("project/element/key")
+        assert fleet.coordination.breakers.read()[0].is_open
+
+
+def test_one_that_still_hangs_in_its_work_is_left_alone_for_longer(fleet):
+    with LyingServer(SMALL) as server:
+        server.hangs.add("GetReference")
+        fleet.coordination.breakers.open(server.url, RemoteUnavailable("gone"), first_s=0.0)
+        fleet(HURRY._replace(probe_s=0.4)).meet((RemoteSpec(server.url, index="reference-storage"),))
+        until(lambda: fleet.coordination.breakers.read()[0].failures == 2)
+
+
+def test_what_fails_because_we_closed_the_connection_blames_no_remote(fleet):
+    session = Session(RemoteSpec("http://127.0.0.1:1"), HURRY, Breaker(fleet.coordination.breakers))
+    session.connection.close()
+    failure = CallFailed(status.UNAVAILABLE, "the connection was closed here")
+    assert not session.given_up(GET_CAPABILITIES, failure).settled
+    assert fleet.coordination.breakers.read() == ()
+
+
+def test_a_certificate_of_ours_is_no_matter_of_the_fleets(fleet, caplog):
+    caplog.set_level(logging.WARNING)
     with LyingServer(SMALL) as server:
         with pytest.raises(ConfigInvalid):
             use(fleet(), server.url.replace("http:", "https:"))
         assert fleet.coordination.breakers.read() == ()
+    assert [record.message for record in caplog.records] == ["remote is left alone by this process"]
 
 
-def test_without_redis_each_process_has_its_own_memory(fleet):
+def test_without_redis_each_process_has_its_own_memory_and_says_so_once(fleet, caplog):
+    caplog.set_level(logging.WARNING)
     pool = fleet()
     fleet.coordination.close()
     broken = Breaker(_Unreachable())
@@ -114,6 +163,7 @@ def test_without_redis_each_process_has_its_own_memory(fleet):
             use(alone, url)
         with pytest.raises(RemoteUnavailable, match="not asked again"):
             use(alone, url)
+    assert [record.message for record in caplog.records] == ["remote is left alone by this process"]
     with LyingServer(SMALL) as server:
         assert use(alone, server.url) == {ABSENT}
     alone.close()

@@ -33,9 +33,12 @@ def test_whatever_is_killed_every_job_that_was_sent_succeeds_once():
         executions = fleet.executions("artifacts.")
         pushed = moved_again(seen["uploads"], want.there | want.perhaps_there, executions.begun_again("refs"))
         pulled = moved_again(seen["downloads"], want.here | want.perhaps, executions.begun_again("ref"))
+        bound = {ref for ref, times in seen["bound"].items() if times > 1}
         moved = {"uploaded": pushed, "downloaded": pulled}
         record("faults under load", _figures(load, nemesis, executions, moved, wrong))
 
+        assert executions.most_at_once > 1, "there was a load"
+        assert all(load.count("done", verb) > sum(DECK.values()) for verb in ("commit", "pull", "push"))
         assert load.bugs == []
         assert load.failed == []
         assert wrong == []
@@ -43,6 +46,7 @@ def test_whatever_is_killed_every_job_that_was_sent_succeeds_once():
         assert nemesis.lost == {}, "workers ended though nobody told them to"
         assert nemesis.ended_badly == {}
         assert nemesis.slowest_end_s < GRACE_S
+        assert bound - executions.begun_again("refs") == set(), "named twice at the remote without a cause"
         assert {way: without for way, (_again, without) in moved.items() if without} == {}
         fleet.assert_all_consume()
         fleet.assert_sound()

@@ -56,6 +56,7 @@ def test_a_server_with_default_settings_has_nothing_against_an_idle_worker():
                 "connections made for those": line.opened - opened,
             },
         )
+        assert still_open > 0, "nobody had a connection that a server could complain about"
         assert line.goodbyes == []
         assert line.frames["down"]["GOAWAY"] == 0
         assert fleet.lost_workers() == []

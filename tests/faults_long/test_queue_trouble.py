@@ -50,12 +50,14 @@ def pull_one_by_one(fleet, config):
 
 
 def measured(good, *bad):
-    """The same with these remotes asked before the good one, on a new volume."""
+    """The same with these remotes asked before the good one, on a new volume; said once for each of them."""
     with trial_fleet() as fleet:
         fleet.config = fleet.configure("fleet", artifacts=[{"url": url} for url in (*bad, good)])
         fleet.begin_workers(2)
         seconds, ended = pull_one_by_one(fleet, fleet.config)
         assert ended == {"pulled": PULLS}
+        assert fleet.said("is left alone by") == len(bad)
+        assert fleet.said("remote failed") == 0
         return seconds
 
 

@@ -113,6 +113,10 @@ class TrialFleet(Fleet):
             f"{os.path.basename(log)}: {text}" for log in self._logs.values() for text in bugs_in(read(log))
         ]
 
+    def said(self, words):
+        """In how many lines the workers' logs say this."""
+        return sum(words in line for log in self._logs.values() for line in read(log).splitlines())
+
     def unfinished(self):
         """Jobs whose records are not those of ended ones."""
         records = self.client.queue.jobs(limit=10_000)

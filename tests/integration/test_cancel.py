@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+from unittest.mock import Mock
 
 import pytest
 from harness.delivery_worker import DELIVERY, WorkerProcess, read_journal
@@ -12,7 +13,7 @@ from harness.valkey import ValkeyServer
 
 from caskeeper import job as job_module
 from caskeeper.contract import PullRequest, PullResult
-from caskeeper.errors import Cancelled, DeadlineExceeded, InvalidRequest
+from caskeeper.errors import Cancelled, CoordinatorUnavailable, DeadlineExceeded, InvalidRequest
 from caskeeper.queue import Queue, who_asks
 
 WAIT_S = 60
@@ -46,6 +47,18 @@ def begun(journal, ref, times=1):
 
 def ended(queue, job):
     return until(lambda: queue.record(job.id).ended, "its record says that it ended")
+
+
+def test_who_cancels_again_mends_an_end_that_nobody_could_be_told_of(queue, monkeypatch):
+    job = pull(queue, "t/sleep/0")
+    with monkeypatch.context() as away:
+        away.setattr(queue._states, "mark_as_revoked", Mock(side_effect=ConnectionError("away")))
+        with pytest.raises(CoordinatorUnavailable):
+            job.cancel()
+    assert not job.done
+    assert job.cancel().word == "over"
+    with pytest.raises(Cancelled):
+        job.result(WAIT_S)
 
 
 def test_a_queued_job_is_cancelled_while_no_worker_runs_and_never_begins(server, queue, journal):

@@ -228,7 +228,10 @@ def test_the_pipeline_builds_pulls_by_its_keys_and_shares_what_it_built(fleet, p
     assert sessions(fleet) == []
 
 
-def test_the_pipeline_builds_without_a_cache(fleet, project):
-    how, said, told = pipeline(fleet, project, CASKEEPER_CACHEDIR="/nonexistent/cache")
+@pytest.mark.parametrize(
+    "trouble", [{"CASKEEPER_CACHEDIR": "/nonexistent/cache"}, {"CASKEEPER_CONFIG": "/nonexistent.yaml"}]
+)
+def test_the_pipeline_builds_without_a_cache(fleet, project, trouble):
+    how, said, told = pipeline(fleet, project, **trouble)
     assert (set(how.values()), said) == ({"built"}, "hello\n")
     assert "building without it" in told

@@ -5,10 +5,12 @@ import re
 import signal
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 
 import pytest
+import redis
 from celery import Celery
 from harness.commands import Place, environment, read, start, until
 from harness.delivery_worker import TESTS
@@ -153,6 +155,30 @@ def test_a_redis_that_is_away_is_no_fault_of_a_worker_that_waits_for_it(server, 
         pull(queue, "t/sleep/0.1").result(timeout_s=60)
         until(lambda: number(watched.address, "caskeeper_redis_up") == 1)
         assert watched.process.poll() is None
+
+
+def test_a_redis_that_refuses_what_workers_write_is_no_fault_of_theirs(server, queue, tmp_path):
+    with Watched(server.url, tmp_path) as watched:
+        job = pull(queue, "t/sleep/60")
+        until(lambda: (queue.state(job.id) or {}).get("status") == "STARTED")
+        with redis.Redis.from_url(server.url) as client:
+            client.config_set("maxmemory", 1)
+            until(lambda: "errorstat_OOM" in client.info("errorstats"))
+        looked = time.monotonic()
+        until(lambda: time.monotonic() - looked > 6)  # twice as long as a silent one is given
+        assert watched.process.poll() is None, read(watched.log)
+        assert ask(watched.address, "/healthz")[0] == 200
+        assert number(watched.address, "caskeeper_worker_renewed_age_seconds") > 5
+        assert number(watched.address, "caskeeper_worker_heartbeat_age_seconds") < 5
+
+
+def test_a_worker_says_so_when_nobody_watches_it_any_more_and_works_on(watched, queue):
+    (watcher, *_) = children_of(watched.process.pid)
+    os.kill(watcher, signal.SIGKILL)
+    until(lambda: "nobody watches this worker" in read(watched.log))
+    pull(queue, "t/sleep/0.1").result(timeout_s=60)
+    watched.process.terminate()
+    assert watched.process.wait(60) == 0
 
 
 def test_the_watcher_ends_with_its_worker(watched):

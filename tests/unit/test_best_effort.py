@@ -52,6 +52,17 @@ def test_what_succeeds_is_as_it_would_be():
     assert (done.result().pulled, done.done, done.trouble, lines) == (True, True, None, [])
 
 
+def test_the_id_is_that_of_the_job_which_was_sent_in_the_end():
+    def shared():
+        told = Told(failed(RemoteUnavailable), DONE)
+        return Job(told, "shared", result=PullResult, recorded=True, instead=lambda: "own")
+
+    effort = BestEffort([].append).job(shared, instead=NOTHING)
+    assert effort.id == "shared"
+    assert effort.result().pulled
+    assert effort.id == "own"
+
+
 def test_a_remote_in_trouble_counts_as_nothing_done_and_is_told_once():
     lines = []
     best = BestEffort(lines.append)

@@ -85,6 +85,9 @@ def test_secrets_hold_what_the_override_mounts_and_the_rights_that_are_tested(tm
     mounted = {os.path.basename(secret["file"]) for secret in document["secrets"].values()}
     assert mounted <= set(os.listdir(folder))
     assert folder.stat().st_mode & 0o777 == 0o700
+    # A path in an override begins where the first file lies; the script writes beside itself.
+    for secret in document["secrets"].values():
+        assert (ROOT / secret["file"]).parent == script.parent / "secrets"
     checked = ["openssl", "verify", "-CAfile", folder / "redis-ca.crt", folder / "redis.crt"]
     assert subprocess.run(checked, capture_output=True, check=False).returncode == 0
 

@@ -34,6 +34,15 @@ def test_what_was_withdrawn_is_cancelled_and_no_failure():
     assert outcome_of_state({"status": "REVOKED", "result": None}).state == "cancelled"
 
 
+def test_what_nobody_began_in_time_was_withdrawn_by_nobody():
+    stored = {"exc_type": "TaskRevokedError", "exc_message": ["expired"], "exc_module": "celery.exceptions"}
+    found = outcome_of_state({"status": "REVOKED", "result": stored})
+    assert found.state == "cancelled"
+    assert "no worker began the job in its time" in found.sentence
+    stored["exc_message"] = ["withdrawn"]
+    assert "was withdrawn" in outcome_of_state({"status": "REVOKED", "result": stored}).sentence
+
+
 def test_a_bug_is_told_as_one():
     for state in (RuntimeError("x"), {"exc_type": "RuntimeError", "exc_message": ["x"]}):
         found = outcome_of_state({"status": "FAILURE", "result": state})

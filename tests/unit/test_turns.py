@@ -93,6 +93,15 @@ def test_several_threads_of_one_verb_share_its_place(limits):
         assert not limits.take(f"remote:{URL}", "another", limit=1)
 
 
+def test_a_turn_that_was_given_back_is_not_renewed(limits):
+    with Turns(limits, most=1).at(URL, quiet()) as turn:
+        turn.need()
+        turn.renew()
+        assert not limits.take(f"remote:{URL}", "another", limit=1)
+    turn.renew()  # the thread that renews had seen it before it was given back
+    assert limits.take(f"remote:{URL}", "another", limit=1)
+
+
 @pytest.mark.parametrize("turns", [Turns(), Turns(Unreachable(), most=1)], ids=["no fleet", "no Redis"])
 def test_without_a_fleet_or_a_redis_nobody_waits(turns):
     with turns.at(URL, quiet()) as first, turns.at(URL, quiet()) as second:

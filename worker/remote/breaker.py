@@ -37,18 +37,21 @@ class Breaker:
     def silent(self, url: str, error: CaskeeperError, *, first_s: float) -> float:
         """It did not answer; for how long nobody asks it. Said once in the fleet's logs.
 
-        What is wrong on our side (a certificate) is no matter of the fleet's.
+        What is wrong on our side (a certificate) is no matter of the fleet's: each process says it.
         """
-        if self._breakers is None or not isinstance(error, Transient):
+        if self._breakers is None:
             return first_s
-        try:
-            left_s, news = self._breakers.open(url, error, first_s=first_s)
-        except CaskeeperError as gone:
-            log.debug("remote's silence not told", extra={"url": url, "reason": str(gone)})
-            return first_s
+        who, left_s, news = "this process", first_s, True
+        if isinstance(error, Transient):
+            try:
+                left_s, news = self._breakers.open(url, error, first_s=first_s)
+                who = "all workers"
+            except CaskeeperError as gone:
+                log.debug("remote's silence not told", extra={"url": url, "reason": str(gone)})
         if news:
             log.warning(
-                "remote is left alone by all workers",
+                "remote is left alone by %s",
+                who,
                 extra={"url": url, "reason": error.what, "seconds": round(left_s)},
             )
         return left_s

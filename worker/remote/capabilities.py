@@ -102,6 +102,25 @@ def negotiate(connection: Connection, timeout_s: float, *, role: str, index: str
     )
 
 
+def light_lookups(found: Capabilities, name: str) -> list[tuple[Method[Any, Any], Any]]:
+    """What asks for a name and for content that nobody has: a server that lives may still hang in these."""
+    nobodys = to_wire(_NO_ACTION)
+    lookups: list[tuple[Method[Any, Any], Any]] = []
+    if found.protocol == "reference-storage":
+        asked = references.GetReferenceRequest(instance_name=name, key="caskeeper/nobodys/0")
+        lookups.append((methods.GET_REFERENCE, asked))
+    elif found.protocol == "remote-asset":
+        uri = "urn:caskeeper:nobodys"
+        lookups.append((methods.FETCH_BLOB, assets.FetchBlobRequest(instance_name=name, uris=[uri])))
+    elif found.protocol == "action-cache":
+        action = reapi.GetActionResultRequest(instance_name=name, action_digest=nobodys)
+        lookups.append((methods.GET_ACTION_RESULT, action))
+    if not found.storage_refusal:
+        blobs = reapi.FindMissingBlobsRequest(instance_name=name, blob_digests=[nobodys])
+        lookups.append((methods.FIND_MISSING, blobs))
+    return lookups
+
+
 def _probes(name: str, *, role: str, index: str) -> list[tuple[Method[Any, Any], Any]]:
     probes: list[tuple[Method[Any, Any], Any]] = [
         (methods.GET_CAPABILITIES, reapi.GetCapabilitiesRequest(instance_name=name))

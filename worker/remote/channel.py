@@ -105,6 +105,11 @@ class Connection:
                 self._calls[method.path] = call if self._token is None else _Authorised(call, self._token)
             return self._calls[method.path]
 
+    @property
+    def closed(self) -> bool:
+        """Whether we ended it: what then fails is no fault of the remote's."""
+        return self._closed
+
     def explain(self, message: str) -> ConfigInvalid | None:
         """The error when ``message``, gRPC's of a failed connection, is about TLS and nothing mends itself.
 

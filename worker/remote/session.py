@@ -5,15 +5,16 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from google.protobuf.message import Message
 
-from caskeeper.errors import CaskeeperError, Transient
+from caskeeper.errors import CaskeeperError, ConfigInvalid, Permanent, Transient
 from worker import errand
 from worker.remote.breaker import Breaker
 from worker.remote.calls import called
-from worker.remote.capabilities import negotiate
+from worker.remote.capabilities import light_lookups, negotiate
 from worker.remote.channel import Connection
 from worker.remote.failure import CallFailed
 from worker.remote.methods import GET_CAPABILITIES, LOOKUPS
@@ -96,21 +97,46 @@ class Session:
 
     def _look_again(self) -> None:
         try:
-            self._negotiate(attempts=1)
+            found = self._contact(attempts=1)
+            self._look_something_up(found)
+            self._note(found)
+        except ConfigInvalid:
+            return  # trouble of ours: somebody else may look next
+        except Permanent:
+            # It answers, and refuses: that is what the next one has to hear, and not that it is silent.
+            self._breaker.answered(self.url)
         except CaskeeperError:
             return  # noted, and left alone for longer
         self._silent = None
 
+    def _look_something_up(self, found: Capabilities) -> None:
+        """Raises when it meets one that says what it can do and hangs when it is to do it."""
+        for method, request in light_lookups(found, self.instance_name):
+            call = self.connection.unary(method)
+            try:
+                self.attempt(
+                    method, partial(called, call, request), budget_s=self.patience.probe_s / 2, attempts=1
+                )
+            except CaskeeperError as error:
+                if error.settled or self.connection.closed:
+                    raise  # silence; any other answer is one
+
     def _negotiate(self, *, attempts: int) -> Capabilities:
-        found = self.attempt(
+        found = self._contact(attempts=attempts)
+        self._note(found)
+        return found
+
+    def _contact(self, *, attempts: int) -> Capabilities:
+        return self.attempt(
             GET_CAPABILITIES,
             lambda left_s: negotiate(self.connection, left_s, role=self._role, index=self._index),
             budget_s=self.patience.probe_s,
             attempts=attempts,
         )
+
+    def _note(self, found: Capabilities) -> None:
         self._known = (found, time.monotonic() + self.patience.negotiation_life_s)
         self._breaker.answered(self.url)
-        return found
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -196,9 +222,10 @@ class Session:
 
     def given_up(self, method: Method[Any, Any], failure: CallFailed, *, where: str = "") -> CaskeeperError:
         """The error of a failure that stays one; a remote that did not answer is remembered."""
-        told = self.connection.explain(failure.message) if failure.silent else None
+        silent = failure.silent and not self.connection.closed
+        told = self.connection.explain(failure.message) if silent else None
         error = told or failure.error(method, self.url, where=where)
-        if failure.silent:
+        if silent:
             left_s = self._breaker.silent(self.url, error, first_s=self.patience.memory_s)
             self._silent = (error, time.monotonic() + left_s)
             self._known = None

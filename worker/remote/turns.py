@@ -110,8 +110,13 @@ class Turn:
                 pause_s = min(2 * pause_s, _SLOWEST_LOOK_S)
 
     def renew(self) -> None:
-        """Keep it; what was lost is not waited for a second time in the middle of a transfer."""
-        self._take()
+        """Keep it; what was lost is not waited for a second time in the middle of a transfer.
+
+        Not while it is given back: whoever left would have a place that nobody gives back.
+        """
+        with self._guard:
+            if self._mine:
+                self._take()
 
     def _take(self) -> bool:
         limits = self._turns.limits

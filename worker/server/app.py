@@ -130,10 +130,11 @@ def serve(
     ]
     names = [handlers.service_name() for handlers in offered]
     health = Health(lambda: is_serving(services), names=names)
+    handlers = [*offered, health.handlers(), reflection_handlers([*names, HEALTH])]
     server = grpc.server(
         ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="serve"),
-        handlers=[*offered, health.handlers(), reflection_handlers([*names, HEALTH])],
-        interceptors=[Metered(), *security.interceptors, streams],
+        handlers=handlers,
+        interceptors=[Metered(handlers), *security.interceptors, streams],
         options=_OPTIONS,
     )
     try:

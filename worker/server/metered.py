@@ -10,15 +10,21 @@ import grpc
 from worker.telemetry.metrics import note, sample
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 IN, OUT = "in", "out"
+#: In place of the name of a method that there is not.
+OTHER = "other"
 
 
 class Metered(grpc.ServerInterceptor):
-    """The outermost: what the others refuse is counted too. Only methods that exist have a name here."""
+    """The outermost: what the others refuse is counted too.
 
-    def __init__(self) -> None:
+    Only methods of ``services`` have a name here: whoever is refused may ask for whatever comes to mind.
+    """
+
+    def __init__(self, services: Sequence[grpc.GenericRpcHandler]) -> None:
+        self._services = tuple(services)
         self._made: dict[str, tuple[Any, Any]] = {}
 
     def intercept_service(self, continuation: Callable[[Any], Any], details: Any) -> Any:
@@ -27,7 +33,9 @@ class Metered(grpc.ServerInterceptor):
         if handler is None:
             return None
         inner, metered = self._made.get(details.method, (None, None))
-        if inner is not handler:  # a refusal is made anew for every call, a method's handler is kept
+        if inner is not handler:
+            if not any(service.service(details) for service in self._services):
+                return _meter(OTHER, handler)
             metered = _meter(details.method.lstrip("/").rpartition(".")[2], handler)
             self._made[details.method] = handler, metered
         return metered

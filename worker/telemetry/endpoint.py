@@ -7,15 +7,19 @@ or 503 and a line that says why. They answer what is known already, so they are 
 from __future__ import annotations
 
 import socket
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 from caskeeper.errors import ConfigInvalid
+from worker.telemetry.log import Log
 from worker.telemetry.registry import CONTENT_TYPE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+log = Log("caskeeper.metrics")
 
 _PLAIN = "text/plain; charset=utf-8"
 #: A peer that says nothing for so long is let go.
@@ -121,4 +125,7 @@ class _Server(ThreadingHTTPServer):
         self.socket = bound
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A peer that went away in the middle is its own affair."""
+        """A peer that went away in the middle is its own affair; all else is ours."""
+        error = sys.exception()
+        if error is not None and not isinstance(error, OSError):
+            log.fault("a question over HTTP has no answer", error)

@@ -49,6 +49,10 @@ class Log:
         """What went wrong and needs somebody."""
         self._write(logging.ERROR, event, fields)
 
+    def fault(self, event: str, bug: BaseException) -> None:
+        """A fault of ours that ends nothing: with its traceback."""
+        self._logger.error("%s", event, exc_info=bug)
+
     def _write(self, level: int, event: str, fields: dict[str, object]) -> None:
         if self._logger.isEnabledFor(level):
             self._logger.log(level, "%s", event, extra={"fields": fields})

@@ -63,9 +63,11 @@ METRICS: dict[str, Metric] = {
     "caskeeper_server_bytes": Metric(COUNTER, "Bytes of content taken in and given out.", ("direction",)),
     # This worker at this moment.
     "caskeeper_worker_heartbeat_age_seconds": Metric(GAUGE, "Since the consumer's last sign of life."),
-    "caskeeper_worker_received": Metric(GAUGE, "Jobs received since the worker began."),
-    "caskeeper_worker_held": Metric(GAUGE, "Jobs this worker holds: running, or waiting for their time."),
+    "caskeeper_worker_renewed_age_seconds": Metric(GAUGE, "Since Redis last took what the worker writes."),
+    "caskeeper_worker_begun": Metric(GAUGE, "Jobs begun since the worker started."),
+    "caskeeper_worker_held": Metric(GAUGE, "Jobs this worker has reserved: running, or about to."),
     "caskeeper_worker_children": Metric(GAUGE, "Jobs it can run at the same time."),
+    "caskeeper_worker_lane": Metric(GAUGE, "1: it serves this lane.", ("lane",)),
     # The fleet and its volume: the same from every process that tells it.
     "caskeeper_redis_up": Metric(GAUGE, "1: Redis answers."),
     "caskeeper_volume_up": Metric(GAUGE, "1: the volume is mounted and can be looked at."),
@@ -80,7 +82,7 @@ METRICS: dict[str, Metric] = {
     "caskeeper_disk_total_bytes": Metric(GAUGE, "The file system of the volume."),
     "caskeeper_disk_available_bytes": Metric(GAUGE, "Free on it."),
     "caskeeper_disk_reserved_bytes": Metric(GAUGE, "What `reserved-disk-space` keeps free of it."),
-    "caskeeper_inodes_total": Metric(GAUGE, "Inodes of the file system; 0: it does not count them."),
+    "caskeeper_inodes": Metric(GAUGE, "Inodes of the file system; 0: it does not count them."),
     "caskeeper_inodes_free": Metric(GAUGE, "Free inodes."),
     "caskeeper_eviction_waits_seconds": Metric(GAUGE, "After a loss of Redis nothing goes for so long."),
     "caskeeper_cleanup_wanted": Metric(GAUGE, "1: a watermark is passed."),

@@ -88,7 +88,8 @@ class _Moment(Collector):
     def collect(self) -> Iterable[GaugeMetricFamily]:
         """One family a name."""
         found: dict[str, GaugeMetricFamily] = {}
-        for one in self._look():
+        # A page that names a series twice is refused whole; of two the last is told.
+        for one in {(one.name, one.labels): one for one in self._look()}.values():
             metric = METRICS.get(one.name)
             if metric is None or metric.kind != GAUGE:
                 continue

@@ -7,11 +7,13 @@ local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 if redis.call('TYPE', KEYS[1]).ok ~= 'hash' then
   return {'OK', 0}
 end
-local fine, record = pcall(cjson.decode, redis.call('HGET', KEYS[1], ARGV[1]) or '')
-if not fine or type(record) ~= 'table' or record.open ~= '1' then
+local fine, found = pcall(cjson.decode, redis.call('HGET', KEYS[1], ARGV[1]) or '')
+if not fine or type(found) ~= 'table' or found.open ~= '1' then
   return {'OK', 0}
 end
-record.open, record.probe_ms = '0', nil
-record.until_ms = string.format('%.0f', now)
+local record = {open = '0', until_ms = string.format('%.0f', now)}
+for _, name in ipairs({'error', 'failures', 'since_ms'}) do
+  record[name] = type(found[name]) == 'string' and found[name] or nil
+end
 redis.call('HSET', KEYS[1], ARGV[1], cjson.encode(record))
 return {'OK', 1}

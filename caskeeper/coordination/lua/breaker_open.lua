@@ -1,6 +1,7 @@
 -- breaker_open: a remote did not answer, and is left alone; each time in a row for twice as long.
 -- KEYS  1 breakers
--- ARGV  1 url, 2 the error as JSON, 3 the first time in ms, 4 the longest, 5 the calm after which counting begins anew
+-- ARGV  1 url, 2 the error as JSON, 3 the first time in ms, 4 the longest, 5 the calm after which counting begins anew,
+--       6 an end no script writes, so far away in ms
 -- Answers OK, for how long in ms, 1 = it was not left alone until now.
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
@@ -16,8 +17,9 @@ end
 local fine, record = pcall(cjson.decode, redis.call('HGET', KEYS[1], ARGV[1]) or '')
 record = fine and type(record) == 'table' and record or {}
 local until_ms, failures = time(record.until_ms) or 0, time(record.failures) or 0
-local was_open = record.open == '1' and until_ms <= now + 3600000
-if now - until_ms > tonumber(ARGV[5]) or until_ms > now + 3600000 then
+local far = now + tonumber(ARGV[6])
+local was_open = record.open == '1' and until_ms <= far
+if now - until_ms > tonumber(ARGV[5]) or until_ms > far then
   failures, was_open = 0, false
 end
 -- Whoever was on the way when it was left alone says nothing new.

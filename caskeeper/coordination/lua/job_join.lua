@@ -13,19 +13,21 @@ end
 for n = 1, #KEYS do
   local flight = hash(KEYS[n])
   local queued, running = flight.next, flight.running
-  if queued and queued ~= id and time(flight.next_until_ms) > NOW and goes_on(queued) then
+  if queued and queued ~= id and whole(flight.next_until_ms) > NOW and goes_on(queued) then
     -- One that was announced a moment ago counts for much less time than one that was sent.
     return answer(queued, record(queued).sent == '1', ARGV[12 + n])
   end
-  local joinable = flight.joinable == '1' and time(flight.until_ms) + tonumber(ARGV[3]) > NOW
-  if running and running ~= id and joinable and goes_on(running) then
+  if running ~= id and flight.joinable == '1' and runs(flight, ARGV[3]) and goes_on(running) then
     return answer(running, true, ARGV[12 + n])
   end
 end
-redis.call('HSET', KEYS[1], 'next', id, 'next_until_ms', int(NOW + tonumber(ARGV[2])))
-redis.call('PEXPIRE', KEYS[1], ARGV[4])
-local key = RECORDS .. id
-if not record(id).state then
+local key, state = RECORDS .. id, record(id).state
+-- Asked again by one who did not hear the first answer: a worker may have begun it since, and then it is not next.
+if not state or state == 'queued' then
+  redis.call('HSET', KEYS[1], 'next', id, 'next_until_ms', int(NOW + tonumber(ARGV[2])))
+  redis.call('PEXPIRE', KEYS[1], ARGV[4])
+end
+if not state then
   redis.call('HSET', key, 'id', id, 'task', ARGV[9], 'lane', ARGV[10], 'subject', ARGV[11], 'who', ARGV[12],
     'flight', ARGV[13], 'sent_ms', int(NOW), 'state', 'queued')
 end

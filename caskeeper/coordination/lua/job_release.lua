@@ -1,23 +1,27 @@
 -- job_release: the execution is over. One that is put back or tried again stays its flight's next.
 -- KEYS  1 flight, 2 record of the job
 -- ARGV  1 id, 2 token, 3 flight_ms, 4 record_ms, 5 state, 6 error, 7 exit code, 8 sentence, 9 bytes
--- Answers OK | HELD: the execution was not this one's any more.
+-- Answers OK | HELD: the job has ended, or another execution of it has begun.
 local flight, job = hash(KEYS[1]), hash(KEYS[2])
-if OVER[job.state] or flight.running and flight.token ~= ARGV[2] then
+local lost = flight.running and flight.token ~= ARGV[2]
+if OVER[job.state] or lost and flight.running == ARGV[1] then
   return {'HELD'}
 end
-land(KEYS[1])
+if not lost then  -- else another job has the lease, and nobody but this execution speaks for its job
+  land(KEYS[1])
+end
 redis.call('HSET', KEYS[2], 'id', ARGV[1], 'state', ARGV[5], 'error', ARGV[6], 'exit_code', ARGV[7],
-  'sentence', ARGV[8], 'bytes', ARGV[9])
+  'sentence', ARGV[8], 'bytes', ARGV[9], 'sent', '1')
 redis.call('PEXPIRE', KEYS[2], ARGV[4])
 if OVER[ARGV[5]] then
   redis.call('HSET', KEYS[2], 'ended_ms', int(NOW), 'unended', '0')
   drop_next(KEYS[1], ARGV[1])
   redis.call('DEL', WAITING .. ARGV[1])
 else
-  if ARGV[5] == 'queued' and tonumber(job.unended or '0') > 0 then
-    redis.call('HINCRBY', KEYS[2], 'unended', -1)  -- put back in good order: that start was none
-    if redis.call('HINCRBY', KEYS[2], 'starts', -1) == 0 then
+  if ARGV[5] == 'queued' and whole(job.unended) > 0 then
+    local starts = math.max(0, whole(job.starts) - 1)  -- put back in good order: that start was none
+    redis.call('HSET', KEYS[2], 'unended', int(whole(job.unended) - 1), 'starts', int(starts))
+    if starts == 0 then
       redis.call('HDEL', KEYS[2], 'first_ms')
     end
   elseif ARGV[5] == 'retrying' then

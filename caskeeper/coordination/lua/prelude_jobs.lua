@@ -28,8 +28,8 @@ local function hash(key)
   return found
 end
 
--- A time that a script wrote; 0 for everything else.
-local function time(text)
+-- A time or a count that a script wrote; 0 for everything else.
+local function whole(text)
   return text and #text <= 16 and string.match(text, '^%d+$') and tonumber(text) or 0
 end
 
@@ -45,9 +45,14 @@ local function goes_on(id)
   return job.state and not OVER[job.state] and job.cancel ~= '1'
 end
 
--- An execution that renews its lease.
-local function runs(flight)
-  return flight.running and flight.running ~= '' and time(flight.until_ms) > NOW
+-- No lease ends so far away: it is junk, or of before a clock was set back. Nobody waits for it: who is alive renews.
+local LONGEST_MS = 120000
+
+-- An execution that renews its lease, or did until so long ago.
+local function runs(flight, since_ms)
+  local until_ms = whole(flight.until_ms)
+  local believed = until_ms + tonumber(since_ms or '0') > NOW and until_ms <= NOW + LONGEST_MS
+  return flight.running and flight.running ~= '' and believed
 end
 
 local function land(key)
@@ -57,7 +62,7 @@ end
 -- The job is the one to be begun, unless another one is.
 local function queue_up(key, id, life_ms)
   local flight = hash(key)
-  if not flight.next or flight.next == id or time(flight.next_until_ms) <= NOW then
+  if not flight.next or flight.next == id or whole(flight.next_until_ms) <= NOW then
     redis.call('HSET', key, 'next', id, 'next_until_ms', int(NOW + tonumber(life_ms)))
     return true
   end
@@ -70,7 +75,8 @@ local function drop_next(key, id)
   end
 end
 
--- The log of jobs: the newest stay, with their records.
+-- The log of jobs: the newest stay. A record goes with its entry, but not that of a job which is still to be done:
+-- whoever asks for the same joins it, and it can be cancelled.
 local function list_job(id, life_ms, most)
   clear_other(LOG, 'zset')
   redis.call('ZADD', LOG, 'NX', int(NOW), id)
@@ -78,7 +84,10 @@ local function list_job(id, life_ms, most)
   local more = redis.call('ZCARD', LOG) - tonumber(most)
   if more > 0 then
     for _, old in ipairs(redis.call('ZRANGE', LOG, 0, more - 1)) do
-      redis.call('DEL', RECORDS .. old)
+      local state = record(old).state
+      if not state or OVER[state] then
+        redis.call('DEL', RECORDS .. old)
+      end
       redis.call('ZREM', LOG, old)
     end
   end

@@ -4,6 +4,9 @@
 -- Answers OK.
 if redis.call('TYPE', KEYS[1]).ok ~= 'hash' then
   redis.call('DEL', KEYS[1])  -- whatever it is, nobody of us wrote it
+end
+local since = redis.call('HGET', KEYS[1], 'since_ms')
+if not since or not string.match(since, '^%d+$') then
   local clock = redis.call('TIME')
   local now = string.format('%.0f', clock[1] * 1000 + math.floor(clock[2] / 1000))
   redis.call('HSET', KEYS[1], 'since_ms', now)

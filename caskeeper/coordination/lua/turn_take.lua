@@ -14,7 +14,7 @@ local function int(number)
 end
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', int(now))
 -- An end so far away is junk, or left by a clock that was set back.
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '(' .. int(now + math.max(10 * ttl, 3600000)), '+inf')
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '(' .. int(now + math.max(10 * ttl, 600000)), '+inf')
 if not redis.call('ZSCORE', KEYS[1], ARGV[1]) and redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[2]) then
   return {'FULL', redis.call('ZCARD', KEYS[1])}
 end

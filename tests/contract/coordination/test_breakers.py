@@ -136,3 +136,27 @@ def test_an_open_record_without_a_readable_reason_still_has_one(place):
     error = breakers.look([URL])[URL].error
     assert isinstance(error, RemoteUnavailable)
     assert error.what == "it did not answer"
+
+
+def test_a_clock_that_was_set_back_closes_no_remote_off(place):
+    breakers = place.create().breakers
+    breakers.open(URL, REFUSED, first_s=10.0)
+    over(place, since_s=-30 * 60.0)
+    assert breakers.look([URL]) == {}
+    assert breakers.read() == ()
+    assert breakers.open(URL, REFUSED, first_s=10.0) == (10.0, True)
+
+
+def test_i6_junk_in_an_open_record_keeps_nobody_from_looking(place):
+    breakers = place.create().breakers
+    breakers.open(URL, REFUSED, first_s=10.0)
+    over(place)
+    key = f"{place.prefix}breakers"
+    # Numbers that can be read and not be written again.
+    place.raw.hset(key, URL, place.raw.hget(key, URL)[:-1] + ', "junk": 1e999, "failures": 1e999}')
+    told = breakers.look([OTHER, URL])
+    assert told[URL].probe
+    assert told[URL].error.what == REFUSED.what
+    place.raw.hset(key, URL, place.raw.hget(key, URL)[:-1] + ', "junk": 1e999}')
+    assert breakers.close(URL)
+    assert breakers.look([URL]) == {}

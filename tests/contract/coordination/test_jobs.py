@@ -122,6 +122,17 @@ def test_an_execution_that_was_late_goes_on_unless_another_has_begun(jobs):
     assert jobs.renew("1", FLIGHT, "b", life_s=60).held
 
 
+def test_an_execution_that_lost_its_lease_to_another_job_still_speaks_for_its_own(jobs):
+    jobs.take(begin("1", "a", life_s=0.0))
+    assert jobs.take(begin("2", "b")).word == "OK"
+    assert not jobs.renew("1", FLIGHT, "a", life_s=60).held
+    assert jobs.release("1", FLIGHT, "a", Outcome("queued"))
+    assert (jobs.read("1").state, jobs.read("1").starts) == ("queued", 0)
+    assert jobs.renew("2", FLIGHT, "b", life_s=60).held, "the other one goes on"
+    assert jobs.release("2", FLIGHT, "b", DONE)
+    assert jobs.take(begin("1", "c"))[:2] == ("OK", 1), "it was no death of its worker"
+
+
 def test_an_execution_outlives_that_redis_is_emptied(place, jobs):
     jobs.take(begin("1", "a"))
     place.raw.flushall()
@@ -158,6 +169,17 @@ def test_a_job_that_is_put_back_or_tried_again_is_still_the_one_to_join(jobs):
         jobs.release("1", FLIGHT, token, Outcome(state))
         assert jobs.join(offer("2"), waiter="b").job_id == "1"
         assert jobs.read("1").state == state
+
+
+@pytest.mark.parametrize("emptied", [False, True])
+def test_whoever_joins_a_job_that_came_back_does_not_wait_for_its_sender(place, jobs, emptied):
+    """Another program sends by name and announces nothing; a client may die before it has said `sent`."""
+    jobs.take(begin("foreign"))
+    if emptied:
+        place.raw.flushall()
+        jobs.renew("foreign", FLIGHT, "t", life_s=60)
+    jobs.release("foreign", FLIGHT, "t", Outcome("retrying"))
+    assert jobs.join(offer("2"), waiter="b")[:3] == ("foreign", False, True)
 
 
 def test_a_queued_job_is_cancelled_for_good_and_nobody_joins_it(jobs):
@@ -198,6 +220,53 @@ def test_a_job_that_nobody_has_recorded_is_cancelled_only_when_the_caller_insist
     assert jobs.read("1") is None
     assert jobs.cancel("1", who="x", unseen=True).word == "ended"
     assert jobs.take(begin("1")).word == "CANCELLED"
+    (record,) = jobs.newest(10)
+    assert record == jobs.read("1")
+    assert (record.id, record.state, record.exit_code) == ("1", "cancelled", 26)
+    assert (record.task, record.sentence) == ("artifacts.pull", "withdrawn by x")
+
+
+def test_a_job_that_was_to_end_when_its_worker_died_says_why_it_ended(jobs, place):
+    jobs.take(begin("1", "a"))
+    jobs.cancel("1", who="x")
+    place.raw.hset(f"caskeeper:flight:{FLIGHT}", "until_ms", 1)
+    assert jobs.take(begin("1", "b")).word == "CANCELLED"
+    assert jobs.read("1")[14:17] == ("Cancelled", 26, "withdrawn by x")
+
+
+def test_who_asks_again_for_a_job_that_has_begun_meanwhile_does_not_make_it_the_next_one(jobs):
+    sent(jobs, "1")
+    jobs.take(begin("1", joinable=False))
+    assert jobs.join(offer("1"), waiter="a").new, "the first answer was lost on its way"
+    jobs.sent("1", FLIGHT)
+    assert jobs.join(offer("2"), waiter="b").new
+
+
+def test_a_lease_from_before_the_clock_was_set_back_is_not_waited_for(place, jobs):
+    jobs.take(begin("1", "a"))
+    place.raw.hset(f"caskeeper:flight:{FLIGHT}", "until_ms", jobs.read("1").begun_ms + 24 * 3_600_000)
+    assert not jobs.read("1").alive
+    assert jobs.join(offer("2"), waiter="b").new
+    assert jobs.take(begin("1", "b")).word == "OK"
+
+
+def test_a_job_that_began_before_the_clock_was_set_back_begins_to_spend_its_time_now(place, jobs):
+    jobs.take(begin("1", "a"))
+    place.raw.hset("caskeeper:job:1", "first_ms", jobs.read("1").begun_ms + 24 * 3_600_000)
+    assert jobs.take(begin("1", "a")).spent_s == 0
+    assert int(place.raw.hget("caskeeper:job:1", "first_ms")) < jobs.read("1").begun_ms + 1_000_000
+
+
+@pytest.mark.parametrize("junk", ["x", "", "-1", "1e400", "9" * 40])
+def test_damaged_counts_of_a_job_begin_anew(place, jobs, junk):
+    sent(jobs, "1")
+    jobs.take(begin("1", "a", life_s=0.0))
+    damage = dict.fromkeys(("starts", "unended", "first_ms", "begun_ms", "retries"), junk)
+    place.raw.hset("caskeeper:job:1", mapping=damage)
+    assert jobs.take(begin("1", "b")) == ("OK", 1, "", 0.0)
+    place.raw.hset("caskeeper:job:1", mapping=damage)
+    assert jobs.release("1", FLIGHT, "b", Outcome("queued"))
+    assert jobs.take(begin("1", "c"))[:2] == ("OK", 1)
 
 
 def test_the_last_who_waits_cancels_and_the_others_do_not(jobs):
@@ -208,6 +277,14 @@ def test_the_last_who_waits_cancels_and_the_others_do_not(jobs):
     assert jobs.read("1").state == "queued"
     assert jobs.leave("1", "b", who="x") == ("ended", 0)
     assert jobs.leave("1", "b", who="x").word == "over"
+
+
+def test_a_job_that_another_program_sent_is_not_ended_by_who_only_looked_at_it(jobs):
+    jobs.take(begin("1"))
+    jobs.wait("1", "looks", for_s=60)
+    assert jobs.leave("1", "looks", who="x") == ("waited", 1)
+    assert jobs.renew("1", FLIGHT, "t", life_s=60) == (True, False)
+    assert jobs.cancel("1", who="x").word == "running", "who insists ends it"
 
 
 def test_who_leaves_without_cancelling_only_leaves(jobs):
@@ -256,9 +333,25 @@ def test_the_log_is_capped_and_a_record_goes_with_its_entry(jobs, monkeypatch):
     monkeypatch.setattr(jobs_module, "MOST_JOBS", 2)
     for n in range(4):
         sent(jobs, str(n), f"f{n}")
+        jobs.take(begin(str(n), flight=f"f{n}"))
+        jobs.release(str(n), f"f{n}", "t", DONE)
+    sent(jobs, "4", "f4")
     kept = {record.id for record in jobs.newest(10)}
     assert len(kept) == 2
-    assert {str(n) for n in range(4) if jobs.read(str(n)) is not None} == kept
+    assert {str(n) for n in range(5) if jobs.read(str(n)) is not None} == kept
+
+
+def test_a_job_still_to_be_done_outlives_its_place_in_the_log(place, jobs, monkeypatch):
+    monkeypatch.setattr(jobs_module, "MOST_JOBS", 1)
+    for n in range(3):
+        sent(jobs, str(n), f"f{n}")
+    (listed,) = jobs.newest(10)
+    first, other = sorted({"0", "1", "2"} - {listed.id})
+    assert jobs.join(offer("9", f"f{first}"), waiter="b").job_id == first
+    assert jobs.cancel(other, who="x").word == "ended"
+    place.raw.zadd("caskeeper:jobs", {listed.id: 1})
+    assert jobs.take(begin(first, flight=f"f{first}")).word == "OK"
+    assert [record.id for record in jobs.newest(10)] == [first], "it is news again"
 
 
 @pytest.mark.parametrize("junk", ["another type", "no numbers", "nothing"])

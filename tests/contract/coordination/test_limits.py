@@ -46,3 +46,10 @@ def test_i6_junk_takes_nobodys_place(place, score):
     assert not limits.release("a", "one")
     assert limits.take("a", "one", limit=1)
     assert not limits.take("a", "two", limit=1)
+
+
+def test_a_clock_that_was_set_back_keeps_nobody_waiting(place):
+    limits = place.create().limits
+    later = place.raw.time()[0] * 1000 + 20 * 60_000
+    place.raw.zadd(f"{place.prefix}turns:a", {"killed": later})
+    assert limits.take("a", "one", limit=1)

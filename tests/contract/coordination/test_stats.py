@@ -35,6 +35,8 @@ def test_what_nobody_of_us_wrote_is_put_right_or_passed_over(place):
     assert stats.read() == {}
     stats.add({"misses": 1})
     place.raw.hset(place.prefix + "stats", "misses", "many")
+    place.raw.hset(place.prefix + "stats", SINCE, "long ago")
     assert "misses" not in stats.read()
     stats.add({"misses": 4})
     assert stats.read()["misses"] == 4
+    assert stats.read()[SINCE] > 0

@@ -1,9 +1,18 @@
 """What `jobs` and `job` say about a record."""
 
+import json
+from types import SimpleNamespace
 from typing import get_args
 
+from caskeeper.contract import PullResult
 from caskeeper.coordination.jobrecords import JobRecord, State
+from caskeeper.coordination.jobs import Withdrawal
+from caskeeper.errors import CoordinatorUnavailable
+from caskeeper.job import Job
+from tasks.cli.cancel import cancel as cancel_command
+from tasks.cli.invocation import Invocation
 from tasks.cli.job import _lines
+from tasks.cli.job import job as job_command
 from tasks.cli.jobs import STATES, table, took, why
 
 NOW_MS = 1_800_000_000_000
@@ -99,3 +108,34 @@ def test_everything_known_of_one_job_is_told():
     assert "awaited    by 2 callers" in running
     done = _lines(record(**{**FAILED, "state": "done", "error": ""}), {"result": {"pulled": True}})
     assert done[-1] == "result     pulled: True"
+
+
+def test_a_followed_job_whose_record_redis_has_lost_meanwhile_tells_its_result(capsys):
+    state = {"status": "SUCCESS", "result": PullResult(pulled=True, cached=False).to_json()}
+    records = [record(), None]
+    invocation = Invocation(progress=False)
+    invocation.__dict__["client"] = SimpleNamespace(
+        record=lambda _job_id: records.pop(0),
+        job=lambda job_id: Job(
+            SimpleNamespace(state=lambda _job_id: state), job_id, result=PullResult, recorded=True
+        ),
+    )
+    assert job_command.main(["0b0f", "--follow"], obj=invocation, standalone_mode=False) == 0
+    assert "pulled: True" in capsys.readouterr().out
+
+
+def test_what_was_cancelled_before_redis_went_away_is_told_all_the_same(capsys):
+    def cancel(job_id):
+        if job_id != "1":
+            raise CoordinatorUnavailable("it does not answer")
+        return Withdrawal("ended")
+
+    invocation = Invocation(json=True)
+    invocation.__dict__["client"] = SimpleNamespace(cancel=cancel)
+    assert cancel_command.main(["1", "2", "3"], obj=invocation, standalone_mode=False) == 25
+    first, *others = json.loads(capsys.readouterr().out)["jobs"]
+    assert first == {"job": "1", "outcome": "cancelled"}
+    assert [(one["job"], one["error"]["error"]) for one in others] == [
+        ("2", "CoordinatorUnavailable"),
+        ("3", "CoordinatorUnavailable"),
+    ]

@@ -23,5 +23,9 @@ def test_totals_are_grouped_by_what_they_are_about():
     assert "artifacts.pull: 4 done, 1 failed, 0.1 s each" in text
 
 
+def test_a_clock_that_was_set_back_makes_no_time_below_nothing():
+    assert grouped({"since_ms": 9000}, now_ms=5000)["since_s"] == 0
+
+
 def test_before_the_first_job_it_says_so():
     assert _lines(grouped({}, now_ms=5)) == ["no job has ended yet"]

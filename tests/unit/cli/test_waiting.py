@@ -9,6 +9,9 @@ from caskeeper.contract import ComputeSizeResult
 from caskeeper.coordination.jobs import Withdrawal
 from caskeeper.errors import DeadlineExceeded
 from caskeeper.job import GOES_ON, STAYS, Job
+from tasks.cli import waiting as waiting_module
+from tasks.cli.failures import Ended
+from tasks.cli.interrupt import unwound_by_sigterm
 from tasks.cli.invocation import Invocation
 from tasks.cli.waiting import Deadline, Sent, _without_future, sending, wait
 
@@ -81,6 +84,15 @@ def test_a_job_that_ends_while_its_caller_leaves_has_its_result():
     assert (one.error, one.result.used_bytes) == (None, 1)
 
 
+def test_a_timeout_ends_the_waiting_also_for_a_job_whose_record_or_result_is_lost(monkeypatch):
+    monkeypatch.setattr(waiting_module, "_STORED_S", 0.1)
+    for word, told in (("unknown", "Redis has lost its record"), ("over", "it goes on")):
+        one = sent(states=Never({"j": Withdrawal(word)}))
+        wait(Invocation(progress=False), [one], verb="pull", deadline=Deadline(0.1))
+        assert isinstance(one.error, DeadlineExceeded)
+        assert told in one.error.way_out
+
+
 def interrupted_after(seconds):
     timer = threading.Timer(seconds, signal.raise_signal, [signal.SIGINT])
     timer.start()
@@ -99,6 +111,20 @@ def test_ctrl_c_tells_what_becomes_of_each_job(capsys):
         "caskeeper: no longer waiting; cancelled: queued; being ended: runs; "
         "others wait, so it goes on: shared\n"
     )
+
+
+def test_a_second_sigterm_does_not_cut_short_the_withdrawal_of_the_first():
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        with pytest.raises(Ended), unwound_by_sigterm():
+            signal.raise_signal(signal.SIGTERM)
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        with unwound_by_sigterm():
+            pass
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_ctrl_c_while_jobs_are_sent_withdraws_from_those_that_are(capsys):

@@ -10,8 +10,8 @@ from tasks.cli.withdrawal import withdraw
 class Leaving:
     """A job of which this becomes."""
 
-    def __init__(self, job_id, outcome):
-        self.id = job_id
+    def __init__(self, job_id, outcome, *, done=False):
+        self.id, self.done = job_id, done
         self._outcome = outcome
 
     def withdraw(self):
@@ -47,6 +47,14 @@ def test_the_fate_of_one_job_is_a_clause():
         "it is being ended, for nobody else waits for it",
         "it goes on, for 1 other waits for it; wait again or allow more time",
     ]
+
+
+def test_a_job_without_a_record_is_over_only_when_it_has_ended():
+    unknown = Withdrawal("unknown")
+    left = withdraw([Leaving("old", unknown, done=True), Leaving("lost", unknown)])
+    assert (left.over, left.lost) == (["old"], ["lost"])
+    assert left.sentence() == "no longer waiting; Redis has lost the record, so it goes on: lost"
+    assert left.fate() == "Redis has lost its record, so it goes on; wait again or allow more time"
 
 
 def test_a_redis_that_cannot_be_told_is_said_and_asked_once():

@@ -74,3 +74,13 @@ def test_the_configuration_uses_it(secret):
     )
     assert settings.redis == "redis://:p%40ss%3Aw%2Frd%3F@h/0"
     assert "p%40" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://[x", "redis://u:word@[::1/0", "redis://u:wo/rd@host/0", "redis://h:99999/0"]
+)
+def test_one_that_cannot_be_split_is_a_mistake_in_the_configuration_and_not_shown(url):
+    with pytest.raises(ConfigInvalid, match="not a URL of a Redis server") as error:
+        checked_redis_url(url, "here")
+    assert url not in str(error.value)
+    assert error.value.__suppress_context__

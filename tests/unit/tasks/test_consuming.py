@@ -6,9 +6,9 @@ from tasks.consuming import Judge, Pulse, Sign
 
 
 def verdicts(rows, *, children=2, looks=3):
-    """One verdict a row of (beat, received, held, queued)."""
+    """One verdict a row of (beat, begun, held, queued)."""
     judge = Judge(children=children, looks=looks)
-    return [bool(judge.look(Sign(at, received, held), queued)) for at, received, held, queued in rows]
+    return [bool(judge.look(Sign(at, begun, held), queued)) for at, begun, held, queued in rows]
 
 
 def test_a_worker_that_beats_and_has_nothing_to_do_is_left_alone():
@@ -52,6 +52,6 @@ def test_who_works_is_not(row):
 def test_a_pulse_is_read_as_it_was_written():
     pulse = Pulse()
     assert pulse.read() == Sign(0.0, 0, 0)
-    pulse.beat(received=7, held=2)
+    pulse.beat(begun=7, held=2)
     assert pulse.read()[1:] == (7, 2)
     assert pulse.read().at > 0

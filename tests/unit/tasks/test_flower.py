@@ -1,9 +1,12 @@
 """How Flower is set up: behind a password, looking only, and aware of TLS."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from caskeeper.config import Settings
 from caskeeper.errors import ConfigInvalid
+from tasks import flower
 from tasks.flower import broker_tls, flower_options, run_flower
 
 
@@ -11,6 +14,16 @@ def test_it_is_not_opened_to_others_without_a_password(monkeypatch):
     monkeypatch.delenv("FLOWER_BASIC_AUTH", raising=False)
     with pytest.raises(ConfigInvalid, match="without a password"):
         run_flower(Settings(cachedir="/nonexistent"), "redis://127.0.0.1:1/0", address="0.0.0.0")
+
+
+def test_loopback_is_loopback_also_with_the_brackets_of_its_address(monkeypatch):
+    monkeypatch.delenv("FLOWER_BASIC_AUTH", raising=False)
+    started = []
+    app = SimpleNamespace(conf=SimpleNamespace(), start=started.extend)
+    monkeypatch.setattr(flower, "make_app", lambda *_: app)
+    monkeypatch.setattr(flower, "configure", lambda *_: None)
+    assert run_flower(Settings(cachedir="/nonexistent"), "redis://127.0.0.1:1/0", address="[::1]") == 0
+    assert "--address=::1" in started
 
 
 def test_it_changes_nothing_unless_its_own_variable_says_so(monkeypatch):

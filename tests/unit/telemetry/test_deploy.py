@@ -38,7 +38,7 @@ def test_every_number_of_the_fleet_is_on_the_dashboard():
         "caskeeper_blobs",
         "caskeeper_evicted_bytes",
         "caskeeper_findings",
-        "caskeeper_worker_received",
+        "caskeeper_worker_begun",
         "caskeeper_eviction_waits_seconds",
     }
 

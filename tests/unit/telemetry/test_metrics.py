@@ -27,6 +27,12 @@ def test_counters_add_up_and_gauges_are_as_they_are():
     assert not any("used_bytes" in line for line in lines(registry)), "what nobody tells is not as it was"
 
 
+def test_no_series_is_told_twice():
+    url = "http://" + "h" * 300  # a label is cut: two may become the same
+    told = [sample("caskeeper_breaker_open", n, remote=f"{url}{n}") for n in range(3)]
+    assert sum("caskeeper_breaker_open{" in line for line in lines(Registry(lambda: told))) == 1
+
+
 def test_a_name_of_another_release_is_passed_over():
     registry = Registry()
     registry.add([Sample("caskeeper_of_tomorrow", 1.0), Sample("caskeeper_hits", 1.0, ("a", "b"))])

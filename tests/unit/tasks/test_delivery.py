@@ -1,0 +1,47 @@
+"""How an execution begins, as far as it needs no queue."""
+
+import threading
+from types import SimpleNamespace
+from unittest.mock import Mock
+
+import pytest
+from celery.exceptions import Reject
+
+from caskeeper.coordination.jobs import Renewed, Taken
+from caskeeper.errors import CoordinatorUnavailable
+from tasks.delivery import Delivery, DeliverySettings, Operation
+
+ENDED = {"status": "SUCCESS", "result": {}}
+
+
+class Jobs:
+    """Takes; then Redis is away, and the worker is told to stop."""
+
+    def __init__(self):
+        self.stop = lambda: None
+
+    def take(self, begin):
+        return Taken("OK", starts=1)
+
+    def renew(self, *_about, life_s):
+        return Renewed(held=True, cancelled=False)
+
+    def release(self, *_about):
+        self.stop()
+        raise CoordinatorUnavailable("away")
+
+
+def test_a_worker_that_stops_while_an_execution_begins_leaves_no_lease_that_is_renewed():
+    jobs = Jobs()
+    delivery = Delivery(lambda: SimpleNamespace(jobs=jobs), DeliverySettings())
+    jobs.stop = delivery.stopping.set
+    task = SimpleNamespace(
+        name="artifacts.pull",
+        request=SimpleNamespace(id="j", hostname="w", retries=0),
+        backend=SimpleNamespace(get_task_meta=Mock(return_value=ENDED)),
+    )
+    with pytest.raises(Reject) as put_back:
+        delivery.begin(task, Operation("f", "pull", "p/e/k", joinable=True))
+    assert put_back.value.requeue
+    assert delivery.executions == {}
+    assert "execution lease" not in {thread.name for thread in threading.enumerate()}
