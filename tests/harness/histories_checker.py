@@ -41,7 +41,7 @@ _LOSSES = {"redis emptied": 0, "redis started": 0, "old redis started": 0}
 #: Of a log: an error that is only the echo of a fault, or the library's word for a job that failed.
 _ECHOES = re.compile(
     r"WorkerLostError|exited with 'signal 9|Timed out waiting for UP message|timed out|TimeoutError|"
-    r"ConnectionError|ConnectionRefusedError|BrokenPipe|Connection (refused|reset|closed)|"
+    r"ConnectionError|ConnectionRefusedError|Broken ?[Pp]ipe|Connection (refused|reset|closed)|"
     r"Connection to (broker|Redis) lost|Retrying inf more times|loading the dataset|LOADING|"
     r"No such file or directory: '.*/s'"
 )

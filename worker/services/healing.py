@@ -240,8 +240,8 @@ class Healing:
                     continue  # another one has brought it back meanwhile
                 owners = self.owners.of({digest.hash for digest in lacking})
                 if not owners and not damaged:
-                    # No part of anything here; or its refs may just be gone.
-                    return Healed(again=bool(subjects.refs))
+                    # No part of anything here; or its refs, or what was damaged, have just gone.
+                    return Healed(again=bool(subjects.refs) or isinstance(trouble, ObjectDamaged))
                 _tell_missing(lost, owners)
                 back, unasked = self._bring_back(operation, lacking, owners, subjects, context)
             gone = {one.hash for one in lacking if one not in back and self._withdrawal.is_missing(one.hash)}

@@ -214,6 +214,7 @@ class _Links(_Checkout):
         try:
             there = os.lstat(path)
         except OSError as error:
+            self._staging.confirm()  # without its folder this operation is over
             raise failure(error, path) from error
         if not stat.S_ISREG(there.st_mode) or there.st_size != entry.digest.size_bytes:
             self._volume.unlink(path)

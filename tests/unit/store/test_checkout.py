@@ -194,6 +194,22 @@ def test_a_fence_in_the_middle_stops_it(tmp_path, source):
     assert not os.path.exists(extract.path)
 
 
+def test_a_fence_between_a_link_and_the_look_at_it_stops_it(volume, source, monkeypatch):
+    root = store(volume, source)
+    extract = Extract(volume)
+    link = volume.link
+
+    def and_a_fence(*paths):
+        linked = link(*paths)
+        monkeypatch.undo()
+        fence(volume, "extract")
+        return linked
+
+    monkeypatch.setattr(volume, "link", and_a_fence)
+    with pytest.raises(LeaseLost):
+        extract(root)
+
+
 def test_a_target_that_is_there_is_not_filled(volume, source):
     root = store(volume, source)
     extract = Extract(volume)

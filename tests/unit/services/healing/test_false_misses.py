@@ -7,13 +7,13 @@ from harness.damage import delete
 from harness.healing import FILE, REF, is_sound, place, withdraw_now
 
 from caskeeper.artifact import Ref
-from caskeeper.contract import ExtractRequest, RemoveRequest
+from caskeeper.contract import CommitRequest, ExtractRequest, RemoveRequest
 from caskeeper.errors import ArtifactNotFound, RemoteUnavailable
 from worker.protocols import quiet
-from worker.services.subjects import Subjects
+from worker.services.subjects import Subjects, subjects_of
 from worker.services.trash import REF as REF_IN_TRASH
 from worker.services.trash import ref_name
-from worker.store.damage import missing
+from worker.store.damage import damaged, missing
 
 ASKED = Subjects((Ref.parse(REF),), ("demo",))
 
@@ -83,6 +83,23 @@ def test_what_is_back_before_it_is_asked_for_may_be_tried_again(services, monkey
 
     monkeypatch.setattr(services.desk, "writer", another_one_is_faster)
     assert services.healing.heal(missing(FILE, ""), quiet())
+    is_sound(services)
+
+
+def test_what_another_one_took_away_with_its_refs_is_no_trouble_of_a_commit(services, tmp_path):
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    (tree / "file").write_bytes(with_content(services))
+
+    def meets_it_damaged():
+        delete(place(services))
+        assert withdraw_now(services, FILE)
+        raise damaged(FILE, place(services))
+
+    request = CommitRequest(path=str(tree), refs=(REF,))
+    work = steps(meets_it_damaged, lambda: services.run(request, quiet()))
+    services.healing.around(work, subjects_of(request), quiet())
+    assert services.listing.contains(Ref.parse(REF))
     is_sound(services)
 
 
