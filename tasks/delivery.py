@@ -306,7 +306,10 @@ class DeliveryHeartbeat(bootsteps.StartStopStep):
 
     def beat(self) -> None:
         """Renew every message that was taken and not acknowledged, waiting ones included."""
-        held = [request.message for request in tuple(worker_state.reserved_requests)]
+        # One that waits for its time, as a job that is tried again does, is scheduled and not yet reserved.
+        state: Any = worker_state  # its types are older than the second
+        requests = {*state.reserved_requests, *state.scheduled_requests}
+        held = [request.message for request in requests]
         messages = {str(message.delivery_tag): _as_kept(message) for message in held}
         self._beats += 1
         try:

@@ -203,12 +203,9 @@ class Jobs:
         """The waiter waits for so long; said again while it does."""
         self._run("job_wait", (key_names.waiters(job_id),), waiter, *_ms(for_s))
 
-    def leave(self, job_id: str, waiter: str, *, who: str, cancel: bool = True) -> Withdrawal:
+    def leave(self, job_id: str, waiter: str, *, who: str) -> Withdrawal:
         """The waiter waits no longer; the job is cancelled when nobody else does, in the same step."""
-        if cancel:
-            return self._withdraw(job_id, waiter, who, unseen=False)
-        left = self._run("job_leave", (key_names.waiters(job_id),), waiter)
-        return Withdrawal("waited", int(left[1]))
+        return self._withdraw(job_id, waiter, who, unseen=False)
 
     def read(self, job_id: str) -> JobRecord | None:
         """The record of a job; None: there is none, or it is older than a week."""

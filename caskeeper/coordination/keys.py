@@ -28,17 +28,18 @@ LEADER = "caskeeper:leader"
 FLIGHT = "caskeeper:flight:"
 
 #: Hash with a week's TTL, of the whole database, ``caskeeper:job:<id>``: id, task, subject, lane, who,
-#: sent_ms, flight, state, worker, pid, begun_ms, first_ms, ended_ms, starts, unended (starts since the
-#: last orderly end), retries, error, exit_code, sentence, bytes; cancel ('1'), cancel_who, cancel_ms. Written
-#: by job_join, job_forget, job_take, job_release, job_cancel.
+#: sent ('1': its message is in the queue), sent_ms, flight, state, worker, pid, begun_ms, first_ms, ended_ms,
+#: starts, unended (starts since the last orderly end), retries, error, exit_code, sentence, bytes; cancel
+#: ('1'), cancel_who, cancel_ms. Written by job_join, job_sent, job_forget, job_take, job_release, job_cancel.
 JOB = "caskeeper:job:"
 
 #: Sorted set with a week's TTL, of the whole database: job id -> Redis TIME in ms at which it was sent; the
-#: newest 10,000. Written by job_join, job_take.
+#: newest 10,000; the record of one that has ended goes with its place. Written by job_join, job_take,
+#: job_cancel.
 JOBS = "caskeeper:jobs"
 
 #: Sorted set with TTL, of the whole database, ``caskeeper:waiters:<job id>``: waiter -> Redis TIME in ms
-#: until which it waits. Written by job_join, job_wait, job_leave, job_cancel.
+#: until which it waits. Written by job_join, job_wait, job_take, job_cancel; job_release removes it.
 WAITERS = "caskeeper:waiters:"
 
 #: Hash: epoch; run_id (of the server that wrote it); ready, known (0 or 1); evict_from_ms;

@@ -287,12 +287,6 @@ def test_a_job_that_another_program_sent_is_not_ended_by_who_only_looked_at_it(j
     assert jobs.cancel("1", who="x").word == "running", "who insists ends it"
 
 
-def test_who_leaves_without_cancelling_only_leaves(jobs):
-    sent(jobs, "1", waiter="a")
-    assert jobs.leave("1", "a", who="x", cancel=False) == ("waited", 0)
-    assert jobs.read("1").state == "queued"
-
-
 def test_a_job_that_ended_without_a_word_is_forgotten_and_its_outcome_kept(jobs):
     sent(jobs, "1")
     jobs.take(begin("1", "a"))

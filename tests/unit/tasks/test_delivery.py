@@ -6,10 +6,11 @@ from unittest.mock import Mock
 
 import pytest
 from celery.exceptions import Reject
+from celery.worker import state as worker_state
 
 from caskeeper.coordination.jobs import Renewed, Taken
 from caskeeper.errors import CoordinatorUnavailable
-from tasks.delivery import Delivery, DeliverySettings, Operation
+from tasks.delivery import Delivery, DeliveryHeartbeat, DeliverySettings, Operation
 
 ENDED = {"status": "SUCCESS", "result": {}}
 
@@ -45,3 +46,21 @@ def test_a_worker_that_stops_while_an_execution_begins_leaves_no_lease_that_is_r
     assert put_back.value.requeue
     assert delivery.executions == {}
     assert "execution lease" not in {thread.name for thread in threading.enumerate()}
+
+
+class Waits:
+    """A message that was taken, and is to begin later."""
+
+    message = SimpleNamespace(delivery_tag="tag", _raw={}, delivery_info={"exchange": "", "routing_key": "q"})
+
+
+def test_what_is_tried_again_later_is_renewed_meanwhile(monkeypatch):
+    renewed = []
+    flights = SimpleNamespace(beat=lambda _holder, _number, messages, **_: renewed.extend(messages))
+    monkeypatch.setattr(
+        DeliveryHeartbeat, "delivery", Delivery(lambda: flights, DeliverySettings()), raising=False
+    )
+    waits = Waits()
+    worker_state.scheduled_requests.add(waits)
+    DeliveryHeartbeat(Mock()).beat()
+    assert renewed == ["tag"]
