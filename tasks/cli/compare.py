@@ -48,7 +48,7 @@ def diff(
     if not lines and not result.not_compared:
         invocation.say("no difference")
     for path in result.not_compared:
-        invocation.note(f"not compared: {wording.printable(path)} was left out when it was pulled")
+        invocation.note(f"not compared: {path} was left out when it was pulled")
     return REMARKS if result.not_compared else 0
 
 

@@ -49,8 +49,7 @@ def import_cache(
 def _say(invocation: Invocation, result: ImportResult) -> None:
     for one in result.artifacts:
         if one.reason:
-            reason = wording.printable(one.reason)
-            invocation.note(f"{wording.printable(one.ref)}: {one.outcome}: {reason}")
+            invocation.note(f"{one.ref}: {one.outcome}: {one.reason}")
         elif result.dry_run or invocation.verbose:
             without = f"  without {', '.join(one.excluded)}" if one.excluded else ""
             invocation.data(f"{one.outcome:<9}  {one.ref}{without}")

@@ -152,7 +152,7 @@ def test_a_slow_stream_that_moves_is_not_ended(server, opened):
     received = list(blobs.read_stream(Digest.of(LARGE)))
     faster.join()
     assert b"".join(received) == LARGE
-    assert len(received) > 10, "it went slowly for a while"
+    assert len(received[0]) == 1, "it dripped, for longer than a silence may last"
 
 
 def test_an_upload_nobody_takes_ends(server, opened):

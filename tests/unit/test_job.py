@@ -1,5 +1,7 @@
 """A job seen from whoever waits for it."""
 
+from unittest.mock import Mock
+
 import pytest
 
 from caskeeper import job as job_module
@@ -178,6 +180,17 @@ def test_why_nobody_takes_a_job_is_told_while_one_waits_and_when_one_gives_up(mo
         waiting.result(0.5)
     assert set(waiting._states.lines) == {"no worker takes it: start one"}
     assert 2 <= len(waiting._states.lines) < 6, "asked again, at longer and longer intervals"
+
+
+def test_where_nobody_can_be_asked_that_is_told(monkeypatch):
+    monkeypatch.setattr(job_module, "_WORTH_ASKING_S", 0.05)
+    waiting = job({"status": "QUEUED"})
+    monkeypatch.setattr(waiting._states, "why_waiting", Mock(side_effect=CoordinatorUnavailable("no answer")))
+    with pytest.raises(DeadlineExceeded) as late:
+        waiting.result(0.1)
+    assert late.value.way_out == (
+        "it is not known whether a worker takes it: no answer; the job stays in the queue"
+    )
 
 
 def test_a_job_that_runs_is_not_said_to_wait(monkeypatch):

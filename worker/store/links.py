@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from caskeeper.errors import VolumeFailed
-from worker.store.system_calls import link_target
+from worker.store.failures import failure
+from worker.store.system_calls import what_stands
 
 if TYPE_CHECKING:
     from caskeeper.layout import Layout
@@ -18,11 +19,15 @@ if TYPE_CHECKING:
 WAY_OUT = "put the folder itself in the place of the link; another disk is mounted there, not linked"
 
 
-def refuse_link(path: str) -> None:
-    """Raises VolumeFailed when ``path`` itself is a symbolic link."""
-    target = link_target(path)
-    if target is not None:
-        raise VolumeFailed(told(target), path, WAY_OUT)
+def stands(path: str) -> str | None:
+    """Where the symbolic link at ``path`` leads to; "" for everything else that is there, None for nothing.
+
+    Raises the project's errors.
+    """
+    try:
+        return what_stands(path)
+    except OSError as error:
+        raise failure(error, path) from error
 
 
 def told(target: str) -> str:
@@ -39,4 +44,6 @@ def refuse_links(layout: Layout, *paths: str) -> None:
     for path in paths:
         slash = len(layout.root) if layout.owner(path) is None else len(path)
         while (slash := path.find("/", slash + 1)) >= 0:
-            refuse_link(path[:slash])
+            folder = path[:slash]
+            if target := stands(folder):
+                raise VolumeFailed(told(target), folder, WAY_OUT)

@@ -85,20 +85,10 @@ def rename_noreplace(source: str, target: str) -> None:
         raise _failed(source)
 
 
-def link_target(path: str) -> str | None:
-    """Where a symbolic link leads to; None for everything else, also for nothing at all.
-
-    ``os.readlink`` makes an exception of what is the rule here.
-    """
-    buffer = ctypes.create_string_buffer(1024)
-    length = _readlink(os.fsencode(path), buffer, len(buffer))
-    return None if length < 0 else os.fsdecode(buffer.raw[:length])
-
-
 def what_stands(path: str) -> str | None:
     """Where a symbolic link leads to; "" for everything else that is there, None for nothing.
 
-    One call without a status to fill, for who looks at hundreds of folders. Other trouble is raised.
+    One call, and no exception for what is the rule, as ``os.readlink`` has it. Other trouble is raised.
     """
     buffer = ctypes.create_string_buffer(1024)
     length = _readlink(os.fsencode(path), buffer, len(buffer))

@@ -2,7 +2,7 @@
 
 They are made with the volume, and nothing removes them. So a missing or linked one is trouble, an unmounted
 disk or a slip of somebody's hand, and what should lie in it is not missing but out of reach (I10). A look
-costs some twenty system calls, and is for who found nothing or is about to remove.
+costs some thirty system calls, and is for who found nothing or is about to remove.
 """
 
 from __future__ import annotations
@@ -12,9 +12,7 @@ from os import lstat, scandir
 from typing import TYPE_CHECKING, NamedTuple
 
 from caskeeper.errors import VolumeFailed
-from worker.store.failures import failure
-from worker.store.links import WAY_OUT, told
-from worker.store.system_calls import what_stands
+from worker.store.links import WAY_OUT, stands, told
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,7 +62,7 @@ def broken_folders(layout: Layout) -> Iterator[Broken]:
     for top in tops:
         fans = None if top in bad else _fans(top)
         for path in sorted(path for path, is_link in (fans or {}).items() if is_link):
-            yield Broken(path, told(what_stands(path) or ""), WAY_OUT, is_link=True)
+            yield Broken(path, told(stands(path) or ""), WAY_OUT, is_link=True)
         if top == layout.objects and fans == {} and layout.refs not in bad and any(_fans(layout.refs) or ()):
             yield Broken(top, _EMPTY, _way_out(layout, top), is_link=False)
 
@@ -113,10 +111,7 @@ def refuse_out_of_reach(layout: Layout, path: str, *, certain: bool = False) -> 
 
 
 def _look(layout: Layout, path: str, *, may_lack: bool = False) -> Broken | None:
-    try:
-        target = what_stands(path)
-    except OSError as error:
-        raise failure(error, path) from error
+    target = stands(path)
     if target:
         return Broken(path, told(target), WAY_OUT, is_link=True)
     if target is None and not may_lack:

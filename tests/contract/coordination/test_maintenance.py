@@ -261,51 +261,6 @@ def test_a_first_count_after_a_loss_is_provisional(place):
     assert coordination.usage.snapshot() == Usage(55, 0, 0, known=False)
 
 
-def test_operations_of_before_a_loss_are_expected_with_what_they_may_still_add(place):
-    place.create(used_bytes=100)
-    place.raw.flushall()
-    coordination = place.join()
-    grant = coordination.maintenance.acquire("dies", purpose="recovery")
-    coordination.maintenance.expect("dies", grant.epoch, {"pull-tree-1": 99, "gone-2": 1})
-    coordination.maintenance.expect("dies", grant.epoch, {"pull-tree-1": 20, "odd name": 7, "push-3": 5})
-    coordination.maintenance.ready("dies", grant.epoch)
-    coordination.maintenance.expect("dies", grant.epoch, {"late-4": 1})
-    expected = {one.id: (one.verb, one.reserved_bytes) for one in coordination.operations.list()}
-    assert expected == {"pull-tree-1": ("pull-tree", 20), "push-3": ("push", 5)}
-    assert coordination.usage.snapshot().reserved_bytes == 25
-
-
-@pytest.mark.parametrize("own", [0, 12, 30])
-def test_who_comes_back_says_itself_what_it_has_and_says_it_once(place, own):
-    """A call that was on its way may come late: by then it may only add."""
-    place.create()
-    place.raw.flushall()
-    coordination = place.join()
-    grant = coordination.maintenance.acquire("me", purpose="recovery")
-    coordination.maintenance.expect("me", grant.epoch, {"pull-1": 20, "push-3": 5})
-    coordination.maintenance.ready("me", grant.epoch)
-    for later in (own, 0):
-        coordination.operations.register("pull-1", verb="p", subject="s", host="h", reserved_bytes=later)
-        back = next(one for one in coordination.operations.list() if one.id == "pull-1")
-        assert (back.verb, back.subject, back.host, back.reserved_bytes) == ("p", "s", "h", own)
-        assert coordination.usage.snapshot().reserved_bytes == own + 5
-
-
-def test_the_waiting_period_begins_when_operations_may_come_back_and_only_once(place):
-    """A count of a large volume, or who died over it, may take longer than the whole period."""
-    place.create()
-    place.raw.flushall()
-    coordination = place.join()
-    grant = coordination.maintenance.acquire("me", purpose="recovery")
-    place.raw.hset(place.prefix + "state", "evict_from_ms", "0")
-    before = coordination.now_ms()
-    coordination.maintenance.ready("me", grant.epoch)
-    assert coordination.state().evict_from_ms >= before + 60_000
-    place.raw.hset(place.prefix + "state", "evict_from_ms", "0")
-    coordination.maintenance.ready("me", grant.epoch)
-    assert coordination.state().evict_from_ms == 0
-
-
 def test_an_operation_whose_end_is_absurdly_far_away_is_reaped(held, place):
     """Junk, or a clock that was set back: nothing stays reserved for ever."""
     epoch = held.operations.register("op", verb="v", subject="s", host="h", reserved_bytes=7)
@@ -314,19 +269,6 @@ def test_an_operation_whose_end_is_absurdly_far_away_is_reaped(held, place):
     place.raw.hset(place.prefix + "operations", "op", json.dumps(record))
     assert held.maintenance.mark_dying("me", epoch) == ["op"]
     assert held.maintenance.drop_dead("me", epoch, "op") == 7
-
-
-def test_what_links_say_beyond_all_measure_is_not_believed(place):
-    """Ten of them would make a sum that counts as junk, and the state would be lost for ever."""
-    place.create()
-    place.raw.flushall()
-    coordination = place.join()
-    grant = coordination.maintenance.acquire("me", purpose="recovery")
-    said = {f"pull-{n}": 10**15 - 1 for n in range(12)} | {"push-1": 5}
-    coordination.maintenance.expect("me", grant.epoch, said)
-    coordination.maintenance.ready("me", grant.epoch)
-    assert not coordination.state().lost
-    assert coordination.operations.register("push-1", verb="p", subject="s", host="h", reserved_bytes=5)
 
 
 @pytest.mark.parametrize("junk", ["junk", str(2**63 - 1), "-3"])
@@ -338,20 +280,6 @@ def test_i6_a_count_of_claims_that_nobody_wrote_is_none(place, junk):
     assert place.raw.hget(place.prefix + "claims", "root:aa") == "1"
     assert coordination.operations.settle("op", epoch, 0)
     assert place.raw.hkeys(place.prefix + "claims") == ["epoch"]
-
-
-def test_who_is_expected_and_finds_its_claim_condemned_stays_paid_for(place):
-    place.create()
-    place.raw.flushall()
-    coordination = place.join()
-    grant = coordination.maintenance.acquire("me", purpose="recovery")
-    coordination.maintenance.expect("me", grant.epoch, {"pull-1": 20})
-    coordination.maintenance.ready("me", grant.epoch)
-    place.raw.hset(place.prefix + "condemned", "root:aa", "me")
-    with pytest.raises(LeaseLost, match="being removed"):
-        coordination.operations.register("pull-1", verb="p", subject="s", host="h", roots=["aa"])
-    assert coordination.usage.snapshot().reserved_bytes == 20
-    assert coordination.operations.list()[0].reserved_bytes == 20
 
 
 def test_who_takes_over_a_recovery_half_done_is_told_to_recover(place):
