@@ -42,6 +42,8 @@ def fleet():
     yield join
     for pool in made:
         pool.close()
+    # What still looks ends with the connections of its pool, and speaks to the fleet's memory before it does.
+    until(lambda: not [one for one in threading.enumerate() if one.name.startswith(("looks at", "meets"))])
     coordination.close()
 
 
