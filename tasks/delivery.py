@@ -261,6 +261,8 @@ class Execution:
             try:
                 # Late is no harm: an end that nobody else has made use of is none.
                 renewed = self._jobs.renew(begin.job_id, begin.flight, begin.token, life_s=begin.life_s)
+                if renewed.forgotten:  # else nobody could see it any more, or end it
+                    self.take()
             except CoordinatorUnavailable as gone:
                 log.debug("lease not renewed", job=self.task_id, error=gone)
                 continue

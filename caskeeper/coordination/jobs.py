@@ -84,10 +84,14 @@ class Taken(NamedTuple):
 
 
 class Renewed(NamedTuple):
-    """``held``: the execution is still this one's; ``cancelled``: somebody wants it to end."""
+    """``held``: the execution is still this one's; ``cancelled``: somebody wants it to end.
+
+    ``forgotten``: Redis has lost the record of the job; to take it again, with the same token, writes it.
+    """
 
     held: bool
     cancelled: bool
+    forgotten: bool = False
 
 
 class Outcome(NamedTuple):
@@ -182,7 +186,7 @@ class Jobs:
             *(job_id, token),
             *_ms(life_s, FLIGHT_LIFE_S),
         )
-        return Renewed(answer[0] == "OK", answer[1] == "1")
+        return Renewed(answer[0] == "OK", answer[1] == "1", answer[2] == "1")
 
     def release(self, job_id: str, flight: str, token: str, outcome: Outcome) -> bool:
         """The execution is over, in this way. False: its job is, or is executed anew; nothing is written."""

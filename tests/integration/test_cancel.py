@@ -7,6 +7,7 @@ import time
 from unittest.mock import Mock
 
 import pytest
+import redis
 from harness.delivery_worker import DELIVERY, WorkerProcess, read_journal
 from harness.process_tree import until
 from harness.valkey import ValkeyServer
@@ -107,6 +108,20 @@ def test_a_running_job_ends_and_the_next_who_asks_gets_one_of_its_own(server, qu
     record = queue.record(job.id)
     assert (record.state, record.error, record.exit_code) == ("cancelled", "Cancelled", 26)
     assert job.cancel().word == "over"
+
+
+def test_a_running_job_is_listed_and_cancelled_also_after_redis_was_emptied(server, queue, journal):
+    ref = "t/sleep/600"
+    with WorkerProcess(server.url, journal), redis.Redis.from_url(server.url) as raw:
+        job = pull(queue, ref)
+        begun(journal, ref)
+        raw.flushall()
+        until(lambda: [found.id for found in queue.jobs(state="running")] == [job.id], "it is listed again")
+        assert job.cancel().word == "running"
+        with pytest.raises(Cancelled):
+            job.result(WAIT_S)
+        until(lambda: queue.taken() == 0, "nothing is delivered again")
+    assert read_journal(journal)["begin", ref] == 1
 
 
 def test_a_job_that_is_cancelled_while_its_killed_worker_is_followed_does_not_begin_again(

@@ -115,9 +115,9 @@ def test_one_execution_of_an_operation_at_a_time_whichever_its_jobs(jobs):
 
 def test_an_execution_that_was_late_goes_on_unless_another_has_begun(jobs):
     jobs.take(begin("1", "a", life_s=0.0))
-    assert jobs.renew("1", FLIGHT, "a", life_s=0.0) == (True, False)
+    assert jobs.renew("1", FLIGHT, "a", life_s=0.0)[:2] == (True, False)
     assert jobs.take(begin("1", "b")).word == "OK"
-    assert jobs.renew("1", FLIGHT, "a", life_s=60) == (False, False)
+    assert jobs.renew("1", FLIGHT, "a", life_s=60)[:2] == (False, False)
     assert not jobs.release("1", FLIGHT, "a", DONE)
     assert jobs.renew("1", FLIGHT, "b", life_s=60).held
 
@@ -136,8 +136,21 @@ def test_an_execution_that_lost_its_lease_to_another_job_still_speaks_for_its_ow
 def test_an_execution_outlives_that_redis_is_emptied(place, jobs):
     jobs.take(begin("1", "a"))
     place.raw.flushall()
-    assert jobs.renew("1", FLIGHT, "a", life_s=60).held
+    assert jobs.renew("1", FLIGHT, "a", life_s=60) == (True, False, True)
     assert jobs.take(begin("1", "b")).word == "HELD"
+
+
+def test_what_redis_has_lost_of_a_running_job_its_execution_writes_again(place, jobs):
+    jobs.take(begin("1", "a"))
+    place.raw.flushall()
+    assert jobs.renew("1", FLIGHT, "a", life_s=60).forgotten
+    assert jobs.take(begin("1", "a")).word == "OK"
+    assert jobs.renew("1", FLIGHT, "a", life_s=60) == (True, False, False)
+    assert [(record.id, record.state, record.worker) for record in jobs.newest(5)] == [
+        ("1", "running", "worker-1@here")
+    ]
+    assert jobs.cancel("1", who="you@there").word == "running"
+    assert jobs.renew("1", FLIGHT, "a", life_s=60).cancelled
     assert jobs.release("1", FLIGHT, "a", DONE)
     assert jobs.take(begin("1", "b")).word == "ENDED"
 
@@ -197,7 +210,7 @@ def test_a_running_job_hears_of_its_cancellation_and_nobody_joins_it(jobs):
     sent(jobs, "1")
     jobs.take(begin("1", "a"))
     assert jobs.cancel("1", who="you@there").word == "running"
-    assert jobs.renew("1", FLIGHT, "a", life_s=60) == (True, True)
+    assert jobs.renew("1", FLIGHT, "a", life_s=60)[:2] == (True, True)
     assert jobs.join(offer("2"), waiter="b").new
     assert jobs.release("1", FLIGHT, "a", Outcome("cancelled", "Cancelled", 26, "withdrawn"))
     assert jobs.read("1").state == "cancelled"
@@ -207,12 +220,12 @@ def test_a_running_job_hears_of_its_cancellation_and_nobody_joins_it(jobs):
 def test_a_job_is_cancelled_before_its_second_delivery_and_while_another_of_its_kind_runs(jobs):
     jobs.take(begin("1", "a", life_s=0.0))
     assert jobs.cancel("1", who="x").word == "ended", "its worker has died"
-    assert jobs.renew("1", FLIGHT, "a", life_s=60) == (False, True)
+    assert jobs.renew("1", FLIGHT, "a", life_s=60)[:2] == (False, True)
     jobs.take(begin("2", "b", joinable=False))
     sent(jobs, "3")
     assert jobs.cancel("3", who="x").word == "ended"
     assert jobs.take(begin("3", "c")).word == "CANCELLED"
-    assert jobs.renew("2", FLIGHT, "b", life_s=60) == (True, False)
+    assert jobs.renew("2", FLIGHT, "b", life_s=60)[:2] == (True, False)
 
 
 def test_a_job_that_nobody_has_recorded_is_cancelled_only_when_the_caller_insists(jobs):
@@ -283,7 +296,7 @@ def test_a_job_that_another_program_sent_is_not_ended_by_who_only_looked_at_it(j
     jobs.take(begin("1"))
     jobs.wait("1", "looks", for_s=60)
     assert jobs.leave("1", "looks", who="x") == ("waited", 1)
-    assert jobs.renew("1", FLIGHT, "t", life_s=60) == (True, False)
+    assert jobs.renew("1", FLIGHT, "t", life_s=60)[:2] == (True, False)
     assert jobs.cancel("1", who="x").word == "running", "who insists ends it"
 
 
