@@ -5,7 +5,7 @@ READY := .venv/.ready
 # Tests of processes mostly wait: one more of them at a time than there are cores in the smallest CI.
 TESTS_AT_ONCE ?= 4
 
-.PHONY: install check lint types layers test demo bench test-faults-long test-queue-long test-interop test-monitoring protos docs lock format clean
+.PHONY: install check lint types layers test demo bench test-faults-long test-queue-long test-interop test-monitoring test-compose protos docs lock format clean
 
 install: $(READY)
 
@@ -51,6 +51,10 @@ test-interop: $(READY)
 # Needs Debian's `prometheus` on PATH: the rules, and every query of the dashboard over a real fleet.
 test-monitoring: $(READY)
 	$(BIN)/python -P -m pytest tests/monitoring
+
+# Needs docker with its compose plugin: builds the image, and scales, kills and restarts real containers.
+test-compose: $(READY)
+	$(BIN)/python -P -m pytest tests/compose
 
 protos: $(READY)
 	$(BIN)/python -P protos/generate.py

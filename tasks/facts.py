@@ -192,10 +192,11 @@ def _shared(services: Services) -> list[Sample]:
     """What the fleet keeps in Redis for everybody."""
     coordination = services.coordination
     drift = coordination.stats.read().get("drift_bytes")
+    breakers: dict[str, float] = {}
+    for one in coordination.breakers.read():
+        place = origin(one.url)  # which several of them may share
+        breakers[place] = max(breakers.get(place, 0.0), float(one.is_open))
     return [
         *([] if drift is None else [sample("caskeeper_drift_bytes", drift)]),
-        *(
-            sample("caskeeper_breaker_open", float(one.is_open), remote=origin(one.url))
-            for one in coordination.breakers.read()
-        ),
+        *(sample("caskeeper_breaker_open", is_open, remote=place) for place, is_open in breakers.items()),
     ]

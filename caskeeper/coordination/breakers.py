@@ -23,6 +23,10 @@ LONGEST_S = 120.0
 CALM_S = 600.0
 #: How long others leave a remote alone that somebody is looking at.
 PROBE_S = 10.0
+#: How many remotes are remembered.
+MOST = 200
+#: Whom nobody has asked for so long after its time is not left alone by anybody: it is no matter of an alarm.
+_ASKED_S = 300.0
 #: An end that is further away is none of ours: junk, or left by a clock that was set back.
 _FAR_S = 10 * LONGEST_S
 
@@ -36,7 +40,10 @@ class LeftAlone(NamedTuple):
 
 
 class BreakerRecord(NamedTuple):
-    """A remote that did not answer lately; ``is_open``: it is left alone now. For people and metrics."""
+    """A remote that did not answer lately. For people and metrics.
+
+    ``is_open``: it is left alone, or was until a moment ago and nobody has met it since.
+    """
 
     url: str
     is_open: bool
@@ -54,7 +61,8 @@ class Breakers:
 
     def look(self, urls: Sequence[str]) -> dict[str, LeftAlone]:
         """Those of ``urls`` that are left alone; one round trip."""
-        _, *records = self._run("breaker_look", round(PROBE_S * 1000), round(_FAR_S * 1000), *urls)
+        milliseconds = [round(seconds * 1000) for seconds in (PROBE_S, _FAR_S, CALM_S)]
+        _, *records = self._run("breaker_look", *milliseconds, *urls)
         found = {}
         for url, text in zip(urls, records, strict=True):
             record = _document(text)
@@ -68,7 +76,7 @@ class Breakers:
         document = json.dumps({**error.to_json(), "message": ""})
         longest_s = max(LONGEST_S, first_s)
         milliseconds = [round(seconds * 1000) for seconds in (first_s, longest_s, CALM_S, _FAR_S)]
-        _, left_ms, news = self._run("breaker_open", url, document, *milliseconds)
+        _, left_ms, news = self._run("breaker_open", url, document, *milliseconds, MOST)
         return int(left_ms) / 1000, news == 1
 
     def close(self, url: str) -> bool:
@@ -87,7 +95,7 @@ class Breakers:
             found.append(
                 BreakerRecord(
                     url=str(url),
-                    is_open=record.get("open") == "1",
+                    is_open=record.get("open") == "1" and left_s > -_ASKED_S,
                     reason=_error(record, url).what,
                     left_s=max(0.0, left_s),
                     failures=round(_seconds(record, "failures") * 1000),

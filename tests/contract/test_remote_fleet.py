@@ -24,7 +24,7 @@ from worker.errand import errand
 from worker.remote import RemotePool
 from worker.remote.breaker import Breaker
 from worker.remote.failure import CallFailed
-from worker.remote.methods import GET_CAPABILITIES
+from worker.remote.methods import BATCH_READ, FIND_MISSING, GET_CAPABILITIES
 from worker.remote.session import Session
 
 
@@ -115,10 +115,11 @@ def test_when_the_time_is_over_one_that_still_hangs_keeps_nobody(fleet):
                 use(fleet(HURRY._replace(probe_s=300.0)), url)
 
 
-@pytest.mark.parametrize("hangs", ["GetReference", "FindMissingBlobs"])
+@pytest.mark.parametrize("hangs", ["GetReference", "FindMissingBlobs", "BatchReadBlobs", "Read"])
 def test_one_that_says_what_it_can_and_hangs_when_it_is_to_do_it_keeps_nobody(fleet, hangs):
     with LyingServer(SMALL) as server:
         server.hangs.add(hangs)
+        server.greets = True
         spec = RemoteSpec(server.url, index="reference-storage")
         fleet.coordination.breakers.open(server.url, RemoteUnavailable("gone"), first_s=0.0)
         for _ in range(3):
@@ -189,6 +190,31 @@ def test_a_name_is_not_looked_up_for_longer_than_a_dead_remote_costs(fleet):
         with pytest.raises(DeadlineExceeded):
             remote.index.resolve("project/element/key")
         assert fleet.coordination.breakers.read()[0].is_open
+
+
+@pytest.mark.parametrize("hangs", ["BatchReadBlobs", "FindMissingBlobs"])
+def test_one_whose_storage_hangs_costs_no_more_than_a_dead_one_until_it_has_answered(fleet, hangs):
+    with LyingServer(SMALL) as server:
+        server.greets = True
+        blobs = fleet(HURRY._replace(probe_s=0.5, call_s=300.0)).get(RemoteSpec(server.url)).blobs
+        ask = {
+            "BatchReadBlobs": lambda: blobs.read_batch([Digest.of(SMALL)]),
+            "FindMissingBlobs": lambda: blobs.find_missing([ABSENT]),
+        }[hangs]
+        server.hangs.add(hangs)
+        with pytest.raises(DeadlineExceeded):
+            ask()
+        assert fleet.coordination.breakers.read()[0].is_open
+
+
+def test_one_that_has_answered_gets_all_the_time_of_a_call(server, opened):
+    patience = HURRY._replace(probe_s=0.5, call_s=3.0)
+    remote = opened(server.url, patience)
+    assert remote.blobs.find_missing([ABSENT]) == {ABSENT}
+    session = remote.sessions()[0]
+    assert session.answer_s(FIND_MISSING, 100) == patience.call_s
+    assert session.answer_s(BATCH_READ, 0) == patience.probe_s
+    assert patience.probe_s < session.answer_s(BATCH_READ, patience.slowest_bytes_per_s) < patience.call_s
 
 
 def test_a_job_that_is_to_stop_does_not_wait_for_a_call_that_hangs(server, opened):

@@ -57,8 +57,9 @@ class LyingServer:
         #: method -> status code it answers, for ever or as often as ``times`` says
         self.answers: dict[str, grpc.StatusCode] = {}
         self.times: dict[str, int] = {}
-        #: methods that never answer
+        #: methods that never answer; ``greets``: the empty question of a first contact they do
         self.hangs: set[str] = set()
+        self.greets = False
         #: trailing metadata of every ``answers``
         self.trailer: tuple[tuple[str, bytes], ...] = ()
         #: hash -> codes its entries in batches get, one after the other
@@ -147,7 +148,7 @@ class LyingServer:
                 self.times[method] = left - 1
                 if left <= 0:
                     code = None
-        if method in self.hangs:
+        if method in self.hangs and not (self.greets and _is_probe(request)):
             self.over.wait()
         if code is not None:
             context.set_trailing_metadata(self.trailer)

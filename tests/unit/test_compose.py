@@ -49,6 +49,16 @@ def test_every_command_exists_with_its_options():
         command.make_context(words[0], words[1:], resilient_parsing=False)
 
 
+def test_the_example_of_settings_names_all_that_the_file_can_be_told_with_its_defaults():
+    told = dict(re.findall(r"\$\{(CASKEEPER_\w+):-([^}]*)\}", COMPOSE.read_text(encoding="utf-8")))
+    example = (ROOT / ".env.example").read_text(encoding="utf-8")
+    shown = dict(re.findall(r"^#(CASKEEPER_\w+)=(.*)$", example, re.MULTILINE))
+    assert shown.keys() == told.keys()
+    assert {name: shown[name] for name in told if told[name]} == {
+        name: told[name] for name in told if told[name]
+    }
+
+
 def test_ports_are_published_on_loopback_alone():
     for service in services(COMPOSE).values():
         for port in service.get("ports", ()):
@@ -59,7 +69,7 @@ def test_our_containers_have_no_rights_and_may_not_fill_the_disk_with_logs():
     for name, service in services(COMPOSE).items():
         assert service["logging"]["options"]["max-size"], name
         assert "no-new-privileges:true" in service["security_opt"]
-        if service.get("image") == "caskeeper":
+        if "build" in service:
             assert (service["cap_drop"], service["read_only"]) == (["ALL"], True)
 
 

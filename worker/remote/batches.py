@@ -75,7 +75,8 @@ def read_group(session: Session, digests: Sequence[Digest]) -> dict[Digest, byte
             _require_ok(entry.status, digest)
             found[digest] = verified(digest, _plain(entry, digest, url=session.url), url=session.url)
 
-    session.attempt(BATCH_READ, once, budget_s=session.patience.call_s, where=_shown(digests), oversize=True)
+    budget_s = session.answer_s(BATCH_READ, sum(digest.size_bytes for digest in digests))
+    session.attempt(BATCH_READ, once, budget_s=budget_s, where=_shown(digests), oversize=True)
     return found
 
 

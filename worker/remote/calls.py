@@ -1,4 +1,4 @@
-"""Unary calls that end with the errand they belong to."""
+"""Calls that end with the errand they belong to."""
 
 from __future__ import annotations
 
@@ -21,6 +21,21 @@ def called(call: Any, request: Any, timeout_s: float) -> Any:
         raise CallFailed.of(error) from None
     except grpc.FutureCancelledError:
         raise CallFailed(status.CANCELLED, "the connection was closed here") from None
+
+
+def first_piece(call: Any, request: Any, timeout_s: float) -> Any:
+    """The first answer of a call that answers with a stream, which is then ended; None: it had none.
+
+    Raises CallFailed.
+    """
+    answers = call(request, timeout=timeout_s)
+    try:
+        with errand.under_way(answers.cancel):
+            return next(iter(answers), None)
+    except grpc.RpcError as error:
+        raise CallFailed.of(error) from None
+    finally:
+        answers.cancel()
 
 
 def result(call: Any) -> Any:

@@ -10,6 +10,7 @@ import grpc
 from caskeeper.digest import Digest
 from caskeeper.errors import ConfigInvalid
 from worker import status
+from worker._protos import bytestream_pb2 as bytestream
 from worker._protos import reference_storage_pb2 as references
 from worker._protos import remote_asset_pb2 as assets
 from worker._protos import remote_execution_pb2 as reapi
@@ -118,6 +119,11 @@ def light_lookups(found: Capabilities, name: str) -> list[tuple[Method[Any, Any]
     if not found.storage_refusal:
         blobs = reapi.FindMissingBlobsRequest(instance_name=name, blob_digests=[nobodys])
         lookups.append((methods.FIND_MISSING, blobs))
+        if found.batch_read:
+            batch = reapi.BatchReadBlobsRequest(instance_name=name, digests=[nobodys])
+            lookups.append((methods.BATCH_READ, batch))
+        resource = f"{name}/blobs/{_NO_ACTION}".lstrip("/")
+        lookups.append((methods.READ, bytestream.ReadRequest(resource_name=resource)))
     return lookups
 
 

@@ -46,6 +46,10 @@ class Patience(NamedTuple):
             changes |= {"call_s": timeout_s, "silence_s": timeout_s, "probe_s": min(self.probe_s, timeout_s)}
         return self._replace(**changes)  # type: ignore[arg-type]  # attempts is whole, the others are not
 
+    def first_answer_s(self, size_bytes: int) -> float:
+        """For the first answer to a question that no server has much to do for, with so much to send."""
+        return min(self.call_s, self.probe_s + size_bytes / self.slowest_bytes_per_s)
+
     def stream_s(self, size_bytes: int) -> float:
         """The deadline of a stream of this size."""
         return self.call_s + size_bytes / self.slowest_bytes_per_s

@@ -13,11 +13,11 @@ from google.protobuf.message import Message
 from caskeeper.errors import CaskeeperError, ConfigInvalid, Permanent, Transient
 from worker import errand
 from worker.remote.breaker import Breaker
-from worker.remote.calls import called
+from worker.remote.calls import called, first_piece
 from worker.remote.capabilities import light_lookups, negotiate
 from worker.remote.channel import Connection
 from worker.remote.failure import CallFailed
-from worker.remote.methods import GET_CAPABILITIES, LOOKUPS
+from worker.remote.methods import FIND_MISSING, GET_CAPABILITIES, LOOKUPS, READ
 from worker.remote.watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -56,6 +56,8 @@ class Session:
         self._lock = threading.Lock()
         self._known: tuple[Capabilities, float] | None = None
         self._silent: tuple[CaskeeperError, float] | None = None
+        #: the methods that were answered since it was last silent
+        self._answered: set[str] = set()
 
     @property
     def met(self) -> bool:
@@ -112,11 +114,13 @@ class Session:
     def _look_something_up(self, found: Capabilities) -> None:
         """Raises when it meets one that says what it can do and hangs when it is to do it."""
         for method, request in light_lookups(found, self.instance_name):
-            call = self.connection.unary(method)
+            once = (
+                partial(first_piece, self.connection.reader(method), request)
+                if method is READ
+                else partial(called, self.connection.unary(method), request)
+            )
             try:
-                self.attempt(
-                    method, partial(called, call, request), budget_s=self.patience.probe_s / 2, attempts=1
-                )
+                self.attempt(method, once, budget_s=self.patience.probe_s / 2, attempts=1)
             except CaskeeperError as error:
                 if error.settled or self.connection.closed:
                     raise  # silence; any other answer is one
@@ -166,10 +170,21 @@ class Session:
         def once(left_s: float) -> Result:
             return read(called(self.connection.unary(method), request, left_s))
 
-        patience = self.patience
-        # A name is looked up before anything else: so one that hangs costs no more than a dead one.
-        budget_s = min(patience.call_s, patience.probe_s) if method in LOOKUPS else patience.call_s
+        budget_s = self.patience.call_s
+        if method in LOOKUPS:
+            # A name is looked up before anything else: so one that hangs costs no more than a dead one.
+            budget_s = min(budget_s, self.patience.probe_s)
+        elif method is FIND_MISSING:
+            budget_s = self.answer_s(method, request.ByteSize())
         return self.attempt(method, once, budget_s=budget_s, where=where)
+
+    def answer_s(self, method: Method[Any, Any], size_bytes: int) -> float:
+        """How long an answer of this size is waited for: less for the first one.
+
+        A server may say what it can do, know names, and hang in this method alone.
+        """
+        known = method.path in self._answered
+        return self.patience.call_s if known else self.patience.first_answer_s(size_bytes)
 
     def attempt(
         self,
@@ -190,12 +205,15 @@ class Session:
         while True:
             errand.check()
             try:
-                return once(max(0.001, end - time.monotonic()))
+                result = once(max(0.001, end - time.monotonic()))
             except CallFailed as failure:
                 failures += 1
                 if oversize and failure.oversize:
                     raise
                 self.pause(method, failure, failures, attempts=attempts, end=end, where=where)
+            else:
+                self._answered.add(method.path)
+                return result
 
     def pause(
         self,
@@ -229,6 +247,7 @@ class Session:
             left_s = self._breaker.silent(self.url, error, first_s=self.patience.memory_s)
             self._silent = (error, time.monotonic() + left_s)
             self._known = None
+            self._answered.clear()
             errand.settle(error)
         return error
 

@@ -6,6 +6,7 @@ or 503 and a line that says why. They answer what is known already, so they are 
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import sys
 import threading
@@ -24,6 +25,8 @@ log = Log("caskeeper.metrics")
 _PLAIN = "text/plain; charset=utf-8"
 #: A peer that says nothing for so long is let go.
 _SILENCE_S = 10.0
+#: So many peers at once. Who drips its question byte by byte makes room for whoever comes then.
+MOST_PEERS = 32
 
 
 def bind(listen: str, where: str = "argument --metrics") -> socket.socket:
@@ -123,6 +126,25 @@ class _Server(ThreadingHTTPServer):
         super().__init__(bound.getsockname()[:2], handler, bind_and_activate=False)
         self.socket.close()
         self.socket = bound
+        self._peers: list[socket.socket] = []
+        self._guard = threading.Lock()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Answer it in a thread; the one that has been here longest goes when there are too many."""
+        with self._guard:
+            self._peers.append(request)
+            gone = self._peers.pop(0) if len(self._peers) > MOST_PEERS else None
+        if gone is not None:
+            with contextlib.suppress(OSError):  # it has ended by itself
+                gone.shutdown(socket.SHUT_RDWR)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        """It was answered, or went away."""
+        with self._guard:
+            if request in self._peers:
+                self._peers.remove(request)
+        super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A peer that went away in the middle is its own affair; all else is ours."""

@@ -1,7 +1,7 @@
 -- breaker_open: a remote did not answer, and is left alone; each time in a row for twice as long.
 -- KEYS  1 breakers
 -- ARGV  1 url, 2 the error as JSON, 3 the first time in ms, 4 the longest, 5 the calm after which counting begins anew,
---       6 an end no script writes, so far away in ms
+--       6 an end no script writes, so far away in ms, 7 how many remotes are remembered
 -- Answers OK, for how long in ms, 1 = it was not left alone until now.
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
@@ -29,5 +29,20 @@ if not (was_open and until_ms > now) then
 end
 redis.call('HSET', KEYS[1], ARGV[1], cjson.encode({open = '1', error = ARGV[2], until_ms = int(until_ms),
   failures = int(failures), since_ms = was_open and time(record.since_ms) and record.since_ms or int(now)}))
+-- A request may name remotes of its own, so their number has no bound: those over longest ago are forgotten.
+local most = tonumber(ARGV[7])
+if redis.call('HLEN', KEYS[1]) > most then
+  local ends, flat = {}, redis.call('HGETALL', KEYS[1])
+  for n = 1, #flat, 2 do
+    if flat[n] ~= ARGV[1] then
+      local readable, found = pcall(cjson.decode, flat[n + 1])
+      ends[#ends + 1] = {flat[n], readable and type(found) == 'table' and time(found.until_ms) or 0}
+    end
+  end
+  table.sort(ends, function(one, other) return one[2] < other[2] end)
+  for n = 1, #ends - most + 1 do
+    redis.call('HDEL', KEYS[1], ends[n][1])
+  end
+end
 redis.call('PEXPIRE', KEYS[1], 86400000)
 return {'OK', int(until_ms - now), was_open and 0 or 1}

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from caskeeper.coordination.breakers import LONGEST_S
+from caskeeper.coordination.breakers import CALM_S, LONGEST_S, MOST
 from caskeeper.errors import DeadlineExceeded, RemoteUnavailable
 
 URL, OTHER = "http://cache:1", "http://cache:2"
@@ -82,6 +82,31 @@ def test_one_that_answers_is_asked_by_all_and_its_past_is_forgotten_after_a_calm
     breakers.close(URL)
     over(place, since_s=3600.0)
     assert breakers.open(URL, REFUSED, first_s=10.0) == (10.0, True)
+
+
+def test_one_that_nobody_has_asked_since_is_met_with_all_patience_and_raises_no_alarm(place):
+    breakers = place.create().breakers
+    breakers.open(URL, REFUSED, first_s=10.0)
+    over(place, since_s=CALM_S / 10)
+    assert breakers.read()[0].is_open, "its users come every now and then"
+    over(place, since_s=CALM_S - 60.0)
+    assert not breakers.read()[0].is_open, "a typing error of this morning"
+    assert breakers.look([URL])[URL].probe
+    over(place, since_s=CALM_S + 60.0)
+    assert breakers.look([URL]) == {}
+
+
+def test_a_bounded_number_of_remotes_is_remembered(place):
+    breakers = place.create().breakers
+    breakers.open(URL, REFUSED, first_s=100.0)
+    for number in range(MOST + 20):
+        breakers.open(f"http://typo:{number}", REFUSED, first_s=10.0 + number / 1000)
+    place.raw.hset(f"{place.prefix}breakers", "junk", "junk")
+    breakers.open(OTHER, REFUSED, first_s=10.0)
+    kept = {record.url for record in breakers.read()}
+    assert len(kept) == MOST
+    assert {URL, OTHER, f"http://typo:{MOST + 19}"} <= kept
+    assert not {"junk", "http://typo:0"} & kept
 
 
 def test_what_is_known_can_be_read(place):
