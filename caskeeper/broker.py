@@ -5,6 +5,7 @@ Plain values, no Celery here: the client's door (queue.py) and the worker's appl
 
 from __future__ import annotations
 
+import json
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
@@ -23,6 +24,9 @@ CONNECT_S = 3.0
 #: A result is kept for a day, a failure for a week: somebody will ask why.
 RESULT_LIFE_S = 24 * 3600
 FAILURE_LIFE_S = 7 * 24 * 3600
+
+#: By the scheme of the address, what keeps the states of jobs: named, for it takes its time to be loaded.
+STATES = dict.fromkeys(("redis", "rediss"), "caskeeper.states:StoredStates")
 
 
 def broker_url(redis_url: str) -> str:
@@ -93,3 +97,16 @@ def broker_settings(
 def lane_queues() -> tuple[str, ...]:
     """The queues in the order in which one worker serves them."""
     return tuple(queue_of(lane) for lane in LANES)
+
+
+def is_message_of(job_id: str, text: bytes) -> bool:
+    """Whether it is the job's message, as it waits in a queue or as a worker holds it."""
+    if json.dumps(job_id).encode() not in text:  # before it is read whole: it may be long
+        return False
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    message = found[0] if isinstance(found, list) and found else found
+    headers = message.get("headers") if isinstance(message, dict) else None
+    return isinstance(headers, dict) and headers.get("id") == job_id

@@ -169,7 +169,10 @@ class Client:
     def push(
         self, *refs: Ref | str, remotes: Sequence[str] | None = None, best_effort: bool = False
     ) -> Job[PushResult]:
-        """Offer artifacts to every push remote of their project. ``best_effort``: as for ``pull``."""
+        """Offer artifacts to every push remote of their project.
+
+        ``best_effort``: as for ``pull``, and what its remotes refuse does not raise either.
+        """
         request = PushRequest(refs=refs_argument(refs), remotes=remotes_argument(remotes))
         if best_effort:
             return self._attempt(request, PushResult, PushResult(pushed=False))
@@ -338,11 +341,14 @@ class Client:
         )
 
     def _attempt(self, request: Request, result: type[R], instead: R) -> Job[R]:
-        if self._best_effort is None:
-            from caskeeper.best_effort import BestEffort
+        from caskeeper.best_effort import BestEffort, is_trouble, passes_of
 
+        if self._best_effort is None:
             self._best_effort = BestEffort(self._say)
-        return self._best_effort.job(lambda: self.queue.submit(request, result), instead=instead)
+        passes = passes_of(request.remotes) if isinstance(request, PushRequest) else is_trouble
+        return self._best_effort.job(
+            lambda: self.queue.submit(request, result), instead=instead, passes=passes
+        )
 
     def _look_for_room(self) -> None:
         """Before a build begins, a worker looks whether the cache is too full from before (D-33).

@@ -18,9 +18,11 @@ from caskeeper.errors import (
     CaskeeperError,
     CoordinatorUnavailable,
     DeadlineExceeded,
+    InvalidRequest,
     every_error,
     from_json,
 )
+from caskeeper.outage import WAITING_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,7 +37,7 @@ FINAL = frozenset({"SUCCESS", "FAILURE", "REVOKED"})
 STARTED, TRYING_AGAIN = "started", "trying again after: "
 
 #: How long a waiting caller bears with a Redis that does not answer.
-PATIENCE_S = 60.0
+PATIENCE_S = WAITING_S
 #: How long a state may be gone before the job counts as forgotten: a running worker writes it anew.
 FORGOTTEN_S = 20.0
 #: After so long it is asked why a job waits, and then at twice the time, up to every minute.
@@ -126,7 +128,10 @@ def progress_of(state: dict[str, Any]) -> Progress:
     status, meta = state.get("status"), state.get("result")
     if status == "PROGRESS" and isinstance(meta, dict):
         known = {field.name for field in fields(Progress)}  # a newer worker may say more
-        return Progress.from_json({name: value for name, value in meta.items() if name in known})
+        try:
+            return Progress.from_json({name: value for name, value in meta.items() if name in known})
+        except InvalidRequest:  # or something else than we know
+            return Progress(phase=STARTED)
     if status == "RETRY":
         error = error_of(state)
         return Progress(phase=f"{TRYING_AGAIN}{error}")
@@ -216,7 +221,14 @@ class Job(Generic[R_co]):
         final = self._final or {}
         if final.get("status") != "SUCCESS":
             raise error_of(final)
-        kind: Any = self._result or REQUESTS[str(final.get("name"))].RESULT
+        name = str(final.get("name"))
+        if self._result is None and name not in REQUESTS:
+            raise CaskeeperError(
+                f"it has ended, and what the task {name[:80]!r} answers is not known here",
+                f"job {self.id}",
+                "upgrade the older side",
+            )
+        kind: Any = self._result or REQUESTS[name].RESULT
         outcome: R_co = kind.from_json(final["result"])
         return outcome
 
@@ -280,9 +292,9 @@ class Job(Generic[R_co]):
             try:
                 state = self._states.state(self.id)
                 silent_since = None
-            except CoordinatorUnavailable:
+            except CoordinatorUnavailable as gone:
                 silent_since = silent_since or now
-                if now - silent_since > PATIENCE_S:
+                if gone.settled or now - silent_since > PATIENCE_S:
                     raise
                 state = {}
             if state is None:

@@ -24,12 +24,41 @@ MEMORY_S = 30.0
 PATIENCE_S, SHORT_PATIENCE_S = 3.0, 0.5
 _CALM_S = 600.0
 
+#: How long those who wait for the end of a job bear with a Redis that has gone away.
+WAITING_S = 60.0
+#: Who waits asks more often than this.
+_GAP_S = 10.0
+
 _SILENT, _REFUSES = b"silent\n", b"refuses\n"
 
 
 class _Word(NamedTuple):
     age_s: float
     silent: bool
+
+
+class Silence:
+    """One Redis that has gone away under those who wait, as all the jobs of a process see it.
+
+    They are often waited for one after the other: what was waited for one of them was waited for all.
+    """
+
+    def __init__(self) -> None:
+        self._since = self._last = 0.0
+        self._borne = False
+
+    def goes_on(self, gone: CoordinatorUnavailable) -> CoordinatorUnavailable:
+        """It did not answer; ``gone`` is ``settled`` when that has lasted for long enough."""
+        now = time.monotonic()
+        if now - self._last > _GAP_S:  # nobody has asked meanwhile: nothing is known of that time
+            self._since = now
+        self._last = now
+        self._borne = gone.settled = self._borne or now - self._since > WAITING_S
+        return gone
+
+    def is_over(self) -> None:
+        """It answers."""
+        self._last, self._borne = 0.0, False
 
 
 #: What this process found itself: by url, when (monotonic), and whether it was silent.

@@ -69,9 +69,8 @@ def has_subdir(layout: Layout, ref: Ref, subdir: str) -> bool:
             return False
         below = _child(message, name, layout.object(found.hash))
         if below is None:
-            raise InvalidRequest(
-                f"there is no folder {name!r} on the way to {subdir!r}", f"ref {ref}", "name one that exists"
-            )
+            way = "" if name == subdir else f" on the way to {subdir!r}"
+            raise InvalidRequest(f"there is no folder {name!r}{way}", f"ref {ref}", "name one that exists")
         found = below
     return found == EMPTY or (_is_recorded(record, names, place) and _is_whole(layout, found))
 

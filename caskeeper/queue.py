@@ -17,9 +17,10 @@ from kombu import Queue as BrokerQueue
 from kombu.exceptions import ChannelError, KombuError, OperationalError
 
 from caskeeper import outage
-from caskeeper.broker import broker_settings, broker_url, lane_queues
+from caskeeper.broker import STATES, broker_settings, broker_url, is_message_of, lane_queues
 from caskeeper.contract import REQUESTS, Message, queue_of
 from caskeeper.coordination.jobs import Jobs, Offer, Withdrawal
+from caskeeper.coordination.keys import is_job_id
 from caskeeper.coordination.refusals import redis_errors, way_out_of
 from caskeeper.errors import ConfigInvalid, CoordinatorUnavailable, InvalidRequest
 from caskeeper.job import FINAL, Job
@@ -35,14 +36,12 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 R = TypeVar("R", bound=Message)
 
-#: How long a Redis that took a connection may take to answer.
-ANSWER_S = 4.0
+#: How long a Redis may take to answer; how long until a message that was announced is looked for again.
+ANSWER_S, _ANNOUNCED_S = 4.0, 0.05
 #: How many waiting messages are read to find one; how long workers have to answer, and how long that counts.
 MOST_READ, PING_S, PING_LIFE_S = 1000, 0.7, 2.0
 #: The state of a job that was sent and not yet taken: without it, forgotten and waiting look the same.
 QUEUED = "QUEUED"
-#: How long to wait for the message of a job that was announced.
-_ANNOUNCED_S = 0.05
 
 
 class Queue:
@@ -67,8 +66,11 @@ class Queue:
         self._said: set[str] = set()
         self._served: tuple[float, frozenset[str]] = (-PING_LIFE_S, frozenset())
         self._patience_s = patience_s
+        self._silence = outage.Silence()  # while states are waited for
         self._jobs = Jobs.connect(redis_url, answer_s=ANSWER_S)
         self._app = Celery("caskeeper.client", set_as_current=False)
+        loader: Any = self._app.loader
+        loader.override_backends = STATES
         # Results are read by key below: the library's own waiting subscribes to every job it sends.
         self._app.conf.update(
             broker_settings(redis_url, socket_timeout_s=ANSWER_S),
@@ -197,9 +199,12 @@ class Queue:
         if record.ended or record.alive:
             return record
         state = self.state(record.id)
-        if state is None or state.get("status") not in FINAL:
+        if state is not None and state.get("status") in FINAL:
+            self._jobs.forget(record.id, record.flight, outcome_of_state(state))
+        elif record.cancelled_by:  # its worker was killed before it heard of that
+            self.cancel(record.id)
+        else:
             return record
-        self._jobs.forget(record.id, record.flight, outcome_of_state(state))
         return self._jobs.read(record.id) or record
 
     def cancel(self, job_id: str) -> Withdrawal:
@@ -209,7 +214,7 @@ class Queue:
         """
         found = self._jobs.cancel(job_id, who=who_asks())
         if found.word == "unknown":
-            state = self.state(job_id)
+            state = self.state(job_id) if is_job_id(job_id) else None
             if state is None and self.is_nowhere(job_id):
                 raise InvalidRequest(
                     f"there is no job {job_id[:80]!r}", "argument ID", "`caskeeper jobs` lists them"
@@ -225,7 +230,8 @@ class Queue:
 
     def attend(self, job_id: str, waiter: str, for_s: float) -> None:
         """Somebody waits for the job, for so long. Raises CoordinatorUnavailable."""
-        self._jobs.wait(job_id, waiter, for_s=for_s)
+        if self._jobs.wait(job_id, waiter, for_s=for_s):
+            self.cancel(job_id)
 
     def _revoked(self, job_id: str, found: Withdrawal) -> Withdrawal:
         """Whoever waits for a job that ends before it began hears of it, also when no worker runs."""
@@ -243,23 +249,18 @@ class Queue:
         return state is not None and state.get("status") not in FINAL
 
     def job(self, job_id: str) -> Job[Message]:
-        """A job by its id, sent by whomever."""
-        return Job(self, job_id, result=None, recorded=False, waiter=uuid.uuid4().hex)
+        """A job by its id, sent by whomever. Raises CoordinatorUnavailable."""
+        recorded = self._jobs.read(job_id) is not None  # then one without a state is forgotten
+        return Job(self, job_id, result=None, recorded=recorded, waiter=uuid.uuid4().hex)
 
     def state(self, job_id: str) -> dict[str, Any] | None:
-        """The stored state of a job: ``status``, ``result``, ``name`` …; None when there is none.
-
-        What is no state counts as none: a worker that has the job stores it anew.
-        """
+        """The stored state of a job: ``status``, ``result``, ``name`` …; None: there is none."""
         try:
             raw = self._states.get(self._states.get_key_for_task(job_id))
         except self._troubles as trouble:
-            raise self._unavailable("the state of the job could not be read", trouble) from trouble
-        try:
-            state = json.loads(raw) if raw else None
-        except ValueError:  # nothing of ours wrote it
-            return None
-        return cast("dict[str, Any]", state) if isinstance(state, dict) else None
+            raise self._silence.goes_on(self._unavailable("no state could be read", trouble)) from trouble
+        self._silence.is_over()
+        return cast("dict[str, Any]", json.loads(raw)) if raw else None
 
     def why_waiting(self, state: dict[str, Any]) -> str:
         """Why nobody goes on with a job in this state, in words; "": nothing is known against it.
@@ -347,7 +348,7 @@ class Queue:
                     return False
                 waiting = [text for name in names for text in client.lrange(name, 0, MOST_READ)]
                 held = client.hvals(channel.unacked_key)
-                return not any(job_id.encode() in text for text in (*waiting, *held))
+                return not any(is_message_of(job_id, text) for text in (*waiting, *held))
         except self._troubles as trouble:
             raise self._unavailable("the job could not be looked for", trouble) from trouble
 

@@ -6,12 +6,12 @@ child process, after the fork, when its first task needs them.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from celery import Celery
 from kombu import Queue as BrokerQueue
 
-from caskeeper.broker import FAILURE_LIFE_S, broker_settings, broker_url, lane_queues
+from caskeeper.broker import FAILURE_LIFE_S, STATES, broker_settings, broker_url, lane_queues
 from caskeeper.contract import queue_of
 from caskeeper.errors import ConfigInvalid
 from tasks import artifacts, cache, schedule
@@ -46,6 +46,8 @@ def make_app(settings: Settings, redis_url: str, *, delivery: DeliverySettings |
     """The application without tasks: enough for beat, for Flower, and for whoever registers tasks."""
     times = delivery or DeliverySettings()
     app = Celery("caskeeper", set_as_current=False)
+    loader: Any = app.loader
+    loader.override_backends = STATES
     app.conf.update(
         broker_settings(redis_url, visibility_timeout_s=times.visibility_timeout_s),
         result_backend=broker_url(redis_url),

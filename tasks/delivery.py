@@ -8,7 +8,6 @@ waits for the lease, then finds the result and goes.
 
 from __future__ import annotations
 
-import json
 import mmap
 import os
 import threading
@@ -27,10 +26,11 @@ from caskeeper.coordination.jobs import Begin, Outcome
 from caskeeper.errors import Cancelled, CaskeeperError, CoordinatorUnavailable, LeaseLost
 from caskeeper.job import FINAL
 from caskeeper.outcome import outcome_of_state
+from tasks.keeping import as_kept, kept, unkept
 from worker.telemetry.log import Log
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from celery import Task
 
@@ -312,21 +312,22 @@ class DeliveryHeartbeat(bootsteps.StartStopStep):
         state: Any = worker_state  # its types are older than the second
         requests = {*state.reserved_requests, *state.scheduled_requests}
         held = [request.message for request in requests]
-        messages = {str(message.delivery_tag): _as_kept(message) for message in held}
+        messages = {str(message.delivery_tag): as_kept(message) for message in held}
+        refused = unkept(set(messages))
         self._beats += 1
         try:
-            back = self.delivery.flights().beat(
-                self._holder, self._beats, messages, answered=self._answered, transport=self._keys
-            )
+            back = self._beat(messages, answered=self._answered)
             self._answered = self._beats
+            if refused:  # for these, as if Redis did not remember
+                self._beat(refused, answered=self._beats + 1)
+                kept(refused)
             if back:
                 log.warning("Redis had lost messages that this worker holds", messages=back)
             self.touch()
         except CoordinatorUnavailable as gone:
             log.debug("no heartbeat", error=gone)
 
-
-def _as_kept(message: Any) -> str:
-    """A message as the transport keeps it while a worker holds it."""
-    info = message.delivery_info
-    return json.dumps([message._raw, info["exchange"], info["routing_key"]])  # noqa: SLF001 -- as it came
+    def _beat(self, messages: Mapping[str, str], *, answered: int) -> int:
+        return self.delivery.flights().beat(
+            self._holder, self._beats, messages, answered=answered, transport=self._keys
+        )

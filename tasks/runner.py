@@ -172,7 +172,7 @@ class ServiceTask(Task):  # type: ignore[type-arg]  # the queue's library has no
         self._store(QUEUED, None)
         try:
             self.signature_from_request(
-                self.request, countdown=taken.pause_s, retries=self.request.retries or 0
+                self.request, countdown=taken.pause_s, retries=self.request.retries or 0, **self._shown()
             ).apply_async()
         except OperationalError as failed:
             raise Reject(str(failed), requeue=True) from taken
@@ -196,10 +196,15 @@ class ServiceTask(Task):  # type: ignore[type-arg]  # the queue's library has no
         pause_s = random.uniform(0, min(_LONGEST_PAUSE_S, 2.0**retries))  # noqa: S311 -- jitter, no secret
         log.info("trying again", error=error, retries=retries + 1, of=limit)
         try:
-            raise self.retry(exc=_plain(error), countdown=pause_s, max_retries=limit)
+            raise self.retry(exc=_plain(error), countdown=pause_s, max_retries=limit, **self._shown())
         except Reject as failed:
             # The library gives a job up when the message of its next try cannot be sent. Put back instead.
             raise Reject(str(failed), requeue=True) from error
+
+    def _shown(self) -> dict[str, Any]:
+        """What Flower shows of the arguments: short, as they were sent the first time."""
+        request: Any = self.request  # its types leave these out
+        return {"argsrepr": request.argsrepr, "kwargsrepr": request.kwargsrepr}
 
     def _sender(self) -> Callable[[Progress], None]:
         # Taken here: in the reporter's thread there is no current request, and another backend.

@@ -12,14 +12,16 @@ from typing import Any
 
 from kombu.transport import redis
 
+from tasks.keeping import guard_kept
 from tasks.messages import guard_messages
 
 GUARDED_VERSION = "5.7.0"
 
 
 def guard() -> bool:
-    """Put the guard in place, once; whether this release needs it. The one for messages always."""
+    """Put the guard in place, once; whether this release needs it. Those for messages always."""
     guard_messages()
+    guard_kept()
     if version("kombu") != GUARDED_VERSION:
         return False
     channels: Any = redis.Channel

@@ -157,8 +157,9 @@ def descend(root: Digest, path: str, read: Read, *, where: str = "") -> Digest:
     for name in relative_subdir(path).split("/"):
         entry = read(at).directory(name)
         if entry is None:
+            way = "" if name == path else f" on the way to {path!r}"
             raise InvalidRequest(
-                f"there is no folder {name!r} on the way to {path!r}",
+                f"there is no folder {name!r}{way}",
                 where or f"tree {root}",
                 "name one that exists",
             )

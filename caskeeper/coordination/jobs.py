@@ -203,9 +203,13 @@ class Jobs:
         """End it, whoever waits. ``unseen``: note that also of a job without a record, for its worker."""
         return self._withdraw(job_id, "", who, unseen=unseen)
 
-    def wait(self, job_id: str, waiter: str, *, for_s: float = WAITER_S) -> None:
-        """The waiter waits for so long; said again while it does."""
-        self._run("job_wait", (key_names.waiters(job_id),), waiter, *_ms(for_s))
+    def wait(self, job_id: str, waiter: str, *, for_s: float = WAITER_S) -> bool:
+        """The waiter waits for so long; said again while it does.
+
+        True: the job was cancelled while it ran and nobody runs it any more: to cancel it again ends it.
+        """
+        keys = (key_names.waiters(job_id), key_names.job(job_id))
+        return self._run("job_wait", keys, waiter, *_ms(for_s))[1] == "1"
 
     def leave(self, job_id: str, waiter: str, *, who: str) -> Withdrawal:
         """The waiter waits no longer; the job is cancelled when nobody else does, in the same step."""
@@ -213,6 +217,8 @@ class Jobs:
 
     def read(self, job_id: str) -> JobRecord | None:
         """The record of a job; None: there is none, or it is older than a week."""
+        if not key_names.is_job_id(job_id):
+            return None
         answer = self._run("job_read", (key_names.job(job_id), key_names.waiters(job_id)), job_id)
         return JobRecord.of(answer[2:]) if answer[1] == "1" else None
 
@@ -222,6 +228,8 @@ class Jobs:
         return [JobRecord.of(words) for words in cast("list[list[str]]", answer[1:])]
 
     def _withdraw(self, job_id: str, waiter: str, who: str, *, unseen: bool) -> Withdrawal:
+        if not key_names.is_job_id(job_id):
+            return Withdrawal("unknown")
         keys = (key_names.job(job_id), key_names.waiters(job_id))
         answer = self._run(
             "job_cancel", keys, job_id, waiter, who, "1" if unseen else "", *_ms(RECORD_LIFE_S)

@@ -124,6 +124,11 @@ def identifier(text: str, *, what: str) -> str:
     return text
 
 
+def is_job_id(text: str) -> bool:
+    """Whether it can be the id of a job: whoever asks may say anything."""
+    return text != "" and text.isprintable()
+
+
 def flight(operation: str) -> str:
     """The flight of an operation."""
     return f"{FLIGHT}{operation}"

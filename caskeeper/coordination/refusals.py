@@ -14,6 +14,8 @@ _WAYS_OUT = (
         "correct the user and the password in `redis`, or give that user the rights in docs/operations.md",
     ),
 )
+#: What TLS says in the middle of a sentence.
+_CERTIFICATE = "name its authority with `?ssl_ca_certs=FILE` in `redis`, and its host as the certificate does"
 
 
 def way_out_of(trouble: BaseException) -> str:
@@ -31,6 +33,8 @@ def redis_errors() -> tuple[type[BaseException], ...]:
 
 
 def _known(trouble: BaseException) -> str:
+    if "CERTIFICATE_VERIFY_FAILED" in str(trouble):
+        return _CERTIFICATE
     kind, words = type(trouble).__name__, str(trouble).split(" ", 12)[:12]
     for names, way_out in _WAYS_OUT:
         if kind in names or not set(names).isdisjoint(words):

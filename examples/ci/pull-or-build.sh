@@ -10,9 +10,10 @@ if [ -n "${SESSION:-}" ]; then
   # 11 is an answer: not here yet, and protected as soon as it is.
   caskeeper session require "$SESSION" "$ref" >/dev/null || [ $? -eq 11 ] || echo "$ref: not protected" >&2
 fi
-if caskeeper pull "$ref" --to "$dir" --timeout 600; then
-  exit 0
-fi
+caskeeper pull "$ref" --to "$dir" --timeout 600 && exit 0
+# Ctrl-C or a cancelled job; bash, other than dash, would go on.
+code=$?
+case $code in 130 | 143) exit $code ;; esac
 rm -rf "$dir"
 "$@"
 if caskeeper commit "$dir" "$ref"; then

@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 
 
 class Cache:
-    """The cache as a help: whatever is wrong with it is said once, and counts as a miss."""
+    """The cache as a help: whatever is wrong with it is said, and counts as a miss.
+
+    Once Redis is away nothing more is asked: each question would wait for it again.
+    """
 
     def __init__(self, project: str, client: Client, session: Session, *, strict: bool) -> None:
         self._project = project
@@ -35,6 +38,7 @@ class Cache:
         self._session = session
         self._strict = strict
         self._pulls: dict[str, list[tuple[Ref, Job[object]]]] = {}
+        self._away = False
 
     def ask_for(self, recipes: list[Recipe]) -> None:
         """Protect all of them, and have every one pulled: the workers do that side by side."""
@@ -44,31 +48,40 @@ class Cache:
             for recipe in recipes:
                 self._pulls[recipe.name] = [(ref, self._client.pull(ref)) for ref in self._refs(recipe)]
         except errors.CaskeeperError as trouble:
-            print(f"cache: {trouble}", file=sys.stderr)
+            self._say(trouble)
 
     def fetch(self, recipe: Recipe, folder: str) -> Ref | None:
         """Put an artifact into ``folder``; the ref it came by, or None: it has to be built."""
         for ref, pull in self._pulls.get(recipe.name, ()):
+            if self._away:
+                break
             try:
                 pull.result(600)
                 self._client.extract(ref, destination=folder).result(600)
             except (errors.ArtifactNotFound, errors.ConfigInvalid):
                 continue  # nobody has it; ConfigInvalid: nor is there a remote that could
             except errors.CaskeeperError as trouble:
-                print(f"cache: {trouble}", file=sys.stderr)
+                self._say(trouble)
                 continue
             return ref
         return None
 
     def share(self, recipe: Recipe, folder: str, *, push: bool) -> None:
         """Commit what was built under both keys, and offer it to the remotes. A build does not fail on it."""
+        if self._away:
+            return
         try:
             refs = self._element(recipe).refs
             self._client.commit(folder, *refs).result(600)
             if push:
                 self._client.push(*refs).result(600)
         except errors.CaskeeperError as trouble:
-            print(f"cache: {recipe.name} is not shared: {trouble}", file=sys.stderr)
+            self._say(trouble, f"{recipe.name} is not shared: ")
+
+    def _say(self, trouble: errors.CaskeeperError, what: str = "") -> None:
+        self._away = isinstance(trouble, errors.CoordinatorUnavailable)
+        rest = "; building on without it" if self._away else ""
+        print(f"cache: {what}{trouble}{rest}", file=sys.stderr)
 
     def _element(self, recipe: Recipe) -> Element:
         return Element(self._project, f"{recipe.name}.bst", recipe.strong, recipe.weak)

@@ -35,7 +35,9 @@ def job(invocation: Invocation, *, job_id: str, follow: bool, timeout_s: float |
     record = _record(invocation, job_id)
     sent: Sent[Message] = Sent(record.subject, invocation.client.job(job_id))
     code = 0
-    if follow:
+    if follow and record.ended and invocation.client.queue.state(job_id) is None:
+        code = record.exit_code  # its result is kept for less time than what is known of it
+    elif follow:
         wait(invocation, [sent], verb=record.task, deadline=Deadline(timeout_s))
         code = exit_code([sent])
         # Redis may have been emptied meanwhile: what was awaited is told all the same.

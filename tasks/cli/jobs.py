@@ -75,7 +75,7 @@ def _row(one: JobRecord, now_s: float) -> tuple[str, ...]:
         wording.instant(one.sent_ms),
         took(one, now_s) or "-",
         wording.printable(one.who) or "-",
-        wording.printable(one.worker) or "-",
+        wording.printable(one.worker if one.state != "queued" else "") or "-",  # it was put back
     )
 
 

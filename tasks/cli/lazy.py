@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 
+#: What every command's own help says of the options that it does not list.
+ALSO = "Also, with every command: --config FILE, --json, --quiet, --no-progress, --verbose."
+
+
 def _remember(name: str, *, as_value: object = None) -> Any:
     """A callback that notes a given option, wherever it stands; one not given changes nothing."""
 
@@ -65,6 +69,7 @@ class Command(click.Command):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.params += global_options(hidden=True)
+        self.epilog = self.epilog or ALSO
 
 
 def command(name: str, **options: Any) -> Callable[[Callable[..., Any]], Command]:

@@ -68,7 +68,17 @@ def list_refs(invocation: Invocation, *, pattern: str, sort: str) -> None:
         invocation.emit({"artifacts": [line.to_json() for line in lines], **odd})
     for line in lines:
         invocation.data(_row(line))
+    if not lines and not invocation.json:
+        invocation.note(nothing_matches(pattern))
     complain_of(invocation, strangers)
+
+
+def nothing_matches(pattern: str) -> str:
+    """Why a list of refs is empty: nothing said looks like nothing done."""
+    if pattern == "*":
+        return "no artifact is here"
+    hint = "" if "*" in pattern or pattern.count("/") > 1 else f"; those of a project: {pattern}/*"
+    return f"no ref matches {pattern!r} as a whole{hint}"
 
 
 def complain_of(invocation: Invocation, strangers: Sequence[str]) -> None:

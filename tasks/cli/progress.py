@@ -19,6 +19,7 @@ from tasks.cli import wording
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from rich.console import Console
     from rich.progress import TaskID
 
 #: Nothing is shown before a job has taken so long.
@@ -33,8 +34,12 @@ MOVING_S = 3.0
 REMINDER_S = 60.0
 #: The rate is the mean over so long.
 _WINDOW_S = 10.0
-#: More bars than this do not fit on a screen; the rest is counted below them.
+#: More bars than this do not fit on a screen; the rest is counted beside them.
 _BARS = 16
+#: From so many columns on there is room for all numbers. Of a long key so much is shown where it is tight.
+_WIDE, _KEY = 100, 8
+#: More jobs than this have one line together: a log is no screen.
+_LINES = 4
 
 
 @dataclass
@@ -86,6 +91,28 @@ class Followed:
             said.append(f"{wording.duration(left_s)} left")
         return said
 
+    @property
+    def amount(self) -> str:
+        """``1.5M of 27.0M``, or in objects where bytes are not known; '' = nothing is."""
+        seen = self.progress
+        if seen.total_bytes:
+            objects = f", {seen.done_objects:,} of {seen.total_objects:,}" if seen.total_objects else ""
+            return f"{wording.size(seen.done_bytes)} of {wording.size(seen.total_bytes)}{objects}"
+        if seen.total_objects:
+            return f"{seen.done_objects:,} of {seen.total_objects:,}"
+        if seen.done_objects:
+            return f"{seen.done_objects:,} files, {wording.size(seen.done_bytes)}"
+        return wording.size(seen.done_bytes) if seen.done_bytes else ""
+
+    @property
+    def share(self) -> str:
+        """As ``amount``, in a few characters."""
+        seen = self.progress
+        for done, total in ((seen.done_bytes, seen.total_bytes), (seen.done_objects, seen.total_objects)):
+            if total:
+                return f"{100 * done // total}%"
+        return wording.size(seen.done_bytes) if seen.done_bytes else ""
+
     def sentence(self, now: float) -> str:
         """``pull demo/app/k1: 45% of 27.0M, 5.1M/s, 3 s left``."""
         seen, parts = self.progress, []
@@ -129,22 +156,39 @@ class Nothing:
 class Lines:
     """A line for each running job every few seconds, for logs and CI; what was said is not repeated."""
 
-    def __init__(self, write: Callable[[str], None]) -> None:
+    def __init__(self, write: Callable[[str], None], *, jobs: int = 1) -> None:
+        """``jobs``: how many there are, ended ones too."""
         self._write = write
         self._next = time.monotonic() + LINE_S
         self._said: dict[int, tuple[Progress, bool, float]] = {}
+        self._together, self._jobs = ("", 0.0), jobs
 
     def show(self, running: list[Followed], *, waiting: int) -> None:
         now = time.monotonic()
+        left = len(running) + waiting
         if now < self._next:
             return
         self._next = now + LINE_S
-        for job in running[:_BARS]:
+        if left > _LINES:
+            self._show_together(running, left, now)
+            return
+        for job in running:
             if self._is_news(job, now):
                 self._write(job.sentence(now))
-        rest = len(running) - _BARS + waiting if len(running) > _BARS else waiting
-        if rest > 0:
-            self._write(f"and {wording.count(rest, 'job')} more")
+
+    def _show_together(self, running: list[Followed], left: int, now: float) -> None:
+        """``12 of 100 jobs left, 5.1M/s; pull demo/app/k1: 45% of 27.0M``: the one that runs longest."""
+        rate = sum(job.rate(now) for job in running)
+        line = f"{left:,} of {wording.count(max(self._jobs, left), 'job')} left"
+        if rate > 0:
+            line += f", {wording.size(rate)}/s"
+        begun = [job for job in running if not job.queued]
+        for job in begun[:1]:
+            line += f"; {job.sentence(now)}"
+        said, when = self._together
+        if line != said or now - when >= REMINDER_S:
+            self._write(line)
+            self._together = (line, now)
 
     def _is_news(self, job: Followed, now: float) -> bool:
         """Whether its line says more than its last one, which was not long ago."""
@@ -163,34 +207,41 @@ class Lines:
 
 
 class Bars:
-    """Live bars with bytes, rate and time left."""
+    """Live bars with bytes, objects, rate and time left."""
 
-    def __init__(self) -> None:
+    def __init__(self, console: Console | None = None) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, DownloadColumn, TextColumn
+        from rich.progress import BarColumn, TextColumn
         from rich.progress import Progress as RichProgress
+        from rich.table import Column
 
+        self._console = console or Console(stderr=True)
         self._bars = RichProgress(
             TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            DownloadColumn(binary_units=True),
-            TextColumn("{task.fields[remark]}", markup=False),
-            console=Console(stderr=True),
+            BarColumn(bar_width=20 if self._console.width >= _WIDE else 6),
+            TextColumn("{task.fields[amount]}", markup=False),
+            # It gives way when it is narrow: what the others tell is shorter.
+            TextColumn("{task.fields[remark]}", markup=False, table_column=Column(no_wrap=True, ratio=1)),
+            expand=True,
+            console=self._console,
             transient=True,
             refresh_per_second=8,
         )
         self._tasks: dict[str, TaskID] = {}
+        self._rest: TaskID | None = None
         self._bars.start()
 
     def show(self, running: list[Followed], *, waiting: int) -> None:
         now = time.monotonic()
         shown = {job.label: job for job in running[:_BARS]}
+        self._count(len(running) - len(shown) + waiting)
+        width = self._console.width  # asked each time: a terminal is resized
         for label in list(self._tasks):
             if label not in shown:
                 self._bars.remove_task(self._tasks.pop(label))
         for label, job in shown.items():
             if label not in self._tasks:
-                self._tasks[label] = self._bars.add_task(wording.printable(label), total=None, remark="")
+                self._tasks[label] = self._bars.add_task("", total=None, amount="", remark="")
             seen = job.progress
             still = now - job.changed > STILL_S
             remark = f"still since {wording.duration(now - job.changed)}" if still else ""
@@ -202,11 +253,32 @@ class Bars:
                 self._tasks[label],
                 completed=seen.done_bytes,
                 total=seen.total_bytes or None,
+                description=shortened(wording.printable(label), max(16, width // 3)),
+                amount=job.amount if width >= _WIDE else job.share,
                 remark=wording.printable(remark),
             )
 
+    def _count(self, rest: int) -> None:
+        """Those without a bar."""
+        if self._rest is None:
+            if rest <= 0:
+                return
+            self._rest = self._bars.add_task("", total=1, completed=0, amount="", remark="")
+        self._bars.update(self._rest, description=f"and {wording.count(rest, 'job')} more", visible=rest > 0)
+
     def close(self) -> None:
         self._bars.stop()
+
+
+def shortened(label: str, width: int) -> str:
+    """``label`` in so many characters: of a long key its beginning, of the rest its end tells jobs apart."""
+    if len(label) > width:
+        rest, slash, key = label.rpartition("/")
+        label = f"{rest}{slash}{key[:_KEY]}…" if slash and len(key) > _KEY + 1 else label
+    if len(label) > width:
+        verb, space, what = label.partition(" ")
+        label = f"{verb}{space}…{what[-max(1, width - len(verb) - 2) :]}"
+    return label
 
 
 class LateView:
@@ -229,10 +301,10 @@ class LateView:
             self._view.close()
 
 
-def view(write: Callable[[str], None], *, wanted: bool) -> View:
-    """The view for this stderr."""
+def view(write: Callable[[str], None], *, wanted: bool, jobs: int = 1) -> View:
+    """The view of so many jobs for this stderr."""
     if not wanted:
         return Nothing()
     if sys.stderr.isatty() and os.environ.get("TERM") not in {None, "", "dumb"}:
         return LateView(Bars)
-    return Lines(write)
+    return Lines(write, jobs=jobs)

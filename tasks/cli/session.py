@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tasks.cli import wording
-from tasks.cli.lazy import command, global_options
+from tasks.cli.lazy import ALSO, command, global_options
 
 if TYPE_CHECKING:
     from tasks.cli.invocation import Invocation
@@ -17,11 +17,15 @@ NOT_HERE = 11
 
 
 class _Group(click.Group):
-    """A group that also takes the global options."""
+    """A group that also takes the global options, with its commands in the order of their use."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.params += global_options(hidden=True)
+        self.epilog = ALSO
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
 
 
 @click.group("session", cls=_Group)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from caskeeper.best_effort import passes_of
 from caskeeper.errors import ArtifactNotFound, CaskeeperError, InvalidRequest, Transient
 from tasks.cli import wording
 from tasks.cli.best_effort import BEST_EFFORT, remarks, wait_for
@@ -260,7 +261,8 @@ def _push(
     best_effort: bool,
 ) -> Sent[PushResult]:
     sent = _send_push(invocation, refs, remotes, best_effort=best_effort)
-    wait_for(invocation, [sent], verb="push", deadline=deadline, best_effort=best_effort)
+    passes = passes_of(remotes)
+    wait_for(invocation, [sent], verb="push", deadline=deadline, best_effort=best_effort, passes=passes)
     return sent
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from contextlib import contextmanager
@@ -34,10 +35,18 @@ _TICK_S = 0.1
 #: The result of a job that is over is there, or will not come.
 _STORED_S = 5.0
 
+
+def _a_number(_context: click.Context, _parameter: click.Parameter, value: float | None) -> float | None:
+    if value is not None and math.isnan(value):
+        raise click.BadParameter("give a number of seconds")
+    return value
+
+
 TIMEOUT = click.option(
     "--timeout",
     "timeout_s",
     type=click.FloatRange(min=0, min_open=True),
+    callback=_a_number,
     metavar="S",
     help="Wait no longer than this (exit 21); a job that nobody else waits for is cancelled then.",
 )
@@ -116,7 +125,8 @@ def wait(
     """
     watch = _Watch(sent, deadline)
     shown = {id(one): Followed(f"{verb} {one.name}".rstrip(), changed=time.monotonic()) for one in sent}
-    display = view(invocation.complain, wanted=invocation.progress and not invocation.quiet)
+    wanted = invocation.progress and not invocation.quiet
+    display = view(invocation.complain, wanted=wanted, jobs=len(sent))
     try:
         with unwound_by_sigterm():
             watch.start()

@@ -30,7 +30,7 @@ def run(*words, cwd, **env):
     return subprocess.run(
         words,
         cwd=cwd,
-        env=environment(PATH=f"{BIN}:{os.environ['PATH']}", **env),
+        env=environment(**{"PATH": f"{BIN}:{os.environ['PATH']}", **env}),
         capture_output=True,
         text=True,
         timeout=120,
@@ -235,3 +235,33 @@ def test_the_pipeline_builds_without_a_cache(fleet, project, trouble):
     how, said, told = pipeline(fleet, project, **trouble)
     assert (set(how.values()), said) == ({"built"}, "hello\n")
     assert "building without it" in told
+
+
+# Ctrl-C
+
+
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+@pytest.mark.parametrize("code", [130, 143])
+def test_a_pull_that_is_interrupted_does_not_begin_the_build(tmp_path, shell, code):
+    command = tmp_path / "bin/caskeeper"
+    command.parent.mkdir()
+    command.write_text(f"#!/bin/sh\nexit {code}\n")  # what it does at Ctrl-C, or when a job is cancelled
+    command.chmod(0o755)
+    path = f"{command.parent}:{os.environ['PATH']}"
+    script = str(EXAMPLES / "ci/pull-or-build.sh")
+    done = run(shell, script, "demo/a/1", "out", "touch", "built", cwd=tmp_path, PATH=path)
+    assert done.returncode == code
+    assert not (tmp_path / "built").exists()
+
+
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+def test_ctrl_c_in_the_pull_ends_make(tmp_path, shell):
+    shutil.copytree(EXAMPLES / "make", tmp_path / "make")
+    command = tmp_path / "bin/caskeeper"
+    command.parent.mkdir()
+    command.write_text("#!/bin/sh\nexit 130\n")
+    command.chmod(0o755)
+    path = f"{command.parent}:{os.environ['PATH']}"
+    done = run("make", f"SHELL={shutil.which(shell)}", cwd=tmp_path / "make", PATH=path)
+    assert done.returncode != 0
+    assert not (tmp_path / "make/out").exists()

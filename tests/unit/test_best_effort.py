@@ -2,9 +2,16 @@
 
 import pytest
 
-from caskeeper.best_effort import BestEffort
+from caskeeper.best_effort import BestEffort, passes_of
 from caskeeper.contract import Progress, PullResult
-from caskeeper.errors import ArtifactNotFound, CoordinatorUnavailable, RemoteUnavailable
+from caskeeper.errors import (
+    ArtifactNotFound,
+    ConfigInvalid,
+    CoordinatorUnavailable,
+    InvalidRequest,
+    PermissionDenied,
+    RemoteUnavailable,
+)
 from caskeeper.job import Job
 
 NOTHING = PullResult(pulled=False, cached=False)
@@ -103,3 +110,36 @@ def test_a_caller_whose_time_is_up_goes_on_too():
     late = BestEffort(lines.append).job(lambda: job({"status": "QUEUED"}), instead=NOTHING)
     assert late.result(timeout_s=0.05) == NOTHING
     assert "deadline exceeded" in lines[0]
+
+
+def test_a_push_that_its_remotes_refuse_fails_no_build_and_a_wrong_request_does():
+    place = "ref demo/a/1, remote https://cache"
+    configured, named = passes_of(None), passes_of(["https://cache"])
+    for refused in (
+        PermissionDenied("the server does not allow push", place),
+        PermissionDenied("no remote took it: a [remote http://a]; b [remote http://b]", "ref demo/a/1"),
+        RemoteUnavailable("gone", place),
+    ):
+        assert configured(refused)
+        assert named(refused)
+    certificate = ConfigInvalid("the server's certificate has expired", place)
+    assert configured(certificate)
+    assert not named(certificate), "the argument may be wrong"
+    for wrong in (
+        ConfigInvalid("no push remote is configured for project 'demo'", "/etc/caskeeper.yaml"),
+        PermissionDenied("the folder cannot be read", "/srv/cache"),
+        InvalidRequest("no remote", "argument --remote http://cache"),
+        ArtifactNotFound("it is not here", "ref demo/a/1"),
+    ):
+        assert not configured(wrong)
+
+
+def test_only_a_push_passes_over_what_its_remote_refuses():
+    refused = failed(PermissionDenied)
+    refused["result"]["exc_message"] = ["PUSH", "remote http://cache", ""]
+    lines = []
+    best = BestEffort(lines.append)
+    assert best.job(lambda: job(refused), instead=NOTHING, passes=passes_of(None)).result() == NOTHING
+    assert len(lines) == 1
+    with pytest.raises(PermissionDenied):
+        best.job(lambda: job(refused), instead=NOTHING).result()

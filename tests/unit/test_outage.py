@@ -4,11 +4,15 @@ import os
 import socket
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
+from harness.valkey import ValkeyServer
 
-from caskeeper import outage
+from caskeeper import job, outage
+from caskeeper.contract import PullRequest, PullResult
 from caskeeper.errors import CoordinatorUnavailable
+from caskeeper.queue import Queue
 
 URL = "redis://:secret@cache:6379/0"
 
@@ -138,3 +142,35 @@ def test_a_hundred_processes_wait_once(own_folder):
         for _ in range(3)
     ]
     assert said == [f"{outage.PATIENCE_S}\n", "0.0\n", "0.0\n"]
+
+
+def test_a_redis_that_goes_away_under_a_hundred_jobs_is_waited_for_once(monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr(outage, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    silence = outage.Silence()
+
+    def settled(after_s):
+        now[0] += after_s
+        return silence.goes_on(CoordinatorUnavailable("gone")).settled
+
+    assert not any(settled(1.0) for _ in range(61))
+    assert settled(1.0), "the one that is waited for"
+    assert settled(0.0), "the next one"
+    assert settled(3600.0), "one that is asked about an hour later"
+    silence.is_over()
+    assert not settled(0.0)
+    assert not settled(outage.WAITING_S + 1.0), "nobody has asked meanwhile"
+
+
+def test_jobs_that_are_waited_for_one_after_the_other_share_their_patience(monkeypatch):
+    monkeypatch.setattr(outage, "WAITING_S", 0.3)
+    monkeypatch.setattr(job, "PATIENCE_S", 3600.0)
+    with ValkeyServer() as valkey:
+        queue = Queue(valkey.url)
+        jobs = [queue.submit(PullRequest(ref=f"demo/el/{n}"), PullResult) for n in range(3)]
+    try:
+        for one in jobs:
+            with pytest.raises(CoordinatorUnavailable, match="no state could be read"):
+                one.result()
+    finally:
+        queue.close()

@@ -18,7 +18,8 @@ end
 if ARGV[2] ~= '' and others > 0 then
   return {'OK', 'waited', int(others)}
 end
-redis.call('HSET', KEYS[1], 'cancel', '1', 'cancel_who', ARGV[3], 'cancel_ms', int(NOW))
+local who = job.cancel == '1' and job.cancel_who or ARGV[3]  -- whoever was the first
+redis.call('HSET', KEYS[1], 'cancel', '1', 'cancel_who', who, 'cancel_ms', int(NOW))
 redis.call('PEXPIRE', KEYS[1], ARGV[5])
 if not job.state then
   return {'OK', 'ended', int(others)}
@@ -33,5 +34,5 @@ if flight.running == ARGV[1] then
   land(key)  -- its worker has died: nobody is to begin it again
 end
 redis.call('HSET', KEYS[1], 'state', 'cancelled', 'ended_ms', int(NOW), 'error', 'Cancelled', 'exit_code', '26',
-  'sentence', 'withdrawn by ' .. ARGV[3])
+  'sentence', 'withdrawn by ' .. who)
 return {'OK', 'ended', int(others)}

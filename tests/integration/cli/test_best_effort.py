@@ -1,6 +1,7 @@
 """--best-effort: never worse than no cache, and never silent about what the caller got wrong."""
 
 import pytest
+from harness.lying_server import LyingServer
 
 from caskeeper import Client
 from caskeeper.errors import CoordinatorUnavailable, RemoteUnavailable
@@ -22,6 +23,20 @@ def test_a_dead_remote_is_one_remark_and_0(fleet, tree):
     assert len(told["remarks"]) == 1
     code, told = fleet.ask("push", ref, "--remote", DEAD, "--remote", fleet.remote, "--best-effort")
     assert (code, [one["outcome"] for one in told["remotes"]]) == (0, ["failed", "pushed"])
+
+
+def test_a_push_that_its_remote_refuses_is_one_remark_and_0(fleet, tree):
+    path, ref = tree
+    assert fleet.run("commit", path, ref).returncode == 0
+    with LyingServer() as server:
+        server.allow_updates = False
+        refused = f"url={server.url},push=true"
+        assert fleet.run("push", ref, "--remote", refused, "--no-progress").returncode == 14
+        pushed = fleet.run("push", ref, "--remote", refused, "--best-effort", "--no-progress")
+        assert (pushed.returncode, pushed.stdout, pushed.stderr.count("\n")) == (0, "", 1)
+        assert "does not allow push" in pushed.stderr
+    for wrong in ("url=http://127.0.0.1:9/path,push=true", "nonsense"):
+        assert fleet.run("push", ref, "--remote", wrong, "--best-effort").returncode in {10, 17}
 
 
 def test_what_the_caller_got_wrong_is_not_passed_over(fleet):

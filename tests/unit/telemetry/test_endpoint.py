@@ -49,6 +49,7 @@ def test_what_is_no_question_is_refused_and_the_next_one_answered(endpoint):
         asked = urllib.request.Request(f"http://{endpoint.address}{words}", method=method)
         with pytest.raises(urllib.error.HTTPError) as refused:
             urllib.request.urlopen(asked, timeout=30)
+        refused.value.close()
         assert refused.value.code in {404, 414, 501}
     with urllib.request.urlopen(f"http://{endpoint.address}/healthz", timeout=30) as answer:
         assert answer.status == 200

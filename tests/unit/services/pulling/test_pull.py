@@ -273,4 +273,6 @@ def test_a_folder_that_a_complete_artifact_has_not_is_no_hit(services):
         ) as caught:
             ask(services, subdir="files/typo")
         assert caught.value.where == f"ref {K1}"
+    with pytest.raises(InvalidRequest, match=r"there is no folder 'typo'( \[|$)"):
+        pull(services, subdir="typo")
     assert pull(services, subdir="files/bin").cached
