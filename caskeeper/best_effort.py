@@ -13,6 +13,7 @@ from caskeeper.contract import Message
 from caskeeper.coordination.jobs import Withdrawal
 from caskeeper.errors import CaskeeperError, ConfigInvalid, PermissionDenied, Transient
 from caskeeper.job import Job
+from caskeeper.outage import HURRY_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -66,6 +67,8 @@ class BestEffortJob(Job[R_co]):
         passes: Callable[[CaskeeperError], bool] = is_trouble,
     ) -> None:
         self.trouble: CaskeeperError | None = None
+        if job is not None:
+            job.bears_s = HURRY_S
         self._passes = passes
         self._job = job
         self._instead = instead

@@ -29,6 +29,13 @@ FAILURE_LIFE_S = 7 * 24 * 3600
 STATES = dict.fromkeys(("redis", "rediss"), "caskeeper.states:StoredStates")
 
 
+def place_of(redis_url: str) -> str:
+    """A Redis URL as it may be shown: without its password."""
+    scheme, _, rest = redis_url.partition("://")
+    place = rest.partition("?")[0]
+    return f"{scheme}://{place.rpartition('@')[2]}"
+
+
 def broker_url(redis_url: str) -> str:
     """The URL of the same Redis in the form that the queue's library reads.
 

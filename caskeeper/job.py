@@ -55,8 +55,11 @@ ATTEND_EVERY_S = 5.0
 class States(Protocol):
     """Where the states of jobs are stored."""
 
-    def state(self, job_id: str) -> dict[str, Any] | None:
-        """The stored state of a job, None when there is none. Raises CoordinatorUnavailable."""
+    def state(self, job_id: str, *, bears_s: float = WAITING_S) -> dict[str, Any] | None:
+        """The stored state of a job, None when there is none.
+
+        Raises CoordinatorUnavailable; it is ``settled`` when Redis has been away for longer than ``bears_s``.
+        """
 
     def why_waiting(self, state: dict[str, Any]) -> str:
         """Why nobody goes on with a job in this state, in words; "": nothing is known against it."""
@@ -188,6 +191,8 @@ class Job(Generic[R_co]):
         self._result = result
         self._recorded = recorded  # its state was stored when it was sent: none there means forgotten
         self._final: dict[str, Any] | None = None
+        #: how long a Redis that has gone away meanwhile is borne with
+        self.bears_s = WAITING_S
 
     def __repr__(self) -> str:
         return f"<Job {self.id}>"
@@ -290,11 +295,11 @@ class Job(Generic[R_co]):
         while self._final is None:
             now = time.monotonic()
             try:
-                state = self._states.state(self.id)
+                state = self._states.state(self.id, bears_s=self.bears_s)
                 silent_since = None
             except CoordinatorUnavailable as gone:
                 silent_since = silent_since or now
-                if gone.settled or now - silent_since > PATIENCE_S:
+                if gone.settled or now - silent_since > min(self.bears_s, PATIENCE_S):
                     raise
                 state = {}
             if state is None:

@@ -24,8 +24,9 @@ MEMORY_S = 30.0
 PATIENCE_S, SHORT_PATIENCE_S = 3.0, 0.5
 _CALM_S = 600.0
 
-#: How long those who wait for the end of a job bear with a Redis that has gone away.
-WAITING_S = 60.0
+#: How long those who wait for the end of a job bear with a Redis that has gone away: it may be restarted. And
+#: those who can go on without: as long as one answer may take.
+WAITING_S, HURRY_S = 60.0, 3.5
 #: Who waits asks more often than this.
 _GAP_S = 10.0
 
@@ -40,24 +41,46 @@ class _Word(NamedTuple):
 class Silence:
     """One Redis that has gone away under those who wait, as all the jobs of a process see it.
 
-    They are often waited for one after the other: what was waited for one of them was waited for all.
+    They are often waited for one after the other: what was waited for one of them was waited for all, and
+    for a while after that a Redis that is silent is not even asked.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, url: str, where: str) -> None:
+        self._url, self._where = url, where
         self._since = self._last = 0.0
         self._borne = False
 
-    def goes_on(self, gone: CoordinatorUnavailable) -> CoordinatorUnavailable:
-        """It did not answer; ``gone`` is ``settled`` when that has lasted for long enough."""
+    def refuse(self) -> None:
+        """Raises CoordinatorUnavailable, ``settled``, as long as asking would only mean to wait again."""
+        if self._borne:
+            try:
+                refuse(self._url, self._where)
+            except CoordinatorUnavailable as gone:
+                gone.settled = True
+                raise
+
+    def goes_on(
+        self, gone: CoordinatorUnavailable, *, began: float, bears_s: float
+    ) -> CoordinatorUnavailable:
+        """Asked at ``began`` (monotonic) it did not answer.
+
+        ``gone`` is ``settled`` when that has lasted for longer than this caller bears, or anybody before.
+        """
         now = time.monotonic()
-        if now - self._last > _GAP_S:  # nobody has asked meanwhile: nothing is known of that time
-            self._since = now
+        if began - self._last > _GAP_S:  # nobody has asked meanwhile: nothing is known of that time
+            self._since = began
         self._last = now
-        self._borne = gone.settled = self._borne or now - self._since > WAITING_S
+        lasted_s = now - self._since
+        if lasted_s > WAITING_S and not self._borne:
+            self._borne = True
+            failed(self._url, silent=is_silence(gone))
+        gone.settled = self._borne or lasted_s > bears_s
         return gone
 
     def is_over(self) -> None:
         """It answers."""
+        if self._last:
+            over(self._url)
         self._last, self._borne = 0.0, False
 
 

@@ -17,7 +17,7 @@ from kombu import Queue as BrokerQueue
 from kombu.exceptions import ChannelError, KombuError, OperationalError
 
 from caskeeper import outage
-from caskeeper.broker import STATES, broker_settings, broker_url, is_message_of, lane_queues
+from caskeeper.broker import STATES, broker_settings, broker_url, is_message_of, lane_queues, place_of
 from caskeeper.contract import REQUESTS, Message, queue_of
 from caskeeper.coordination.jobs import Jobs, Offer, Withdrawal
 from caskeeper.coordination.keys import is_job_id
@@ -39,7 +39,7 @@ R = TypeVar("R", bound=Message)
 #: How long a Redis may take to answer; how long until a message that was announced is looked for again.
 ANSWER_S, _ANNOUNCED_S = 4.0, 0.05
 #: How many waiting messages are read to find one; how long workers have to answer, and how long that counts.
-MOST_READ, PING_S, PING_LIFE_S = 1000, 0.7, 2.0
+MOST_READ, PING_S, SLOW_PING_S, PING_LIFE_S = 1000, 0.7, 3.0, 2.0
 #: The state of a job that was sent and not yet taken: without it, forgotten and waiting look the same.
 QUEUED = "QUEUED"
 
@@ -66,7 +66,7 @@ class Queue:
         self._said: set[str] = set()
         self._served: tuple[float, frozenset[str]] = (-PING_LIFE_S, frozenset())
         self._patience_s = patience_s
-        self._silence = outage.Silence()  # while states are waited for
+        self._silence = outage.Silence(redis_url, place_of(redis_url))  # while states are waited for
         self._jobs = Jobs.connect(redis_url, answer_s=ANSWER_S)
         self._app = Celery("caskeeper.client", set_as_current=False)
         loader: Any = self._app.loader
@@ -82,7 +82,8 @@ class Queue:
             kind, url = found
             self._states: Any = kind(app=self._app, url=url)
         except ValueError as unusable:
-            raise ConfigInvalid(str(unusable), "redis", "correct the address of the Redis") from None
+            said = " ".join(str(unusable).split())
+            raise ConfigInvalid(said, "redis", "correct the address of the Redis") from None
         self._troubles: tuple[type[BaseException], ...] = (
             CoordinatorUnavailable,
             *self._states.connection_errors,
@@ -253,12 +254,16 @@ class Queue:
         recorded = self._jobs.read(job_id) is not None  # then one without a state is forgotten
         return Job(self, job_id, result=None, recorded=recorded, waiter=uuid.uuid4().hex)
 
-    def state(self, job_id: str) -> dict[str, Any] | None:
+    def state(self, job_id: str, *, bears_s: float = outage.WAITING_S) -> dict[str, Any] | None:
         """The stored state of a job: ``status``, ``result``, ``name`` …; None: there is none."""
+        self._silence.refuse()
+        began = time.monotonic()
         try:
             raw = self._states.get(self._states.get_key_for_task(job_id))
         except self._troubles as trouble:
-            raise self._silence.goes_on(self._unavailable("no state could be read", trouble)) from trouble
+            gone = self._unavailable("no state could be read", trouble)
+            gone.__cause__ = trouble
+            raise self._silence.goes_on(gone, began=began, bears_s=bears_s) from trouble
         self._silence.is_over()
         return cast("dict[str, Any]", json.loads(raw)) if raw else None
 
@@ -289,9 +294,11 @@ class Queue:
 
     def serving(self) -> dict[str, frozenset[str]]:
         """The queues of every worker that answers within a moment, by its name. CoordinatorUnavailable."""
-        self.taken()  # a Redis that does not answer is told as such, not by no worker
+        taken = self.taken()  # a Redis that does not answer is told as such, not by no worker
+        answers: dict[str, Any] = {}
         try:
-            answers: dict[str, Any] = self._app.control.inspect(timeout=PING_S).active_queues() or {}
+            for timeout_s in (PING_S, SLOW_PING_S) if taken else (PING_S,):  # who has jobs may be slow
+                answers = answers or self._app.control.inspect(timeout=timeout_s).active_queues() or {}
         except self._troubles as trouble:
             raise self._unavailable("the workers could not be asked", trouble) from trouble
         return {name: frozenset(str(queue["name"]) for queue in queues) for name, queues in answers.items()}
@@ -387,13 +394,6 @@ def who_asks() -> str:
     except (KeyError, OSError):  # a number without a name, in a container
         user = str(os.getuid())
     return f"{user}@{socket.gethostname()}"
-
-
-def place_of(redis_url: str) -> str:
-    """A Redis URL as it may be shown: without its password."""
-    scheme, _, rest = redis_url.partition("://")
-    place = rest.partition("?")[0]
-    return f"{scheme}://{place.rpartition('@')[2]}"
 
 
 __all__ = ["FINAL", "QUEUED", "Job", "Queue", "place_of"]

@@ -16,6 +16,23 @@ if TYPE_CHECKING:
 _ANSWER_S = 4.0
 
 
+def knock(url: str) -> None:
+    """Returns when there is somebody; else CoordinatorUnavailable, at once where it was silent a moment ago.
+
+    For whoever then waits as a worker does, which has reason to be patient.
+    """
+    connection = Connection(url, answer_s=_ANSWER_S)
+    outage.refuse(url, connection.where)
+    try:
+        connection.command("PING")
+    except CoordinatorUnavailable as gone:
+        outage.failed(url, silent=outage.is_silence(gone))
+        raise
+    finally:
+        connection.close()
+    outage.over(url)
+
+
 def reach(url: str, leases: LeaseSettings) -> Coordination:
     """The coordination of whichever volume the database belongs to.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from celery import Celery
+from celery.app import trace
 from kombu import Queue as BrokerQueue
 
 from caskeeper.broker import FAILURE_LIFE_S, STATES, broker_settings, broker_url, lane_queues
@@ -85,8 +86,17 @@ def make_application(
     app = make_app(settings, redis_url, delivery=times)
 
     def send(request: Request, job_id: str) -> None:
-        app.send_task(request.TASK, kwargs=request.to_json(), task_id=job_id, queue=queue_of(request.LANE))
+        app.send_task(
+            request.TASK,
+            kwargs=request.to_json(),
+            task_id=job_id,
+            queue=queue_of(request.LANE),
+            argsrepr="()",
+            kwargsrepr=request.subject(),
+        )
 
+    # A worker that ends puts its jobs back, in good order: a line says so, without a traceback.
+    trace.log_policy_reject = trace.log_policy_reject._replace(traceback=0)
     watch_unknown(lambda: flights().jobs)
     made = Application(app, Delivery(flights, times), Provider(build), CleanupWish(send, flights))
     for kind in (*artifacts.KINDS, *cache.KINDS):

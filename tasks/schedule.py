@@ -8,9 +8,12 @@ expires before the next: an outage does not pile them up (queue.md 8).
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from caskeeper.contract import CleanupRequest, ComputeSizeRequest, VerifyRequest, queue_of
+
+if TYPE_CHECKING:
+    from caskeeper.contract import Request
 
 RECOUNT_EVERY_S = 3600.0
 LOOK_EVERY_S = 60.0
@@ -22,22 +25,21 @@ SWEEP_PERCENT = 4.0
 def entries(*, recount_every_s: float = RECOUNT_EVERY_S) -> dict[str, dict[str, Any]]:
     """The schedule in beat's own form."""
     return {
-        "recount": {
-            "task": ComputeSizeRequest.TASK,
-            "schedule": recount_every_s,
-            "kwargs": {},
-            "options": {"queue": queue_of(ComputeSizeRequest.LANE), "expires": recount_every_s},
-        },
-        "look": {
-            "task": CleanupRequest.TASK,
-            "schedule": LOOK_EVERY_S,
-            "kwargs": CleanupRequest(if_wanted=True).to_json(),
-            "options": {"queue": queue_of(CleanupRequest.LANE), "expires": LOOK_EVERY_S},
-        },
-        "sweep": {
-            "task": VerifyRequest.TASK,
-            "schedule": SWEEP_EVERY_S,
-            "kwargs": VerifyRequest(repair=True, sample=SWEEP_PERCENT).to_json(),
-            "options": {"queue": queue_of(VerifyRequest.LANE), "expires": SWEEP_EVERY_S},
+        "recount": _entry(ComputeSizeRequest(), recount_every_s),
+        "look": _entry(CleanupRequest(if_wanted=True), LOOK_EVERY_S),
+        "sweep": _entry(VerifyRequest(repair=True, sample=SWEEP_PERCENT), SWEEP_EVERY_S),
+    }
+
+
+def _entry(request: Request, every_s: float) -> dict[str, Any]:
+    return {
+        "task": request.TASK,
+        "schedule": every_s,
+        "kwargs": request.to_json(),
+        "options": {
+            "queue": queue_of(request.LANE),
+            "expires": every_s,
+            "argsrepr": "()",
+            "kwargsrepr": request.subject(),  # what Flower shows
         },
     }

@@ -24,6 +24,7 @@ FLIGHT_LIFE_S, RECORD_LIFE_S, MOST_JOBS = 24 * 3600.0, 7 * 24 * 3600.0, 10_000
 #: A job that was announced and whose message is not in the queue yet: so long others wait for that.
 PENDING_S = 3.0
 #: An execution that was not renewed in time may be delivered again: so long others still join its job.
+#: So long a job is remembered whose sender never said that it was sent.
 RECOVERY_S = 30.0
 #: Whoever waits says so again within this time; whoever only keeps the id may come back for a day.
 WAITER_S, DETACHED_S = 15.0, 24 * 3600.0
@@ -138,7 +139,7 @@ class Jobs:
         """The job that does what is offered: one that is there already, else the offered one.
 
         ``waiter`` waits for it from now on. One that was cancelled is not joined. A new one counts for
-        PENDING_S, until ``sent``.
+        PENDING_S, until ``sent``, and is forgotten after RECOVERY_S without that.
         """
         answer = self._run(
             "job_join",
@@ -155,7 +156,7 @@ class Jobs:
 
     def sent(self, job_id: str, flight: str) -> None:
         """The message is in the queue: the job is its flight's next for as long as that lives."""
-        self._run("job_sent", (key_names.flight(flight),), job_id, *_ms(FLIGHT_LIFE_S))
+        self._run("job_sent", (key_names.flight(flight),), job_id, *_ms(FLIGHT_LIFE_S, RECORD_LIFE_S))
 
     def forget(self, job_id: str, flight: str, outcome: Outcome | None = None) -> None:
         """The job is not its flight's any more, though nobody released it; ``outcome``: how it ended."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from caskeeper.best_effort import is_trouble
+from caskeeper.outage import HURRY_S
 from tasks.cli.waiting import wait
 
 if TYPE_CHECKING:
@@ -37,6 +38,9 @@ def wait_for(
     passes: Callable[[CaskeeperError], bool] = is_trouble,
 ) -> None:
     """As ``wait``, for those that were sent; with ``best_effort`` what ``passes`` does not count."""
+    for one in sent:
+        if best_effort and one.job is not None:
+            one.job.bears_s = HURRY_S
     wait(invocation, [one for one in sent if one.job is not None], verb=verb, deadline=deadline)
     if best_effort:
         for one in sent:

@@ -20,22 +20,24 @@ def memory(tmp_path, monkeypatch):
     monkeypatch.setattr(outage, "_found", {})
 
 
-def test_a_silent_redis_is_waited_for_by_one_command_only(monkeypatch, tmp_path):
+@pytest.mark.parametrize("ask", [lambda url: reaching.reach(url, LEASES), reaching.knock])
+def test_a_silent_redis_is_waited_for_by_one_command_only(monkeypatch, tmp_path, ask):
     monkeypatch.setattr(reaching, "_ANSWER_S", 0.3)
     with socket.socket(socket.AF_UNIX) as silent:
         silent.bind(f"{tmp_path}/silent.sock")
         silent.listen()
         url = f"unix://{tmp_path}/silent.sock"
         with pytest.raises(CoordinatorUnavailable):
-            reaching.reach(url, LEASES)
+            ask(url)
         monkeypatch.setattr(outage, "_found", {})  # as another process, which has only the file
         with pytest.raises(CoordinatorUnavailable, match="not asked again"):
-            reaching.reach(url, LEASES)
+            ask(url)
 
 
 def test_an_empty_database_is_no_outage_and_what_answers_is_forgiven():
     with ValkeyServer() as valkey:
         outage.failed(valkey.url, silent=False)
+        reaching.knock(valkey.url)
         with pytest.raises(CoordinatorUnavailable, match="no worker has used this Redis"):
             reaching.reach(valkey.url, LEASES)
         with pytest.raises(CoordinatorUnavailable, match="no worker has used this Redis"):

@@ -25,7 +25,7 @@ class Told:
     def __init__(self, *states):
         self._states = list(states)
 
-    def state(self, job_id):
+    def state(self, job_id, *, bears_s=60.0):
         return self._states.pop(0) if len(self._states) > 1 else self._states[0]
 
     def attend(self, job_id, waiter, for_s):

@@ -37,7 +37,7 @@ class Told:
     def say(self, line):
         self.lines.append(line)
 
-    def state(self, job_id):
+    def state(self, job_id, *, bears_s=60.0):
         state = self._states.pop(0) if len(self._states) > 1 else self._states[0]
         if isinstance(state, Exception):
             raise state

@@ -147,11 +147,11 @@ def test_a_hundred_processes_wait_once(own_folder):
 def test_a_redis_that_goes_away_under_a_hundred_jobs_is_waited_for_once(monkeypatch):
     now = [1000.0]
     monkeypatch.setattr(outage, "time", SimpleNamespace(monotonic=lambda: now[0]))
-    silence = outage.Silence()
+    silence = outage.Silence("redis://here", "here")
 
-    def settled(after_s):
+    def settled(after_s, bears_s=outage.WAITING_S):
         now[0] += after_s
-        return silence.goes_on(CoordinatorUnavailable("gone")).settled
+        return silence.goes_on(CoordinatorUnavailable("gone"), began=now[0], bears_s=bears_s).settled
 
     assert not any(settled(1.0) for _ in range(61))
     assert settled(1.0), "the one that is waited for"
@@ -160,6 +160,23 @@ def test_a_redis_that_goes_away_under_a_hundred_jobs_is_waited_for_once(monkeypa
     silence.is_over()
     assert not settled(0.0)
     assert not settled(outage.WAITING_S + 1.0), "nobody has asked meanwhile"
+    assert not settled(outage.HURRY_S - 0.1, bears_s=outage.HURRY_S)
+    assert settled(0.2, bears_s=outage.HURRY_S), "who can go on without it does"
+    assert not settled(0.0), "the others are patient still"
+
+
+def test_one_that_was_silent_for_all_is_not_asked_again_for_each_of_them(monkeypatch):
+    monkeypatch.setattr(outage, "WAITING_S", 0.0)
+    silence = outage.Silence(URL, "cache")
+    silence.refuse()
+    gone = CoordinatorUnavailable("gone")
+    gone.__cause__ = TimeoutError()
+    assert silence.goes_on(gone, began=0.0, bears_s=60.0).settled
+    with pytest.raises(CoordinatorUnavailable, match="not asked again") as refused:
+        silence.refuse()
+    assert refused.value.settled
+    silence.is_over()
+    silence.refuse()
 
 
 def test_jobs_that_are_waited_for_one_after_the_other_share_their_patience(monkeypatch):

@@ -46,7 +46,7 @@ def bind(listen: str, where: str = "argument --metrics") -> socket.socket:
             raise
     except (OSError, ValueError) as refused:
         raise ConfigInvalid(
-            f"metrics cannot be told at {listen[:100]}: {refused}",
+            f"metrics cannot be told at {listen[:100]}: {getattr(refused, 'strerror', None) or refused}",
             where,
             "name a free address of this host as HOST:PORT; port 0 takes any free one",
         ) from refused

@@ -31,6 +31,6 @@ if not state then
   redis.call('HSET', key, 'id', id, 'task', ARGV[9], 'lane', ARGV[10], 'subject', ARGV[11], 'who', ARGV[12],
     'flight', ARGV[13], 'sent_ms', int(NOW), 'state', 'queued')
 end
-redis.call('PEXPIRE', key, ARGV[5])
+redis.call('PEXPIRE', key, record(id).sent == '1' and ARGV[5] or ARGV[3])  -- its sender may die before it is sent
 list_job(id, ARGV[5], ARGV[7])
 return answer(id, false, ARGV[13])

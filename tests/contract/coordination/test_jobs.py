@@ -5,7 +5,8 @@ from harness.holders import beginning
 
 from caskeeper.contract import REQUESTS, PullRequest
 from caskeeper.coordination import jobs as jobs_module
-from caskeeper.coordination.jobs import Offer, Outcome
+from caskeeper.coordination import keys as key_names
+from caskeeper.coordination.jobs import RECOVERY_S, Offer, Outcome
 
 FLIGHT = "artifacts.pull:0"
 DONE = Outcome("done", transferred_bytes=7)
@@ -204,6 +205,16 @@ def test_a_queued_job_is_cancelled_for_good_and_nobody_joins_it(jobs):
     record = jobs.read("1")
     assert (record.state, record.error, record.exit_code) == ("cancelled", "Cancelled", 26)
     assert record.cancelled_by == "you@there"
+
+
+def test_a_job_whose_sender_dies_before_it_is_sent_is_soon_forgotten(place, jobs):
+    jobs.join(offer("1"), waiter="a")
+    assert 0 < place.raw.pttl(key_names.job("1")) <= RECOVERY_S * 1000
+    jobs.sent("1", FLIGHT)
+    assert place.raw.pttl(key_names.job("1")) > RECOVERY_S * 1000
+    jobs.join(offer("2", flight="other"), waiter="a")
+    jobs.take(begin("2", flight="other"))
+    assert place.raw.pttl(key_names.job("2")) > RECOVERY_S * 1000, "a worker has it"
 
 
 def test_a_running_job_hears_of_its_cancellation_and_nobody_joins_it(jobs):

@@ -117,7 +117,7 @@ def test_a_followed_job_whose_record_redis_has_lost_meanwhile_tells_its_result(c
     invocation.__dict__["client"] = SimpleNamespace(
         record=lambda _job_id: records.pop(0),
         job=lambda job_id: Job(
-            SimpleNamespace(state=lambda _job_id: state), job_id, result=PullResult, recorded=True
+            SimpleNamespace(state=lambda _job_id, **_: state), job_id, result=PullResult, recorded=True
         ),
     )
     assert job_command.main(["0b0f", "--follow"], obj=invocation, standalone_mode=False) == 0

@@ -22,7 +22,7 @@ class Never:
     def __init__(self, withdrawn=None, why=""):
         self.withdrawn, self.why = withdrawn or {}, why
 
-    def state(self, job_id):
+    def state(self, job_id, *, bears_s=60.0):
         return {"status": "STARTED", "task_id": job_id}
 
     def why_waiting(self, state):
@@ -70,7 +70,7 @@ def test_a_timeout_still_says_why_the_job_has_not_ended():
 
 def test_a_job_that_ends_while_its_caller_leaves_has_its_result():
     class Ending(Never):
-        def state(self, job_id):
+        def state(self, job_id, *, bears_s=60.0):
             if self.withdrawn:
                 return {"status": "SUCCESS", "result": {"used_bytes": 1, "estimate_bytes": 1}}
             return super().state(job_id)

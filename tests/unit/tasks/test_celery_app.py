@@ -1,6 +1,7 @@
 """The settings that delivery rests on (queue.md 2.1), and the tasks of the contract."""
 
 import pytest
+from celery.app import trace
 
 from caskeeper.config import LeaseSettings, Settings
 from caskeeper.contract import LANES, REQUESTS, queue_of
@@ -8,6 +9,7 @@ from caskeeper.errors import CaskeeperError, ConfigInvalid, InvalidRequest
 from tasks.app import chosen_lanes
 from tasks.celery_app import make_app, make_application
 from tasks.delivery import DeliverySettings
+from tasks.schedule import entries
 
 URL = "redis://127.0.0.1:1/0"
 SETTINGS = Settings(cachedir="/nonexistent")
@@ -26,6 +28,16 @@ def test_every_request_of_the_contract_is_a_task_on_its_lane(app):
     for name, kind in REQUESTS.items():
         assert app.tasks[name].kind is kind
         assert app.amqp.router.route({}, name)["queue"].name == queue_of(kind.LANE)
+
+
+def test_what_beat_sends_is_shown_as_short_as_what_others_send():
+    for entry in entries().values():
+        assert entry["options"]["argsrepr"] == "()"
+        assert entry["options"]["kwargsrepr"] == REQUESTS[entry["task"]].from_json(entry["kwargs"]).subject()
+
+
+def test_a_job_that_is_put_back_is_a_line_and_no_traceback(app):
+    assert not trace.log_policy_reject.traceback
 
 
 def test_nothing_is_lost_with_a_worker(app):
