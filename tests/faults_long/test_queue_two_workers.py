@@ -44,6 +44,7 @@ def timed(given, verb, workers):
     """(seconds, CPU seconds of the workers) for all jobs, on an empty volume."""
     url, folders = given
     with trial_fleet(remote=url) as fleet:
+        fleet.config = fleet.configure("fleet", roots=[fleet.folder, os.path.dirname(folders[0])])
         fleet.begin_workers(workers, concurrency=1)
         client = fleet.client
         warm = write_artifact(f"{fleet.folder}/warm", 1_000_000)
