@@ -23,7 +23,7 @@ _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _DEFAULTS = {
     # Its buttons end workers and revoke what only `caskeeper cancel` cancels for good.
     "read_only": "true",
-    "max_tasks": "5000",  # what it keeps in memory, about 2 KB each
+    "max_tasks": "3000",  # what it keeps in memory, about 8 KB each with their events
     "max_workers": "500",
     "purge_offline_workers": "600",  # those that were scaled away
     "tasks_columns": "name,kwargs,state,routing_key,received,started,runtime,worker,retries,exception,uuid",

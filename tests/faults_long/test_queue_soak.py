@@ -21,7 +21,7 @@ REFS = 60
 AT_ONCE = 32
 WAIT_S = 120
 STEPS = 10
-#: Until then caches fill and the allocator finds its size; Flower keeps 5,000 tasks.
+#: Until then caches fill and the allocator finds its size; Flower keeps 3,000 tasks.
 WARM, FLOWER_WARM = JOBS // 5, JOBS * 6 // 10
 #: A worker with its children: this share of what it had when it was warm.
 FLAT = 0.05
