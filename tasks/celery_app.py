@@ -20,6 +20,7 @@ from tasks.cleaning import CleanupWish
 from tasks.delivery import Delivery, DeliveryHeartbeat, DeliverySettings
 from tasks.messages import watch_unknown
 from tasks.runner import Provider, ServiceTask
+from tasks.timers import TidyTimers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -106,7 +107,7 @@ def make_application(
         (DeliveryHeartbeat,),
         {"delivery": made.delivery, "__module__": DeliveryHeartbeat.__module__},
     )
-    app.steps["consumer"].add(step)
+    app.steps["consumer"].update({step, TidyTimers})
     return made
 
 

@@ -10,6 +10,7 @@ from tasks.app import chosen_lanes
 from tasks.celery_app import make_app, make_application
 from tasks.delivery import DeliverySettings
 from tasks.schedule import entries
+from tasks.timers import TidyTimers
 
 URL = "redis://127.0.0.1:1/0"
 SETTINGS = Settings(cachedir="/nonexistent")
@@ -34,6 +35,10 @@ def test_what_beat_sends_is_shown_as_short_as_what_others_send():
     for entry in entries().values():
         assert entry["options"]["argsrepr"] == "()"
         assert entry["options"]["kwargsrepr"] == REQUESTS[entry["task"]].from_json(entry["kwargs"]).subject()
+
+
+def test_the_timers_of_ended_jobs_are_taken_out(app):
+    assert TidyTimers in app.steps["consumer"]
 
 
 def test_a_job_that_is_put_back_is_a_line_and_no_traceback(app):
