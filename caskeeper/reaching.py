@@ -24,7 +24,7 @@ def knock(url: str) -> None:
     connection = Connection(url, answer_s=_ANSWER_S)
     outage.refuse(url, connection.where)
     try:
-        connection.command("PING")
+        connection.command("TIME")  # a Redis that cannot save refuses writes, and PING
     except CoordinatorUnavailable as gone:
         outage.failed(url, silent=outage.is_silence(gone))
         raise
