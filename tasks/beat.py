@@ -6,6 +6,7 @@ life. A beat that is told to end hands over at once. The schedule goes on where 
 
 from __future__ import annotations
 
+import signal
 from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -95,9 +96,25 @@ def run_beat(settings: Settings, redis_url: str) -> int:
     signals.setup_logging.connect(lambda **_: None, weak=False)
     leader = Leader.connect(redis_url, settings.leases)
     scheduler: Any = type("BeatScheduler", (LeadingScheduler,), {"leader": leader, "__module__": __name__})
-    beat: Any = app.Beat
+    make: Any = app.Beat
+    beat = make(quiet=True, loglevel=settings.log.level.upper(), scheduler_cls=scheduler)
+    beat.install_sync_handler = _end_when_told
     try:
-        beat(quiet=True, loglevel=settings.log.level.upper(), scheduler_cls=scheduler).run()
+        beat.run()
     finally:
         leader.close()
     return 0
+
+
+def _end_when_told(service: Any) -> None:
+    """SIGTERM and Ctrl-C end the loop, at once where they can.
+
+    The library only raises SystemExit, which is lost where Python ignores exceptions: in a finaliser.
+    """
+
+    def told(*_: object) -> None:
+        service.stop()
+        raise SystemExit
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, told)

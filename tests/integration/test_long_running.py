@@ -26,6 +26,19 @@ from tasks.beat import run_beat
 schedule.entries.__kwdefaults__["recount_every_s"] = 0.5
 sys.exit(run_beat(Settings(cachedir="/nonexistent"), sys.argv[1]))
 """
+#: As when the signal comes in a finaliser, whose exceptions Python ignores.
+DEAF = """
+from tasks.beat import LeadingScheduler
+tick = LeadingScheduler.tick
+def deaf(self, *arguments, **options):
+    try:
+        tick(self, *arguments, **options)
+        time.sleep(0.5)
+    except SystemExit:
+        pass
+    return 0.0
+LeadingScheduler.tick = deaf
+"""
 FLOWER = """
 import sys
 from caskeeper.config import Settings
@@ -68,6 +81,15 @@ def test_beat_queues_the_upkeep_and_ends_when_told(server, run):
     beat = run(BEAT, server.url)
     queue = Queue(server.url)
     until(lambda: queue.lengths()["caskeeper.maintenance"] >= 2, "two recounts are queued")
+    beat.send_signal(signal.SIGTERM)
+    assert beat.wait(30) == 0
+    queue.close()
+
+
+def test_beat_ends_also_when_the_word_is_lost_once(server, run):
+    beat = run(f"import time\n{DEAF}\n{BEAT}", server.url)
+    queue = Queue(server.url)
+    until(lambda: queue.lengths()["caskeeper.maintenance"] >= 1, "it works")
     beat.send_signal(signal.SIGTERM)
     assert beat.wait(30) == 0
     queue.close()
