@@ -60,9 +60,9 @@ class Silence:
                 raise
 
     def goes_on(
-        self, gone: CoordinatorUnavailable, *, began: float, bears_s: float
+        self, gone: CoordinatorUnavailable, *, silent: bool, began: float, bears_s: float
     ) -> CoordinatorUnavailable:
-        """Asked at ``began`` (monotonic) it did not answer.
+        """Asked at ``began`` (monotonic) it did not answer; ``silent``: it did not even refuse.
 
         ``gone`` is ``settled`` when that has lasted for longer than this caller bears, or anybody before.
         """
@@ -73,7 +73,7 @@ class Silence:
         lasted_s = now - self._since
         if lasted_s > WAITING_S and not self._borne:
             self._borne = True
-            failed(self._url, silent=is_silence(gone))
+            failed(self._url, silent=silent)
         gone.settled = self._borne or lasted_s > bears_s
         return gone
 

@@ -261,9 +261,8 @@ class Queue:
         try:
             raw = self._states.get(self._states.get_key_for_task(job_id))
         except self._troubles as trouble:
-            gone = self._unavailable("no state could be read", trouble)
-            gone.__cause__ = trouble
-            raise self._silence.goes_on(gone, began=began, bears_s=bears_s) from trouble
+            gone, silent = self._unavailable("no state could be read", trouble), outage.is_silence(trouble)
+            raise self._silence.goes_on(gone, silent=silent, began=began, bears_s=bears_s) from trouble
         self._silence.is_over()
         return cast("dict[str, Any]", json.loads(raw)) if raw else None
 

@@ -23,7 +23,7 @@ from caskeeper.coordination import Coordination
 from caskeeper.errors import CaskeeperError, InvalidRequest, Transient, from_json
 from tasks.celery_app import make_application
 from tasks.delivery import DeliveryHeartbeat
-from tasks.ending import end_soon
+from tasks.ending import end_in_order
 from tasks.metering import meter_jobs
 from tasks.process import Report, end_with_parent, tune_memory
 from tasks.transport import guard
@@ -115,7 +115,7 @@ def serve(
 ) -> int:
     """Run the worker of an application that is made; ``wanted`` is put into the queue first."""
     guard()
-    end_soon()
+    end_in_order()
     if watch is not None:
         watch.start()  # first: nothing is connected yet, and no thread runs
         made.app.steps["consumer"].add(type("Pulse", (PulseStep,), {"beat": staticmethod(watch.beat)}))

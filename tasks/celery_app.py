@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from celery import Celery
-from celery.app import trace
 from kombu import Queue as BrokerQueue
 
 from caskeeper.broker import FAILURE_LIFE_S, STATES, broker_settings, broker_url, lane_queues
@@ -96,8 +95,6 @@ def make_application(
             kwargsrepr=request.subject(),
         )
 
-    # A worker that ends puts its jobs back, in good order: a line says so, without a traceback.
-    trace.log_policy_reject = trace.log_policy_reject._replace(traceback=0)
     watch_unknown(lambda: flights().jobs)
     made = Application(app, Delivery(flights, times), Provider(build), CleanupWish(send, flights))
     for kind in (*artifacts.KINDS, *cache.KINDS):

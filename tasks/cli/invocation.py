@@ -69,17 +69,23 @@ class Invocation:
         self._open.append(services)
         return services
 
+    @cached_property
+    def _answering(self) -> str:
+        """The Redis, which has answered a moment ago. Raises CoordinatorUnavailable."""
+        from caskeeper.reaching import knock
+
+        knock(self.client.redis_url)
+        return self.client.redis_url
+
     def mounted(self) -> bool:
         """Whether the volume is here. A FORMAT that is gone is written anew where that is certain.
 
         Raises CoordinatorUnavailable, within seconds: a person looks.
         """
         from caskeeper.layout import Layout
-        from caskeeper.reaching import knock
         from worker.services.lost_format import find_or_mend_format
 
-        layout, redis_url = Layout(self.settings.cachedir), self.client.redis_url
-        knock(redis_url)
+        layout, redis_url = Layout(self.settings.cachedir), self._answering
         return os.path.isfile(layout.format) or find_or_mend_format(layout, redis_url=redis_url) is not None
 
     def look(self) -> Services:

@@ -18,8 +18,6 @@ SIZE_BYTES = int(os.environ.get("CASKEEPER_TEST_QUEUE_BYTES", "20000000"))
 ROUNDS = 3
 WAIT_S = 300
 CORES = len(os.sched_getaffinity(0))
-#: Of what is possible, for the client, the server and Redis have to run as well.
-SHARE = 0.8
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -92,6 +90,4 @@ def test_two_workers_are_faster_than_one(given, verb, target):
             }
         },
     )
-    # What one worker left idle is all that a second one can have: a commit keeps two threads busy by itself.
-    possible = min(2.0, CORES * seconds[1] / spent[1])
-    assert ratio >= min(target, SHARE * possible), f"{taken}"
+    assert ratio >= target, f"{taken}"

@@ -18,7 +18,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 from caskeeper.config import LeaseSettings, Settings
-from caskeeper.contract import Progress, PullResult
+from caskeeper.contract import Progress, PullRequest, PullResult
 from caskeeper.coordination import Coordination
 from caskeeper.errors import ArtifactNotFound, Busy
 from tasks import runner
@@ -32,6 +32,11 @@ DELIVERY = DeliverySettings(visibility_timeout_s=4.0, lease_ttl_s=2.0, max_start
 
 #: What every request without a ref does.
 MAINTENANCE = "t/sleep/1.5"
+
+
+def pull(queue, ref):
+    """A job for such a worker."""
+    return queue.submit(PullRequest(ref=ref), PullResult)
 
 
 class Services:

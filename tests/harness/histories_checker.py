@@ -43,8 +43,7 @@ _ECHOES = re.compile(
     r"WorkerLostError|exited with 'signal 9|Timed out waiting for UP message|timed out|TimeoutError|"
     r"ConnectionError|ConnectionRefusedError|Broken ?[Pp]ipe|Connection (refused|reset|closed)|"
     r"Connection to (broker|Redis) lost|Retrying inf more times|loading the dataset|LOADING|"
-    r"No such file or directory: '.*/s'|"
-    r"nobody watches this worker any more"  # that process was the child that was killed
+    r"No such file or directory: '.*/s'"
 )
 _RECORD = re.compile(r"(?m)^(?=\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z )")
 

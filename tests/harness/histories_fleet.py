@@ -206,7 +206,8 @@ class Fleet:
         return found
 
     def children(self, name):
-        return self.family(self.processes[name].pid)[1:]
+        """Those that do a worker's jobs: before them it forks the process that watches it."""
+        return self.family(self.processes[name].pid)[2:]
 
     @contextmanager
     def frozen(self):

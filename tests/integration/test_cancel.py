@@ -8,12 +8,11 @@ from unittest.mock import Mock
 
 import pytest
 import redis
-from harness.delivery_worker import DELIVERY, WorkerProcess, read_journal
+from harness.delivery_worker import DELIVERY, WorkerProcess, pull, read_journal
 from harness.process_tree import until
 from harness.valkey import ValkeyServer
 
 from caskeeper import job as job_module
-from caskeeper.contract import PullRequest, PullResult
 from caskeeper.errors import Cancelled, CoordinatorUnavailable, DeadlineExceeded, InvalidRequest
 from caskeeper.queue import Queue, who_asks
 
@@ -29,17 +28,6 @@ def server():
 @pytest.fixture
 def journal(tmp_path):
     return str(tmp_path / "journal")
-
-
-@pytest.fixture
-def queue(server):
-    queue = Queue(server.url)
-    yield queue
-    queue.close()
-
-
-def pull(queue, ref):
-    return queue.submit(PullRequest(ref=ref), PullResult)
 
 
 def begun(journal, ref, times=1):

@@ -32,13 +32,6 @@ def journal(tmp_path):
     return str(tmp_path / "journal")
 
 
-@pytest.fixture
-def queue(server):
-    queue = Queue(server.url)
-    yield queue
-    queue.close()
-
-
 def pull(queue, ref, **options):
     return queue.submit(PullRequest(ref=ref), PullResult, **options)
 

@@ -5,12 +5,9 @@ import signal
 import time
 
 import pytest
-from harness.delivery_worker import WorkerProcess, read_journal
+from harness.delivery_worker import WorkerProcess, pull, read_journal
 from harness.process_tree import until
 from harness.valkey import ValkeyServer
-
-from caskeeper.contract import PullRequest, PullResult
-from caskeeper.queue import Queue
 
 WAIT_S = 60
 REFUSALS = {"full": ("maxmemory", "1"), "without replicas": ("min-replicas-to-write", "5")}
@@ -20,17 +17,6 @@ REFUSALS = {"full": ("maxmemory", "1"), "without replicas": ("min-replicas-to-wr
 def server():
     with ValkeyServer(appendonly=True) as server:
         yield server
-
-
-@pytest.fixture
-def queue(server):
-    queue = Queue(server.url)
-    yield queue
-    queue.close()
-
-
-def pull(queue, ref):
-    return queue.submit(PullRequest(ref=ref), PullResult)
 
 
 def refusing_while_it_fetches(server, worker, refusal, send):

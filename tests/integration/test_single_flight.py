@@ -35,13 +35,6 @@ def journal(tmp_path):
     return str(tmp_path / "journal")
 
 
-@pytest.fixture
-def queue(server):
-    queue = Queue(server.url)
-    yield queue
-    queue.close()
-
-
 def pull(queue, ref, **about):
     return queue.submit(PullRequest(ref=ref, **about), PullResult)
 

@@ -7,12 +7,11 @@ import signal
 import pytest
 import redis
 from harness.commands import place_in
-from harness.delivery_worker import WorkerProcess, read_journal
+from harness.delivery_worker import WorkerProcess, pull, read_journal
 from harness.process_tree import until
 from harness.valkey import ValkeyServer
 
 from caskeeper import job as job_module
-from caskeeper.contract import PullRequest, PullResult
 from caskeeper.errors import Cancelled, CoordinatorUnavailable, InvalidRequest
 from caskeeper.queue import Queue, who_asks
 
@@ -42,20 +41,9 @@ def server():
 
 
 @pytest.fixture
-def queue(server):
-    queue = Queue(server.url)
-    yield queue
-    queue.close()
-
-
-@pytest.fixture
 def raw(server):
     with redis.Redis.from_url(server.url) as raw:
         yield raw
-
-
-def pull(queue, ref):
-    return queue.submit(PullRequest(ref=ref), PullResult)
 
 
 def spoil(raw, job, junk):

@@ -13,13 +13,12 @@ import pytest
 import redis
 from celery import Celery
 from harness.commands import Place, environment, read, start, until
-from harness.delivery_worker import TESTS
+from harness.delivery_worker import TESTS, pull
 from harness.processes import children_of
 from harness.valkey import ValkeyServer
 
 from caskeeper.broker import broker_settings
-from caskeeper.contract import PullRequest, PullResult, queue_of
-from caskeeper.queue import Queue
+from caskeeper.contract import queue_of
 
 
 @pytest.fixture
@@ -86,17 +85,6 @@ class Watched:
 def watched(server, tmp_path):
     with Watched(server.url, tmp_path) as made:
         yield made
-
-
-@pytest.fixture
-def queue(server):
-    queue = Queue(server.url)
-    yield queue
-    queue.close()
-
-
-def pull(queue, ref):
-    return queue.submit(PullRequest(ref=ref), PullResult)
 
 
 def test_the_numbers_of_all_children_are_on_one_page_also_of_those_that_died(watched, queue):

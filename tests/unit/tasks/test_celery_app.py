@@ -1,7 +1,6 @@
 """The settings that delivery rests on (queue.md 2.1), and the tasks of the contract."""
 
 import pytest
-from celery.app import trace
 
 from caskeeper.config import LeaseSettings, Settings
 from caskeeper.contract import LANES, REQUESTS, queue_of
@@ -39,10 +38,6 @@ def test_what_beat_sends_is_shown_as_short_as_what_others_send():
 
 def test_the_timers_of_ended_jobs_are_taken_out(app):
     assert TidyTimers in app.steps["consumer"]
-
-
-def test_a_job_that_is_put_back_is_a_line_and_no_traceback(app):
-    assert not trace.log_policy_reject.traceback
 
 
 def test_nothing_is_lost_with_a_worker(app):
