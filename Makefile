@@ -28,6 +28,8 @@ types: $(READY)
 layers: $(READY)
 	$(BIN)/lint-imports
 
+# Bytecode is kept, else each of the thousands of processes that the tests start compiles everything anew.
+test: export PYTHONDONTWRITEBYTECODE :=
 test: check
 	$(BIN)/python -P -m pytest -n $(TESTS_AT_ONCE) --dist loadfile
 
