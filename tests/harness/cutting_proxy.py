@@ -5,20 +5,31 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from typing import Self
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class CuttingProxy:
     """Connects whoever comes to ``address``. ``cuts``: after so many bytes each connection breaks, in turn.
 
     ``up``: counted is what goes to the server; else what comes from it. ``sent``: bytes to the server, all in
-    all; ``came``: from it.
+    all; ``came``: from it. ``before_cut`` is called with how much has gone before the line breaks: what the
+    other end has not looked at by then is lost.
     """
 
-    def __init__(self, address: str, *cuts: int, up: bool = True) -> None:
+    def __init__(
+        self,
+        address: str,
+        *cuts: int,
+        up: bool = True,
+        before_cut: Callable[[int], object] = lambda _carried: None,
+    ) -> None:
         host, _, port = address.rpartition(":")
         self._server = (host, int(port))
         self._up = up
+        self._before_cut = before_cut
         self.cuts = list(cuts)
         self.sent = self.came = 0
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -55,6 +66,7 @@ class CuttingProxy:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
                 if cut is not None and carried + len(data) > cut:
+                    self._before_cut(carried)
                     break
                 carried += len(data)
                 if up:

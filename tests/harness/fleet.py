@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import stat
@@ -153,12 +154,15 @@ class Oracle:
         return (os.path.relpath(path, self.root) for path in self._files(f"{self.root}/cas"))
 
     def used_bytes(self):
-        """Every regular file once, in blocks, as interface section 4 says."""
+        """Every regular file once, in blocks, as interface section 4 says. What goes meanwhile is gone."""
         block = os.statvfs(self.root).f_frsize
         sizes = {}
         for part in ("cas", "tmp", "trash", "extract"):
             for path in self._files(f"{self.root}/{part}"):
-                found = os.lstat(path)
+                try:
+                    found = os.lstat(path)
+                except FileNotFoundError:
+                    continue
                 if stat.S_ISREG(found.st_mode):
                     sizes[found.st_ino] = -(-found.st_size // block) * block
         return sum(sizes.values())
@@ -168,10 +172,11 @@ class Oracle:
         with os.scandir(folder) as entries:
             found = list(entries)
         for entry in found:
-            if entry.is_dir(follow_symlinks=False):
-                yield from self._files(entry.path)
-            else:
+            if not entry.is_dir(follow_symlinks=False):
                 yield entry.path
+                continue
+            with contextlib.suppress(FileNotFoundError):
+                yield from self._files(entry.path)
 
     def leavings(self):
         """What should be gone when nothing runs: staging and trash.

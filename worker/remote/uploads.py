@@ -16,6 +16,7 @@ from caskeeper.digest import Hasher
 from caskeeper.errors import DigestMismatch
 from worker import errand, status, zstd
 from worker._protos import bytestream_pb2 as bytestream
+from worker.pieces import behind
 from worker.protocols import CHUNK_BYTES
 from worker.remote import compression
 from worker.remote.calls import called
@@ -131,7 +132,7 @@ class _Attempt:
 
     def _requests(self, chunks: Iterable[bytes]) -> Iterator[bytestream.WriteRequest]:
         """The requests of the call; the last one comes only when the whole matched the digest."""
-        rest = _behind(_verified(self.digest, chunks), self.offset)
+        rest = behind(_verified(self.digest, chunks), self.offset)
         offset = self.offset
         held = b""
         for piece in zstd.compressed(rest) if self.as_zstd else rest:
@@ -163,16 +164,6 @@ def _verified(digest: Digest, chunks: Iterable[bytes]) -> Iterator[bytes]:
         raise DigestMismatch(f"{digest} is to be sent and the bytes are others", "upload")
     if held:
         yield held
-
-
-def _behind(pieces: Iterable[bytes], offset: int) -> Iterator[bytes]:
-    """``pieces`` without the first ``offset`` bytes, which the remote has."""
-    for piece in pieces:
-        if offset >= len(piece):
-            offset -= len(piece)
-        else:
-            yield piece[offset:] if offset else piece
-            offset = 0
 
 
 def _pieces(chunks: Iterable[bytes]) -> Iterator[bytes]:
