@@ -41,6 +41,8 @@ REPORT_VARIABLE = "_CASKEEPER_REPORT_FD"
 ASKED_VARIABLE = "_CASKEEPER_ASKED_FOR"
 _REPORT_FD = 3
 _LOOK_S = 0.03
+#: A job's message is let go of a moment after its result can be had.
+_LAST_ACK_S = 1.0
 #: No process has a number so high.
 _PIDS = 1 << 31
 _DOWN_S = 60.0
@@ -296,7 +298,9 @@ def _in_use(endpoint: Endpoint, lock: FileLock) -> str:
 
     queue = Queue(endpoint.url)
     try:
-        busy = sum(queue.lengths().values()) + queue.taken()
+        late = time.monotonic() + _LAST_ACK_S
+        while (busy := sum(queue.lengths().values()) + queue.taken()) and time.monotonic() < late:
+            time.sleep(_LOOK_S)
     except CoordinatorUnavailable:
         busy = 1  # it is just being started again
     finally:
