@@ -30,6 +30,8 @@ layers: $(READY)
 
 # Bytecode is kept, else each of the thousands of processes that the tests start compiles everything anew.
 test: export PYTHONDONTWRITEBYTECODE :=
+# Thousands of small volumes are made: in memory where there is room for it, else where temporary files go.
+test: export PYTEST_DEBUG_TEMPROOT = $(shell { [ "$$(df -k --output=avail /dev/shm | tail -n 1)" -gt 6000000 ] && echo /dev/shm; } 2>/dev/null)
 test: check
 	$(BIN)/python -P -m pytest -n $(TESTS_AT_ONCE) --dist loadfile
 
