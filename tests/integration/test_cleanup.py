@@ -117,7 +117,7 @@ def test_an_extract_goes_with_the_last_ref_of_its_element_and_not_before(tmp_pat
 def test_a_required_artifact_is_never_evicted_and_is_named_with_its_session(tmp_path, valkey):
     with fleet(tmp_path, valkey.url) as services:
         commit_some(services, tmp_path, 3)
-        services.coordination.sessions.open("build-1")
+        services.coordination.sessions.open("build-1", life_s=600)
         services.coordination.sessions.require("build-1", ["key1"])
         result = clean(services, 0)
         assert refs_of(services) == ["p/e1/key1"]
@@ -134,7 +134,7 @@ def test_a_required_artifact_is_never_evicted_and_is_named_with_its_session(tmp_
 def test_remove_of_several_refs_removes_none_when_one_is_required(tmp_path, valkey):
     with fleet(tmp_path, valkey.url) as services:
         commit_some(services, tmp_path, 3)
-        services.coordination.sessions.open("build-1")
+        services.coordination.sessions.open("build-1", life_s=600)
         services.coordination.sessions.require("build-1", ["key2"])
         with pytest.raises(Busy, match="p/e2/key2"):
             services.run(RemoveRequest(refs=("p/e0/key0", "p/e2/key2")), quiet())
@@ -184,7 +184,7 @@ def test_a_blob_larger_than_the_quota_is_too_large(tmp_path, valkey):
 
 def test_when_everything_is_required_the_write_fails_with_the_numbers_and_nothing_is_lost(tmp_path, valkey):
     with fleet(tmp_path, valkey.url, quota="300K") as services:
-        services.coordination.sessions.open("build-1")
+        services.coordination.sessions.open("build-1", life_s=600)
         services.coordination.sessions.require("build-1", ["k0", "k1"])
         for n in range(2):
             commit(services, tmp_path, f"p/e{n}/k{n}", {"f": bytes([n]) * 100_000})

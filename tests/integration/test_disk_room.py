@@ -66,7 +66,7 @@ def test_below_the_last_inodes_a_write_waits_for_a_cleanup_and_then_succeeds(tmp
 def test_too_few_inodes_are_said_with_their_number_when_nothing_may_go(filled):
     folder, url = filled
     with fleet(folder, url) as services:
-        services.coordination.sessions.open("build-1")
+        services.coordination.sessions.open("build-1", life_s=600)
         services.coordination.sessions.require("build-1", [f"k{n}" for n in range(6)])
         Inodes(services, free=5)
         with pytest.raises(CacheTooFull, match="only 5 of 1000 inodes of the file system are free") as caught:

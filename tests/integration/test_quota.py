@@ -137,7 +137,7 @@ def test_a_write_under_a_quota_lowered_below_use_makes_room_and_succeeds(filled)
 def test_ac44_when_all_is_required_or_pinned_the_numbers_say_by_whom_and_what_helps(filled):
     folder, url = filled
     with lowered(folder, url, quota="200K") as services:
-        services.coordination.sessions.open("build-1", label="nightly")
+        services.coordination.sessions.open("build-1", label="nightly", life_s=600)
         services.coordination.sessions.require("build-1", [f"k{n}" for n in range(4)])
         services.pins.pin(["p/e[45]/*"], quiet())
         for attempt in (
