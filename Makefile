@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
-# Tests of processes mostly wait: one more of them at a time than there are cores in the smallest CI.
+# Tests of processes mostly wait: twice as many at a time as the smallest CI has cores.
 TESTS_AT_ONCE ?= 4
 
 .PHONY: install check lint types layers test demo bench test-faults-long test-queue-long test-interop test-monitoring test-compose protos docs lock format clean
@@ -30,8 +30,9 @@ layers: $(READY)
 
 # Bytecode is kept, else each of the thousands of processes that the tests start compiles everything anew.
 test: export PYTHONDONTWRITEBYTECODE :=
-# Thousands of small volumes are made: in memory where there is room for it, else where temporary files go.
-test: export PYTEST_DEBUG_TEMPROOT = $(shell { [ "$$(df -k --output=avail /dev/shm | tail -n 1)" -gt 6000000 ] && echo /dev/shm; } 2>/dev/null)
+# Thousands of small volumes are made: in memory where there is room for it and programs may run, else
+# where temporary files go.
+test: export PYTEST_DEBUG_TEMPROOT = $(shell { [ "$$(df -k --output=avail /dev/shm | tail -n 1)" -gt 6000000 ] && ! grep -q '^[^ ]* /dev/shm [^ ]* [^ ]*noexec' /proc/mounts && echo /dev/shm; } 2>/dev/null)
 test: check
 	$(BIN)/python -P -m pytest -n $(TESTS_AT_ONCE) --dist loadfile
 

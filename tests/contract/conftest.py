@@ -1,8 +1,17 @@
-"""What most tests of worker.remote start from: a server that does what it is told, and remotes of it."""
+"""What most of these tests start from: services, a server that does what it is told, and remotes of it."""
 
 import pytest
 from harness.lying_server import LyingServer
 from harness.remotes import LARGE, SMALL, remotes
+from harness.serving import open_services
+
+
+@pytest.fixture
+def services(tmp_path, valkey):
+    """The services of a new volume, on a real Valkey."""
+    made = open_services(tmp_path, valkey.url)
+    yield made
+    made.close()
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import zstandard
 from harness.cutting_proxy import CuttingProxy
 from harness.lying_server import LyingServer
 from harness.remotes import HURRY, LARGE, Code
-from harness.serving import open_services, settled, staged
+from harness.serving import settled, staged
 
 from caskeeper.digest import Digest
 from caskeeper.errors import BlobMissing, DigestMismatch
@@ -17,16 +17,10 @@ from worker._protos import remote_execution_pb2 as reapi
 from worker.protocols import CHUNK_BYTES
 from worker.remote import compression
 from worker.server.app import serve
+from worker.server.uploads import Uploads
 
 TEXT = b"".join(b"line %d of a log\n" % number for number in range(600_000))
 NOISE = os.urandom(9 * CHUNK_BYTES + 123)
-
-
-@pytest.fixture
-def services(tmp_path, valkey):
-    made = open_services(tmp_path, valkey.url)
-    yield made
-    made.close()
 
 
 @pytest.fixture
@@ -102,6 +96,37 @@ def test_an_upload_goes_on_where_the_line_broke(services, server, opened, monkey
         blobs.write_stream(Digest.of(NOISE), [NOISE])
         assert line.cuts == []
         assert line.sent < len(NOISE) + 6 * CHUNK_BYTES  # twice would be 18
+        assert whole(blobs, Digest.of(NOISE)) == NOISE
+
+
+@pytest.mark.parametrize("as_zstd", [False, True], ids=["plain", "zstd"])
+def test_it_also_does_where_the_server_wrote_more_after_it_was_asked(
+    services, server, opened, monkeypatch, as_zstd
+):
+    monkeypatch.setattr(compression, "ON_LOOPBACK", as_zstd)
+    committed, take = Uploads.committed, Uploads.take
+    behind, taken = [CHUNK_BYTES], []
+
+    def asked(uploads, name):
+        """At first it says less than is there a moment later."""
+        size_bytes = committed(uploads, name)
+        return size_bytes - behind.pop() if behind and size_bytes else size_bytes
+
+    def taking(uploads, name, offset, stop):
+        upload = take(uploads, name, offset, stop)
+        taken.append(upload is not None)
+        return upload
+
+    monkeypatch.setattr(Uploads, "committed", asked)
+    monkeypatch.setattr(Uploads, "take", taking)
+
+    def written(_carried):
+        settled(lambda: _staged_bytes(services) >= 2 * CHUNK_BYTES)
+
+    with CuttingProxy(server.address, 6 * CHUNK_BYTES, before_cut=written) as line:
+        blobs = opened(line.url).blobs
+        blobs.write_stream(Digest.of(NOISE), [NOISE])
+        assert taken == [False, True]
         assert whole(blobs, Digest.of(NOISE)) == NOISE
 
 
@@ -183,4 +208,7 @@ def test_whatever_a_remote_says_it_has_kept_the_upload_ends_whole(opened, kept):
         server.answers["Write"], server.times["Write"] = Code.UNAVAILABLE, 1
         opened(server.url, HURRY).blobs.write_stream(Digest.of(NOISE), [NOISE])
         assert server.blobs[Digest.of(NOISE).hash] == NOISE
-        assert server.count("QueryWriteStatus") == 1
+        refuses = kept is not None and 0 < kept < len(
+            NOISE
+        )  # what it said: asked once more, and no third time
+        assert server.count("QueryWriteStatus") == 1 + refuses

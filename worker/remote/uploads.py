@@ -16,7 +16,6 @@ from caskeeper.digest import Hasher
 from caskeeper.errors import DigestMismatch
 from worker import errand, status, zstd
 from worker._protos import bytestream_pb2 as bytestream
-from worker.pieces import behind
 from worker.protocols import CHUNK_BYTES
 from worker.remote import compression
 from worker.remote.calls import called
@@ -32,7 +31,8 @@ if TYPE_CHECKING:
 
 #: A shorter upload is sent again sooner than asked about.
 RESUMED_BYTES = 4 * CHUNK_BYTES
-#: What a server says whose kept part is gone, or is not what we think: the upload starts over.
+#: What a server says whose kept part is gone, or is not what we think: it is asked once more, then the upload
+#: starts over.
 _STALE = frozenset(
     {status.NOT_FOUND, status.INVALID_ARGUMENT, status.FAILED_PRECONDITION, status.OUT_OF_RANGE}
 )
@@ -49,13 +49,16 @@ def upload(session: Session, digest: Digest, chunks: Iterable[bytes]) -> None:
     """
     repeatable = iter(chunks) is not chunks
     failures = 0
+    asked_again = False
     attempt = _Attempt(session, digest, as_zstd=compression.of_streams(session))
     while True:
         try:
             return attempt.write(chunks)
         except CallFailed as failure:
             if repeatable and attempt.offset and failure.code in _STALE:
-                attempt = attempt.anew()
+                # The call that broke off may have written more after the remote was asked; now it has ended.
+                attempt = attempt.anew() if asked_again else attempt.next()
+                asked_again = not asked_again
                 continue
             if repeatable and attempt.as_zstd and failure.code in compression.NOT_SPOKEN:
                 attempt = _Attempt(session, digest, as_zstd=False)  # whatever it announced
@@ -132,7 +135,7 @@ class _Attempt:
 
     def _requests(self, chunks: Iterable[bytes]) -> Iterator[bytestream.WriteRequest]:
         """The requests of the call; the last one comes only when the whole matched the digest."""
-        rest = behind(_verified(self.digest, chunks), self.offset)
+        rest = _behind(_verified(self.digest, chunks), self.offset)
         offset = self.offset
         held = b""
         for piece in zstd.compressed(rest) if self.as_zstd else rest:
@@ -164,6 +167,16 @@ def _verified(digest: Digest, chunks: Iterable[bytes]) -> Iterator[bytes]:
         raise DigestMismatch(f"{digest} is to be sent and the bytes are others", "upload")
     if held:
         yield held
+
+
+def _behind(pieces: Iterable[bytes], offset: int) -> Iterator[bytes]:
+    """``pieces`` without the first ``offset`` bytes, which the remote has."""
+    for piece in pieces:
+        if offset >= len(piece):
+            offset -= len(piece)
+        else:
+            yield piece[offset:] if offset else piece
+            offset = 0
 
 
 def _pieces(chunks: Iterable[bytes]) -> Iterator[bytes]:

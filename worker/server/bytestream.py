@@ -15,7 +15,6 @@ import grpc
 from caskeeper.errors import BlobMissing, Busy, Cancelled, DigestMismatch, InvalidRequest
 from worker import zstd
 from worker._protos import bytestream_pb2 as wire
-from worker.pieces import behind
 from worker.protocols import CHUNK_BYTES
 from worker.server.answers import answering, invalid, refuse, refuse_when_read_only, streaming
 from worker.server.recent import Recent
@@ -109,11 +108,8 @@ class ByteStream:
             return wire.WriteResponse(committed_size=whole)
         pieces = UploadPieces(first, requests, resource)
         with self._begun(resource, first, context) as upload:
-            plain = zstd.decompressed(pieces) if resource.zstd else pieces
-            # What an earlier call still had to write when its client asked how far it was comes twice.
-            twice_bytes = upload.arriving.size_bytes - first.write_offset
             try:
-                self._receive(upload, behind(plain, twice_bytes))
+                self._receive(upload, zstd.decompressed(pieces) if resource.zstd else pieces)
             except (InvalidRequest, DigestMismatch) as fault:
                 refuse(context, grpc.StatusCode.FAILED_PRECONDITION, fault)
         if first.write_offset:
@@ -156,7 +152,7 @@ class ByteStream:
             there = self._uploads.committed(name)
             where = f"nothing of it is kept, not {first.write_offset} bytes"
             if there is not None:
-                where = f"only {there} bytes of it are kept, not {first.write_offset}"
+                where = f"{there} bytes of it are kept, not {first.write_offset}"
             refuse(context, grpc.StatusCode.FAILED_PRECONDITION, invalid(where, where=str(resource.digest)))
         with self._going_on(upload, context):
             yield upload

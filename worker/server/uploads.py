@@ -69,10 +69,9 @@ class Uploads:
             return None if upload is None else upload.arriving.size_bytes
 
     def take(self, name: str, offset: int, stop: Callable[[], object]) -> Upload | None:
-        """The upload of that name, to go on with; None: there is none with as much as ``offset`` bytes.
+        """The upload of that name at that offset, to go on with; None: there is none.
 
-        An earlier call that still runs it is ended first, and may have written more since its client asked.
-        Busy when it does not end in time.
+        An earlier call that still runs it is ended first. Busy when it does not end in time.
         """
         with self._changed:
             upload = self._by_name.get(name)
@@ -82,7 +81,7 @@ class Uploads:
                 if not self._is_idle(name):
                     raise Busy("an earlier call still writes this upload", name[:200])
                 upload = self._by_name.get(name)
-            if upload is None or upload.arriving.size_bytes < offset:
+            if upload is None or upload.arriving.size_bytes != offset:
                 return None
             upload.stop = stop
             return upload

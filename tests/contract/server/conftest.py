@@ -1,16 +1,8 @@
-"""A new volume, a server on it, and a peer that talks to it."""
+"""A server on a new volume, and a peer that talks to it."""
 
 import pytest
 from harness.actions import Actions
-from harness.serving import open_services, serving
-
-
-@pytest.fixture
-def services(tmp_path, valkey):
-    """The services of a new volume, on a real Valkey."""
-    made = open_services(tmp_path, valkey.url)
-    yield made
-    made.close()
+from harness.serving import serving
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import os
 import threading
 
 import grpc
-import pytest
 from harness.serving import open_services, operations, refusal, serving, settled, staged, upload_name
 
 from caskeeper.digest import EMPTY, Digest
@@ -107,7 +106,7 @@ def test_what_goes_on_is_verified_from_its_first_byte(peer, services):
 def test_another_offset_is_refused_and_a_new_start_is_taken(peer, services):
     name = upload_name(DIGEST)
     offset = broken_off(peer, name)
-    for other in (offset + 1, len(DATA) + 1):
+    for other in (1, offset - 1, offset + 1, len(DATA) + 1):
         piece = WriteRequest(resource_name=name, write_offset=other, data=b"x")
         assert refusal(peer.write, piece) is CODE.FAILED_PRECONDITION
     assert query(peer, name) == (offset, False)
@@ -115,19 +114,6 @@ def test_another_offset_is_refused_and_a_new_start_is_taken(peer, services):
     half = WriteRequest(resource_name=name, data=DATA[:CUT])
     assert peer.write(half, WriteRequest(write_offset=CUT, data=DATA[CUT:], finish_write=True)) == len(DATA)
     assert staged(services)[1] == []
-
-
-@pytest.mark.parametrize("as_zstd", [False, True], ids=["plain", "zstd"])
-def test_what_came_after_its_client_asked_may_come_twice(peer, as_zstd):
-    name = upload_name(DIGEST)
-    if as_zstd:
-        name = name.replace("/blobs/", "/compressed-blobs/zstd/")
-    begun = zstd.pack(DATA[:CUT]) if as_zstd else DATA[:CUT]
-    offset = broken_off(peer, name, begun, come=CUT // 2) - 500_000
-    data = zstd.pack(DATA[offset:]) if as_zstd else DATA[offset:]
-    piece = WriteRequest(resource_name=name, write_offset=offset, data=data, finish_write=True)
-    assert peer.write(piece) == offset + len(data)
-    assert peer.read(f"blobs/{DIGEST}") == DATA
 
 
 def test_the_status_of_what_is_here_is_complete_and_of_what_is_none_not_found(peer, reader):
