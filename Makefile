@@ -5,7 +5,7 @@ READY := .venv/.ready
 # Tests of processes mostly wait: twice as many at a time as the smallest CI has cores.
 TESTS_AT_ONCE ?= 4
 
-.PHONY: install check lint types layers test demo bench test-faults-long test-queue-long test-interop test-monitoring test-compose protos docs lock format clean
+.PHONY: install check lint types layers test demo bench bench-full bench-growth bench-peers test-faults-long test-queue-long test-interop test-monitoring test-compose protos docs lock format clean
 
 install: $(READY)
 
@@ -39,8 +39,22 @@ test: check
 demo: $(READY)
 	$(BIN)/caskeeper demo
 
+# Beside the peers that are installed: BuildStream 1.6 (`apt-get install buildstream`), and BuildStream 2
+# (`make bench-peers`). Minutes; alone on the machine. Writes docs/performance.md.
 bench: $(READY)
 	$(BIN)/python -P benchmarks/run.py
+
+# Seven rounds, and the command line too: an hour.
+bench-full: bench-peers
+	$(BIN)/python -P benchmarks/run.py --full
+
+# Caches of 10 thousand to 10 million objects: a quarter of an hour, 6 GB of a RAM disk, alone on the machine.
+# Writes docs/growth.svg and its section of docs/performance.md, which the next `make bench` takes over.
+bench-growth: $(READY)
+	$(BIN)/python -P benchmarks/growth.py
+
+bench-peers: $(READY)
+	PYTHONPATH=$(CURDIR)/tests $(BIN)/python -P -c 'from harness.bst2 import ensure_installed; ensure_installed()'
 
 # An hour and more: writes docs/safety-report.md, also when something failed.
 test-faults-long: $(READY)

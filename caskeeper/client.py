@@ -12,6 +12,7 @@ import uuid
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
 
+from caskeeper import contract
 from caskeeper.arguments import (
     digest_argument,
     exclusions,
@@ -22,44 +23,9 @@ from caskeeper.arguments import (
 )
 from caskeeper.artifact import Ref, project_name
 from caskeeper.config import load_settings
-from caskeeper.contract import (
-    CleanupRequest,
-    CleanupResult,
-    CommitRequest,
-    CommitResult,
-    ComputeSizeRequest,
-    ComputeSizeResult,
-    DiffRequest,
-    DiffResult,
-    ExplainRequest,
-    Explanation,
-    ExtractRequest,
-    ExtractResult,
-    ImportRequest,
-    ImportResult,
-    LinkRequest,
-    LinkResult,
-    Message,
-    PullRequest,
-    PullResult,
-    PullTreeRequest,
-    PullTreeResult,
-    PushDirectoryRequest,
-    PushDirectoryResult,
-    PushMessageRequest,
-    PushMessageResult,
-    PushRequest,
-    PushResult,
-    RemotesCheckRequest,
-    RemotesCheckResult,
-    RemoveRequest,
-    RemoveResult,
-    Request,
-    VerifyRequest,
-    VerifyResult,
-)
 from caskeeper.errors import CaskeeperError
 from caskeeper.layout import Layout
+from caskeeper.message import Message
 from caskeeper.pins import read_pins
 from caskeeper.presence import check_mounted, has_subdir, is_here
 
@@ -69,6 +35,25 @@ if TYPE_CHECKING:
 
     from caskeeper.best_effort import BestEffort
     from caskeeper.config import Settings
+    from caskeeper.contract import (
+        CleanupResult,
+        CommitResult,
+        ComputeSizeResult,
+        DiffResult,
+        Explanation,
+        ExtractResult,
+        ImportResult,
+        LinkResult,
+        PullResult,
+        PullTreeResult,
+        PushDirectoryResult,
+        PushMessageResult,
+        PushResult,
+        RemotesCheckResult,
+        RemoveResult,
+        Request,
+        VerifyResult,
+    )
     from caskeeper.coordination import Coordination, SessionRecord, Usage
     from caskeeper.coordination.jobrecords import JobRecord, State
     from caskeeper.coordination.jobs import Withdrawal
@@ -155,7 +140,7 @@ class Client:
         ``best_effort``: what is Transient does not raise, neither here nor from the job's ``result()``, which
         then says that nothing was pulled; it is told once by ``say`` (caskeeper.best_effort).
         """
-        request = PullRequest(
+        request = contract.PullRequest(
             ref=ref_argument(ref),
             subdir=subdir,
             excluded_subdirs=exclusions(self.settings, excluded_subdirs, subdir=subdir),
@@ -163,8 +148,10 @@ class Client:
             refresh=refresh,
         )
         if best_effort:
-            return self._attempt(request, PullResult, PullResult(pulled=False, cached=False))
-        return self.queue.submit(request, PullResult)
+            return self._attempt(
+                request, contract.PullResult, contract.PullResult(pulled=False, cached=False)
+            )
+        return self.queue.submit(request, contract.PullResult)
 
     def push(
         self, *refs: Ref | str, remotes: Sequence[str] | None = None, best_effort: bool = False
@@ -173,34 +160,36 @@ class Client:
 
         ``best_effort``: as for ``pull``, and what its remotes refuse does not raise either.
         """
-        request = PushRequest(refs=refs_argument(refs), remotes=remotes_argument(remotes))
+        request = contract.PushRequest(refs=refs_argument(refs), remotes=remotes_argument(remotes))
         if best_effort:
-            return self._attempt(request, PushResult, PushResult(pushed=False))
-        return self.queue.submit(request, PushResult)
+            return self._attempt(request, contract.PushResult, contract.PushResult(pushed=False))
+        return self.queue.submit(request, contract.PushResult)
 
     def pull_tree(self, project: str, digest: Digest | str) -> Job[PullTreeResult]:
         """Bring what a Tree blob names here; the result has the digest of the root Directory, or None.
 
         No ref names it: it is protected while the job runs and garbage afterwards.
         """
-        request = PullTreeRequest(project=project_name(project), digest=digest_argument(digest))
-        return self.queue.submit(request, PullTreeResult)
+        request = contract.PullTreeRequest(project=project_name(project), digest=digest_argument(digest))
+        return self.queue.submit(request, contract.PullTreeResult)
 
     def push_directory(self, project: str, digest: Digest | str | None) -> Job[PushDirectoryResult]:
         """Send everything below a Directory that is here to the push remotes; without a digest, nothing."""
         chosen = None if digest is None else digest_argument(digest)
-        request = PushDirectoryRequest(project=project_name(project), digest=chosen)
-        return self.queue.submit(request, PushDirectoryResult)
+        request = contract.PushDirectoryRequest(project=project_name(project), digest=chosen)
+        return self.queue.submit(request, contract.PushDirectoryResult)
 
     def push_message(self, project: str, message: bytes) -> Job[PushMessageResult]:
         """Send one serialised message to the push remotes; the result has its digest."""
-        request = PushMessageRequest.of(project_name(project), message)
-        return self.queue.submit(request, PushMessageResult)
+        request = contract.PushMessageRequest.of(project_name(project), message)
+        return self.queue.submit(request, contract.PushMessageResult)
 
     def commit(self, path: str | os.PathLike[str], *refs: Ref | str) -> Job[CommitResult]:
         """Import a folder and bind every ref to it."""
-        request = CommitRequest(path=path_argument(self.settings, path, "DIR"), refs=refs_argument(refs))
-        return self.queue.submit(request, CommitResult)
+        request = contract.CommitRequest(
+            path=path_argument(self.settings, path, "DIR"), refs=refs_argument(refs)
+        )
+        return self.queue.submit(request, contract.CommitResult)
 
     def extract(
         self,
@@ -211,51 +200,51 @@ class Client:
     ) -> Job[ExtractResult]:
         """Check out: shared and read-only in the cache, or a private writable copy at ``destination``."""
         place = None if destination is None else path_argument(self.settings, destination, "destination")
-        request = ExtractRequest(ref=ref_argument(ref), subdir=subdir, destination=place)
-        return self.queue.submit(request, ExtractResult)
+        request = contract.ExtractRequest(ref=ref_argument(ref), subdir=subdir, destination=place)
+        return self.queue.submit(request, contract.ExtractResult)
 
     def link(self, ref: Ref | str, key: str) -> Job[LinkResult]:
         """Bind another key of the same element to what ``ref`` names."""
-        return self.queue.submit(LinkRequest(ref=ref_argument(ref), key=key), LinkResult)
+        return self.queue.submit(contract.LinkRequest(ref=ref_argument(ref), key=key), contract.LinkResult)
 
     def diff(self, ref_a: Ref | str, ref_b: Ref | str, *, subdir: str | None = None) -> Job[DiffResult]:
         """What changed from ``ref_a`` to ``ref_b``; paths are relative to ``subdir`` when it is given."""
-        request = DiffRequest(ref_a=ref_argument(ref_a), ref_b=ref_argument(ref_b), subdir=subdir)
-        return self.queue.submit(request, DiffResult)
+        request = contract.DiffRequest(ref_a=ref_argument(ref_a), ref_b=ref_argument(ref_b), subdir=subdir)
+        return self.queue.submit(request, contract.DiffResult)
 
     def import_cache(self, path: str | os.PathLike[str], *, dry_run: bool = False) -> Job[ImportResult]:
         """Take over the artifacts of a BuildStream 1.x cache folder, which stays as it is."""
-        request = ImportRequest(path=path_argument(self.settings, path, "DIR"), dry_run=dry_run)
-        return self.queue.submit(request, ImportResult)
+        request = contract.ImportRequest(path=path_argument(self.settings, path, "DIR"), dry_run=dry_run)
+        return self.queue.submit(request, contract.ImportResult)
 
     def remove(self, *refs: Ref | str) -> Job[RemoveResult]:
         """Forget refs and free what nothing else needs."""
-        return self.queue.submit(RemoveRequest(refs=refs_argument(refs)), RemoveResult)
+        return self.queue.submit(contract.RemoveRequest(refs=refs_argument(refs)), contract.RemoveResult)
 
     def remotes(self, project: str | None = None) -> Job[RemotesCheckResult]:
         """Ask every configured remote, or those of one project, how it is; all at once."""
         chosen = None if project is None else project_name(project)
-        return self.queue.submit(RemotesCheckRequest(project=chosen), RemotesCheckResult)
+        return self.queue.submit(contract.RemotesCheckRequest(project=chosen), contract.RemotesCheckResult)
 
     def cleanup(self, *, target_bytes: int | None = None, dry_run: bool = False) -> Job[CleanupResult]:
         """Evict down to ``target_bytes``, by default to the low watermark; ``dry_run`` only plans."""
-        request = CleanupRequest(target_bytes=target_bytes, dry_run=dry_run)
-        return self.queue.submit(request, CleanupResult)
+        request = contract.CleanupRequest(target_bytes=target_bytes, dry_run=dry_run)
+        return self.queue.submit(request, contract.CleanupResult)
 
     def compute_size(self) -> Job[ComputeSizeResult]:
         """Recount the volume."""
-        return self.queue.submit(ComputeSizeRequest(), ComputeSizeResult)
+        return self.queue.submit(contract.ComputeSizeRequest(), contract.ComputeSizeResult)
 
     def explain(self, ref: Ref | str) -> Job[Explanation]:
         """Why an artifact is kept, or why and when it went; by a worker, which sees the volume."""
-        return self.queue.submit(ExplainRequest(ref=ref_argument(ref)), Explanation)
+        return self.queue.submit(contract.ExplainRequest(ref=ref_argument(ref)), contract.Explanation)
 
     def verify(self, *, repair: bool = False, sample: float | None = None) -> Job[VerifyResult]:
         """Look at everything on the volume, and mend what is wrong when asked to.
 
         ``sample``: hash so many percent of the objects, by default all.
         """
-        return self.queue.submit(VerifyRequest(repair=repair, sample=sample), VerifyResult)
+        return self.queue.submit(contract.VerifyRequest(repair=repair, sample=sample), contract.VerifyResult)
 
     def job(self, job_id: str) -> Job[Message]:
         """A job by its id, whoever sent it."""
@@ -345,7 +334,7 @@ class Client:
 
         if self._best_effort is None:
             self._best_effort = BestEffort(self._say)
-        passes = passes_of(request.remotes) if isinstance(request, PushRequest) else is_trouble
+        passes = passes_of(request.remotes) if isinstance(request, contract.PushRequest) else is_trouble
         return self._best_effort.job(
             lambda: self.queue.submit(request, result), instead=instead, passes=passes
         )
@@ -358,8 +347,8 @@ class Client:
         job_id = str(uuid.uuid4())
         try:
             if self.coordination.flights.take(_LOOK, job_id, ttl_s=_LOOK_EVERY_S):
-                request = CleanupRequest(if_wanted=True)
-                self.queue.submit(request, CleanupResult, job_id=job_id, expires_s=_LOOK_EVERY_S)
+                request = contract.CleanupRequest(if_wanted=True)
+                self.queue.submit(request, contract.CleanupResult, job_id=job_id, expires_s=_LOOK_EVERY_S)
         except CaskeeperError:
             return
 

@@ -2,50 +2,58 @@
 
 Names and fields are promises (interface section 2). Other programs enqueue by name with these
 keyword arguments; ``version`` may be left out and then means the present one.
+
+Each type is loaded when it is used: to make all of them takes as long as to start without them.
 """
 
 from __future__ import annotations
 
-import base64
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar, Self
+from collections.abc import Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from caskeeper.errors import InvalidRequest
-from caskeeper.explanation import Explanation, Happening, Keeper
-from caskeeper.maintenance import CleanupRequest, ComputeSizeRequest, VerifyRequest
 from caskeeper.message import Message
 from caskeeper.request import LANES, VERSION, Request, queue_of
-from caskeeper.results import (
-    OTHER_PROJECTS,
-    CleanupGroup,
-    CleanupHolder,
-    CleanupResult,
-    CommitResult,
-    ComputeSizeResult,
-    DiffResult,
-    ExtractResult,
-    Finding,
-    ImportedRef,
-    ImportResult,
-    LinkChange,
-    LinkResult,
-    ModeChange,
-    Progress,
-    PullResult,
-    PullTreeResult,
-    PushDirectoryResult,
-    PushMessageResult,
-    PushOutcome,
-    PushResult,
-    RemoteHealth,
-    RemotesCheckResult,
-    RemoveResult,
-    TypeChange,
-    VerifyResult,
-)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from caskeeper.comparison import DiffRequest, DiffResult, LinkChange, ModeChange, TypeChange
+    from caskeeper.explanation import ExplainRequest, Explanation, Happening, Keeper
+    from caskeeper.local_work import (
+        CommitRequest,
+        CommitResult,
+        ExtractRequest,
+        ExtractResult,
+        LinkRequest,
+        LinkResult,
+        RemoveRequest,
+        RemoveResult,
+    )
+    from caskeeper.loose_trees import (
+        MAX_MESSAGE_BYTES,
+        PullTreeRequest,
+        PullTreeResult,
+        PushDirectoryRequest,
+        PushDirectoryResult,
+        PushMessageRequest,
+        PushMessageResult,
+    )
+    from caskeeper.maintenance import (
+        CleanupGroup,
+        CleanupHolder,
+        CleanupRequest,
+        CleanupResult,
+        ComputeSizeRequest,
+        ComputeSizeResult,
+        Finding,
+        VerifyRequest,
+        VerifyResult,
+    )
+    from caskeeper.progress import Progress
+    from caskeeper.remote_health import OTHER_PROJECTS, RemoteHealth, RemotesCheckRequest, RemotesCheckResult
+    from caskeeper.taking_over import ImportedRef, ImportRequest, ImportResult
+    from caskeeper.transfers import PullRequest, PullResult, PushOutcome, PushRequest, PushResult
 
 __all__ = [
     "LANES",
@@ -99,269 +107,120 @@ __all__ = [
     "TypeChange",
     "VerifyRequest",
     "VerifyResult",
+    "lane_of",
     "queue_of",
 ]
 
-#: What a job of ``artifacts.push_message`` may carry: it travels through Redis, and whole.
-MAX_MESSAGE_BYTES = 16 * 1024 * 1024
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PullRequest(Request):
-    """Bring an artifact here. ``remotes``: configured urls or remote strings; None = all of the project."""
-
-    TASK: ClassVar = "artifacts.pull"
-    LANE: ClassVar = "pull"
-    RESULT: ClassVar = PullResult
-    JOINABLE: ClassVar = True
-
-    ref: str
-    subdir: str | None = None
-    excluded_subdirs: tuple[str, ...] = ()
-    remotes: tuple[str, ...] | None = None
-    refresh: bool = False
-
-    def subject(self) -> str:
-        return self.ref
-
-    def joinable(self) -> bool:
-        """One that asks the remotes anew wants what they have now."""
-        return self.JOINABLE and not self.refresh
-
-    def covers(self) -> Iterator[Self]:
-        """The whole artifact, from the same remotes."""
-        if self.subdir is not None or self.excluded_subdirs:
-            yield replace(self, subdir=None, excluded_subdirs=())
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CommitRequest(Request):
-    """Import a folder of the worker's and bind every ref to it."""
-
-    TASK: ClassVar = "artifacts.commit"
-    LANE: ClassVar = "local"
-    RESULT: ClassVar = CommitResult
-
-    path: str
-    refs: tuple[str, ...]
-
-    def subject(self) -> str:
-        return self.refs[0] if self.refs else ""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ExtractRequest(Request):
-    """Check out. ``destination``: a private writable copy there instead of the shared folder."""
-
-    TASK: ClassVar = "artifacts.extract"
-    LANE: ClassVar = "local"
-    RESULT: ClassVar = ExtractResult
-
-    ref: str
-    subdir: str | None = None
-    destination: str | None = None
-
-    def subject(self) -> str:
-        return self.ref
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LinkRequest(Request):
-    """Bind another key of the same element to what ``ref`` names (AC-59)."""
-
-    TASK: ClassVar = "artifacts.link"
-    LANE: ClassVar = "local"
-    RESULT: ClassVar = LinkResult
-
-    ref: str
-    key: str
-
-    def subject(self) -> str:
-        return self.ref
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RemoveRequest(Request):
-    """Forget refs and free what nothing else needs (AC-50)."""
-
-    TASK: ClassVar = "artifacts.remove"
-    LANE: ClassVar = "local"
-    RESULT: ClassVar = RemoveResult
-
-    refs: tuple[str, ...]
-
-    def subject(self) -> str:
-        return self.refs[0] if self.refs else ""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PushRequest(Request):
-    """Offer refs to every push remote of their project; several refs of one tree travel once."""
-
-    TASK: ClassVar = "artifacts.push"
-    LANE: ClassVar = "push"
-    RESULT: ClassVar = PushResult
-
-    refs: tuple[str, ...]
-    remotes: tuple[str, ...] | None = None
-
-    def subject(self) -> str:
-        return self.refs[0] if self.refs else ""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PullTreeRequest(Request):
-    """Bring what a Tree blob names here, without a ref: garbage as soon as the job has ended (AC-75)."""
-
-    TASK: ClassVar = "artifacts.pull_tree"
-    LANE: ClassVar = "pull"
-    RESULT: ClassVar = PullTreeResult
-    JOINABLE: ClassVar = True
-
-    project: str
-    digest: str
-
-    def subject(self) -> str:
-        return self.digest
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PushDirectoryRequest(Request):
-    """Send everything below a Directory that is here to every push remote; without a digest, nothing."""
-
-    TASK: ClassVar = "artifacts.push_directory"
-    LANE: ClassVar = "push"
-    RESULT: ClassVar = PushDirectoryResult
-    JOINABLE: ClassVar = True
-
-    project: str
-    digest: str | None
-
-    def subject(self) -> str:
-        return self.digest or ""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PushMessageRequest(Request):
-    """Send one serialised message, given as base64, to every push remote."""
-
-    TASK: ClassVar = "artifacts.push_message"
-    LANE: ClassVar = "push"
-    RESULT: ClassVar = PushMessageResult
-    JOINABLE: ClassVar = True
-
-    project: str
-    message: str
-
-    def subject(self) -> str:
-        return self.project
-
-    @classmethod
-    def of(cls, project: str, message: bytes) -> Self:
-        """The request to send these bytes. Raises InvalidRequest when they are too many for a job."""
-        _check_size(len(message))
-        return cls(project=project, message=base64.b64encode(message).decode())
-
-    @property
-    def content(self) -> bytes:
-        """The message. Raises InvalidRequest for what is no base64 or too large."""
-        try:
-            content = base64.b64decode(self.message, validate=True)
-        except ValueError:
-            raise InvalidRequest(
-                "it is no base64", "argument message", "encode the serialised message"
-            ) from None
-        _check_size(len(content))
-        return content
-
-
-def _check_size(message_bytes: int) -> None:
-    if message_bytes > MAX_MESSAGE_BYTES:
-        raise InvalidRequest(
-            f"a message may have {MAX_MESSAGE_BYTES} bytes, this has {message_bytes}",
-            "argument message",
-            "commit it as a file and push that",
-        )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DiffRequest(Request):
-    """Compare two artifacts, or one folder of them (AC-60)."""
-
-    TASK: ClassVar = "artifacts.diff"
-    LANE: ClassVar = "local"
-    RESULT: ClassVar = DiffResult
-
-    ref_a: str
-    ref_b: str
-    subdir: str | None = None
-
-    def subject(self) -> str:
-        return self.ref_a
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ImportRequest(Request):
-    """Take over the artifacts of a BuildStream 1.x cache folder. ``dry_run`` only looks."""
-
-    TASK: ClassVar = "artifacts.import"
-    LANE: ClassVar = "local"
-    RESULT: ClassVar = ImportResult
-
-    path: str
-    dry_run: bool = False
-
-    def subject(self) -> str:
-        return self.path
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RemotesCheckRequest(Request):
-    """Ask every configured remote, or those of one project, how it is."""
-
-    TASK: ClassVar = "remotes.check"
-    LANE: ClassVar = "local"
-    RESULT: ClassVar = RemotesCheckResult
-
-    project: str | None = None
-
-    def subject(self) -> str:
-        return self.project or ""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ExplainRequest(Request):
-    """Why an artifact is kept, or why and when it went. Looks only."""
-
-    TASK: ClassVar = "cache.explain"
-    LANE: ClassVar = "local"
-    RESULT: ClassVar = Explanation
-
-    ref: str
-
-    def subject(self) -> str:
-        return self.ref
+#: The modules of the types, which are loaded when one of them is asked for.
+_HOMES = {
+    "Progress": "progress",
+    "PullRequest": "transfers",
+    "PullResult": "transfers",
+    "PushOutcome": "transfers",
+    "PushRequest": "transfers",
+    "PushResult": "transfers",
+    "MAX_MESSAGE_BYTES": "loose_trees",
+    "PullTreeRequest": "loose_trees",
+    "PullTreeResult": "loose_trees",
+    "PushDirectoryRequest": "loose_trees",
+    "PushDirectoryResult": "loose_trees",
+    "PushMessageRequest": "loose_trees",
+    "PushMessageResult": "loose_trees",
+    "CommitRequest": "local_work",
+    "CommitResult": "local_work",
+    "ExtractRequest": "local_work",
+    "ExtractResult": "local_work",
+    "LinkRequest": "local_work",
+    "LinkResult": "local_work",
+    "RemoveRequest": "local_work",
+    "RemoveResult": "local_work",
+    "DiffRequest": "comparison",
+    "DiffResult": "comparison",
+    "LinkChange": "comparison",
+    "ModeChange": "comparison",
+    "TypeChange": "comparison",
+    "ImportRequest": "taking_over",
+    "ImportResult": "taking_over",
+    "ImportedRef": "taking_over",
+    "OTHER_PROJECTS": "remote_health",
+    "RemoteHealth": "remote_health",
+    "RemotesCheckRequest": "remote_health",
+    "RemotesCheckResult": "remote_health",
+    "CleanupGroup": "maintenance",
+    "CleanupHolder": "maintenance",
+    "CleanupRequest": "maintenance",
+    "CleanupResult": "maintenance",
+    "ComputeSizeRequest": "maintenance",
+    "ComputeSizeResult": "maintenance",
+    "Finding": "maintenance",
+    "VerifyRequest": "maintenance",
+    "VerifyResult": "maintenance",
+    "ExplainRequest": "explanation",
+    "Explanation": "explanation",
+    "Happening": "explanation",
+    "Keeper": "explanation",
+}
+
+#: The request of each task, and its lane.
+_TASKS = {
+    "artifacts.pull": ("PullRequest", "pull"),
+    "artifacts.commit": ("CommitRequest", "local"),
+    "artifacts.extract": ("ExtractRequest", "local"),
+    "artifacts.link": ("LinkRequest", "local"),
+    "artifacts.remove": ("RemoveRequest", "local"),
+    "artifacts.push": ("PushRequest", "push"),
+    "artifacts.pull_tree": ("PullTreeRequest", "pull"),
+    "artifacts.push_directory": ("PushDirectoryRequest", "push"),
+    "artifacts.push_message": ("PushMessageRequest", "push"),
+    "artifacts.diff": ("DiffRequest", "local"),
+    "artifacts.import": ("ImportRequest", "local"),
+    "remotes.check": ("RemotesCheckRequest", "local"),
+    "cache.cleanup": ("CleanupRequest", "maintenance"),
+    "cache.compute_size": ("ComputeSizeRequest", "maintenance"),
+    "cache.verify": ("VerifyRequest", "maintenance"),
+    "cache.explain": ("ExplainRequest", "local"),
+}
+
+
+def lane_of(task: str) -> str:
+    """The lane of a task of ours, without loading its request."""
+    return _TASKS[task][1]
+
+
+class _Requests(Mapping[str, type[Request]]):
+    """The request of each task; loaded when it is asked for."""
+
+    def __getitem__(self, task: str) -> type[Request]:
+        found: type[Request] = _load(_TASKS[task][0])
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_TASKS)
+
+    def __len__(self) -> int:
+        return len(_TASKS)
+
+    def __contains__(self, task: object) -> bool:
+        return task in _TASKS
 
 
 #: Every request by its task name.
-REQUESTS: dict[str, type[Request]] = {
-    kind.TASK: kind
-    for kind in (
-        PullRequest,
-        CommitRequest,
-        ExtractRequest,
-        LinkRequest,
-        RemoveRequest,
-        PushRequest,
-        PullTreeRequest,
-        PushDirectoryRequest,
-        PushMessageRequest,
-        DiffRequest,
-        ImportRequest,
-        RemotesCheckRequest,
-        CleanupRequest,
-        ComputeSizeRequest,
-        VerifyRequest,
-        ExplainRequest,
-    )
-}
+REQUESTS: Mapping[str, type[Request]] = _Requests()
+
+
+def _load(name: str) -> Any:
+    """A name of this module's that stands in another one."""
+    found = globals()[name] = getattr(import_module(f"caskeeper.{_HOMES[name]}"), name)
+    return found
+
+
+if not TYPE_CHECKING:  # for a type checker the names are those above, and no others
+
+    def __getattr__(name: str) -> object:
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return _load(name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

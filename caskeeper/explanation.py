@@ -1,14 +1,15 @@
 """What `explain` answers: why an artifact is kept, or why and when it went.
 
-Take the types from ``caskeeper.contract``, which pairs them with the request.
+Take the types from ``caskeeper.contract``, which loads each when it is used.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from caskeeper.message import Message
+from caskeeper.request import Request
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -85,6 +86,20 @@ class Explanation(Message):
     remarks: tuple[str, ...] = ()
     gone: str = ""
     log_from_ms: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExplainRequest(Request):
+    """Why an artifact is kept, or why and when it went. Looks only."""
+
+    TASK: ClassVar = "cache.explain"
+    LANE: ClassVar = "local"
+    RESULT: ClassVar = Explanation
+
+    ref: str
+
+    def subject(self) -> str:
+        return self.ref
 
 
 def how_it_went(history: Sequence[Happening], *, moment: Callable[[int], str]) -> str:

@@ -44,7 +44,8 @@ FORGOTTEN_S = 20.0
 UNSERVED_S = 5.0
 #: Whoever waits for less is not kept waiting for an answer to that.
 _WORTH_ASKING_S = 0.5
-_FIRST_LOOK_S = 0.004
+#: When it is looked at again first: no job takes less. After that quickly, and then ever more slowly.
+_FIRST_LOOK_S, _QUICKEST_LOOK_S = 0.004, 0.002
 _SLOWEST_LOOK_S = 0.2
 #: What a DeadlineExceeded of the waiting says in the end about the job's future.
 GOES_ON, STAYS = "it goes on; wait again or allow more time", "the job stays in the queue"
@@ -316,7 +317,8 @@ class Job(Generic[R_co]):
                 if standstill.is_lost(state, now, self._is_nowhere):
                     self._find_again()
             waited = time.monotonic() - began
-            pause = min(_SLOWEST_LOOK_S, max(_FIRST_LOOK_S, waited / 10))
+            quickest_s = _FIRST_LOOK_S if waited < _FIRST_LOOK_S else _QUICKEST_LOOK_S
+            pause = min(_SLOWEST_LOOK_S, max(quickest_s, waited / 10))
             if waited >= ask_s:
                 ask_s = waited + min(waited, 60.0)
                 self._tell_why(state)

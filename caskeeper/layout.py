@@ -32,6 +32,7 @@ class Layout:
         self.trashes = f"{self.root}/trash"
         self.ballast = f"{self.root}/ballast"
         self.run = f"{self.root}/run"
+        self._owned = (f"{self.staging}/", f"{self.trashes}/")
 
     def object(self, hash_hex: str) -> str:
         """The place of a blob."""
@@ -63,11 +64,11 @@ class Layout:
 
     def owner(self, path: str) -> str | None:
         """The ``tmp/<operation>`` or ``trash/<cleanup>`` folder that ``path`` lies in."""
-        for above in (self.staging, self.trashes):
-            if path.startswith(f"{above}/"):
-                owner, slash, _ = path[len(above) + 1 :].partition("/")
-                return f"{above}/{owner}" if slash else None
-        return None
+        if not path.startswith(self._owned):
+            return None
+        above = self.staging if path.startswith(self._owned[0]) else self.trashes
+        end = path.find("/", len(above) + 1)
+        return path[:end] if end >= 0 else None
 
 
 def relative_subdir(text: str, *, where: str = "subdir") -> str:

@@ -9,20 +9,16 @@ import socket
 import threading
 import time
 import uuid
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from celery import Celery
-from celery.app.backends import by_url
-from kombu import Queue as BrokerQueue
-from kombu.exceptions import ChannelError, KombuError, OperationalError
-
 from caskeeper import outage
-from caskeeper.broker import STATES, broker_settings, broker_url, is_message_of, lane_queues, place_of
+from caskeeper.broker import broker_url, is_message_of, lane_queues, place_of
 from caskeeper.contract import REQUESTS, Message, queue_of
-from caskeeper.coordination.jobs import Jobs, Offer, Withdrawal
+from caskeeper.coordination.jobs import Jobs, Offer, Stored, Withdrawal
 from caskeeper.coordination.keys import is_job_id
-from caskeeper.coordination.refusals import redis_errors, way_out_of
-from caskeeper.errors import ConfigInvalid, CoordinatorUnavailable, InvalidRequest
+from caskeeper.coordination.refusals import way_out_of
+from caskeeper.errors import CoordinatorUnavailable, InvalidRequest
 from caskeeper.job import FINAL, Job
 from caskeeper.outcome import outcome_of_state
 
@@ -32,6 +28,7 @@ if TYPE_CHECKING:
     from caskeeper.contract import Request
     from caskeeper.coordination.jobrecords import JobRecord, State
     from caskeeper.coordination.jobs import Joined
+    from caskeeper.messaging import Messaging
 
 T = TypeVar("T")
 R = TypeVar("R", bound=Message)
@@ -68,30 +65,25 @@ class Queue:
         self._patience_s = patience_s
         self._silence = outage.Silence(redis_url, place_of(redis_url))  # while states are waited for
         self._jobs = Jobs.connect(redis_url, answer_s=ANSWER_S)
-        self._app = Celery("caskeeper.client", set_as_current=False)
-        loader: Any = self._app.loader
-        loader.override_backends = STATES
-        # Results are read by key below: the library's own waiting subscribes to every job it sends.
-        self._app.conf.update(
-            broker_settings(redis_url, socket_timeout_s=ANSWER_S),
-            task_queues=[BrokerQueue(name) for name in lane_queues()],
-            task_publish_retry=False,
-        )
-        try:
-            found: Any = by_url(broker_url(redis_url), self._app.loader)
-            kind, url = found
-            self._states: Any = kind(app=self._app, url=url)
-        except ValueError as unusable:
-            said = " ".join(str(unusable).split())
-            raise ConfigInvalid(said, "redis", "correct the address of the Redis") from None
-        self._troubles: tuple[type[BaseException], ...] = (
-            CoordinatorUnavailable,
-            *self._states.connection_errors,
-            *self._states.channel_errors,
-            OperationalError,
-            KombuError,
-            *redis_errors(),
-        )
+        broker_url(redis_url)  # what cannot be one: now, not later
+
+    @cached_property
+    def _messaging(self) -> Messaging:
+        from caskeeper.messaging import Messaging  # noqa: PLC0415 -- 75 ms that who only looks must not pay
+
+        return Messaging(self.redis_url, answer_s=ANSWER_S)
+
+    @property
+    def _app(self) -> Any:
+        return self._messaging.app
+
+    @property
+    def _states(self) -> Any:
+        return self._messaging.states
+
+    @property
+    def _troubles(self) -> tuple[type[BaseException], ...]:
+        return self._messaging.troubles
 
     def submit(
         self,
@@ -130,7 +122,7 @@ class Queue:
             joined.job_id,
             result=result or cast("type[R]", request.RESULT),
             recorded=True,
-            send_again=lambda: self._patiently(lambda: self._publish(sent, joined.job_id, expires_s)),
+            send_again=lambda: self._patiently(lambda: self._send_again(sent, joined.job_id, expires_s)),
             waiter=waiter,
             joined=not joined.new,
             instead=None if joined.flight == offer.flight else own,
@@ -138,7 +130,7 @@ class Queue:
 
     def _join_or_send(self, offer: Offer, request: Request, waiter: str, expires_s: float | None) -> Joined:
         while True:
-            joined = self._jobs.join(offer, waiter=waiter)
+            joined = self._jobs.join(offer, waiter=waiter, state=self._queued(offer.job_id, request))
             if joined.new:
                 break
             if not joined.sent:
@@ -151,8 +143,12 @@ class Queue:
         self._jobs.sent(offer.job_id, offer.flight)
         return joined
 
+    def _send_again(self, request: Request, job_id: str, expires_s: float | None) -> None:
+        state = self._queued(job_id, request)
+        self._states.client.set(state.key, state.text, ex=state.life_s, nx=True)
+        self._publish(request, job_id, expires_s)
+
     def _publish(self, request: Request, job_id: str, expires_s: float | None) -> None:
-        self._record(job_id, request)
         self._app.send_task(
             request.TASK,
             kwargs=request.to_json(),
@@ -313,18 +309,10 @@ class Queue:
 
     def lengths(self) -> dict[str, int]:
         """How many jobs wait in each queue. Raises CoordinatorUnavailable."""
-        found = {}
         try:
-            with self._app.connection_for_read() as connection:
-                channel: Any = connection.default_channel
-                for name in lane_queues():
-                    try:
-                        found[name] = channel.queue_declare(name, passive=True).message_count
-                    except ChannelError:  # an empty queue has no key
-                        found[name] = 0
+            return self._messaging.lengths()
         except self._troubles as trouble:
             raise self._unavailable("the queues could not be counted", trouble) from trouble
-        return found
 
     def taken(self) -> int:
         """How many jobs workers hold: running, or waiting to be tried again."""
@@ -361,25 +349,15 @@ class Queue:
     def close(self) -> None:
         """Drop the connections."""
         self._jobs.close()
-        self._app.close()
-        self._states.client.connection_pool.disconnect()
+        messaging = self.__dict__.pop("_messaging", None)
+        if messaging is not None:
+            messaging.close()
 
-    def _record(self, job_id: str, request: Request) -> None:
-        """Store that the job exists, before anybody can take it; never over a state that is there."""
-        state: dict[str, Any] = {
-            "status": QUEUED,
-            "result": None,
-            "traceback": None,
-            "children": [],
-            "name": request.TASK,
-            "task_id": job_id,
-        }
-        self._states.client.set(
-            self._states.get_key_for_task(job_id),
-            json.dumps(state),
-            ex=int(self._states.expires),
-            nx=True,
-        )
+    def _queued(self, job_id: str, request: Request) -> Stored:
+        """The state of a job that exists: stored before anybody can take it."""
+        told = {"status": QUEUED, "name": request.TASK, "task_id": job_id}
+        text = json.dumps({**told, "result": None, "traceback": None, "children": []})
+        return Stored(self._messaging.key_of(job_id), text, int(self._states.expires))
 
     def _unavailable(self, what: str, trouble: BaseException) -> CoordinatorUnavailable:
         told = str(trouble.args[0] if isinstance(trouble, CoordinatorUnavailable) else trouble)

@@ -180,10 +180,14 @@ def chosen_lanes(lanes: Sequence[str]) -> tuple[str, ...]:
 
 
 def _builder(settings: Settings, redis_url: str, *, looks: bool = False) -> Callable[[], Services]:
-    from worker import wiring  # noqa: PLC0415 -- loads gRPC; here, so that the children share its memory
+    from worker import wiring  # noqa: PLC0415 -- for a worker, not for whoever looks at its lanes
+    from worker.everything import load_everything  # noqa: PLC0415 -- as above
+
+    load_everything()  # here, so that the children share the memory of what they all use
 
     def build() -> Services:
         services = wiring.build(settings, redis_url=redis_url, looks=looks)
+        services.make_all()  # it has threads
         services.coordination.events.heard = hear
         return services
 

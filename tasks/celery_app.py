@@ -15,6 +15,7 @@ from caskeeper.broker import FAILURE_LIFE_S, STATES, broker_settings, broker_url
 from caskeeper.contract import queue_of
 from caskeeper.errors import ConfigInvalid
 from tasks import artifacts, cache, schedule
+from tasks.bundles import BundledEvents
 from tasks.cleaning import CleanupWish
 from tasks.delivery import Delivery, DeliveryHeartbeat, DeliverySettings
 from tasks.messages import watch_unknown
@@ -104,7 +105,7 @@ def make_application(
         (DeliveryHeartbeat,),
         {"delivery": made.delivery, "__module__": DeliveryHeartbeat.__module__},
     )
-    app.steps["consumer"].update({step, TidyTimers})
+    app.steps["consumer"].update((step, BundledEvents, TidyTimers))
     return made
 
 

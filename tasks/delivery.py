@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import mmap
 import os
-import threading
 import time
 import uuid
 from dataclasses import dataclass
@@ -22,11 +21,12 @@ from celery.worker import state as worker_state
 
 from caskeeper.broker import VISIBILITY_TIMEOUT_S
 from caskeeper.coordination.flights import HeldKeys
-from caskeeper.coordination.jobs import Begin, Outcome
+from caskeeper.coordination.jobs import Begin, Outcome, Release
 from caskeeper.errors import Cancelled, CaskeeperError, CoordinatorUnavailable, LeaseLost
 from caskeeper.job import FINAL
 from caskeeper.outcome import outcome_of_state
 from tasks.keeping import as_kept, kept, unkept
+from worker.repeating import Repeated
 from worker.telemetry.log import Log
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from celery import Task
 
     from caskeeper.coordination.flights import Flights
-    from caskeeper.coordination.jobs import Jobs, Taken
+    from caskeeper.coordination.jobs import Jobs, Stored, Taken
 
 T = TypeVar("T")
 log = Log("caskeeper.delivery")
@@ -104,19 +104,25 @@ class Delivery:
                 retries=request.retries or 0,
             ),
         )
-        starts = self._wait_for_lease(task, execution)
+        state = self._begun(task, execution)
+        taken = self._wait_for_lease(task, execution, state)
         self.executions[execution.task_id] = execution
         execution.keep()
         try:
             # In every case, not only when the message says that it is a redelivery: a client that did not
             # see its publish succeed sends the same id again.
-            self._refuse_ended(task, execution)
+            states: Any = task.backend
+            self._refuse_ended(states.judged(taken.stays, state), execution)
         except Ignore:
             self.abandon(execution.task_id)
             raise
         except Reject:
             self.end(execution.task_id, Outcome("queued"))
             raise
+        # From here on its end is noted with its result.
+        request_now: Any = task.request_stack.top
+        request_now.execution = execution
+        starts = taken.starts
         if starts > self.settings.max_starts:
             log.error("job given up", job=execution.task_id, task=task.name, starts=starts - 1)
             raise CaskeeperError(
@@ -127,7 +133,7 @@ class Delivery:
         return execution
 
     def end(self, task_id: str, outcome: Outcome) -> None:
-        """The execution is over in this way; called after its result was stored."""
+        """The execution is over in this way, unless that was noted with its result."""
         execution = self.executions.pop(task_id, None)
         if execution is not None:
             execution.release(outcome)
@@ -138,19 +144,19 @@ class Delivery:
         if execution is not None:
             execution.stop()
 
-    def _wait_for_lease(self, task: Task[..., Any], execution: Execution) -> int:
-        """How often it has begun without an orderly end, this time included."""
-        pause = 0.1
+    def _wait_for_lease(self, task: Task[..., Any], execution: Execution, state: Stored) -> Taken:
+        """The execution is the one; told in the same step, not when the job was received."""
+        pause = 0.01  # often it was done, and its execution is just letting go of the lease
         while True:
-            taken = self._patiently(execution.take)
+            taken = self._patiently(lambda: execution.take(state))
             if taken.word == "OK":
                 execution.spent_s = taken.spent_s
-                return taken.starts
+                return taken
             if taken.word == "ENDED":
                 raise Ignore("it has ended already")
             if taken.word == "CANCELLED":
                 self._withdraw(task)
-            self._refuse_ended(task)
+            self._refuse_ended(task.backend.get_task_meta(str(task.request.id), cache=False))
             self._stop_here()
             time.sleep(pause)
             pause = min(pause * 2, 0.5)
@@ -164,9 +170,15 @@ class Delivery:
         log.info("withdrawn before it began", job=job_id, task=task.name)
         raise Ignore("it was withdrawn")
 
-    def _refuse_ended(self, task: Task[..., Any], execution: Execution | None = None) -> None:
-        meta = task.backend.get_task_meta(str(task.request.id), cache=False)
-        if str(meta["status"]) not in FINAL:
+    def _begun(self, task: Task[..., Any], execution: Execution) -> Stored:
+        """What tells that it has begun."""
+        states: Any = task.backend
+        told = {"pid": os.getpid(), "hostname": task.request.hostname}
+        state: Stored = states.begun(execution.task_id, told, task.request_stack.top)
+        return state
+
+    def _refuse_ended(self, meta: dict[str, Any] | None, execution: Execution | None = None) -> None:
+        if meta is None or str(meta["status"]) not in FINAL:
             return
         if execution is not None:  # its result was stored, and what was to be noted after that was not
             self._patiently(lambda: execution.settle(outcome_of_state(meta)))
@@ -196,7 +208,7 @@ class Operation(NamedTuple):
 
 
 class Execution:
-    """The lease of one execution, renewed by a thread, which also hears of a cancellation."""
+    """The lease of one execution, renewed by another thread, which also hears of a cancellation."""
 
     def __init__(self, delivery: Delivery, begin: Begin) -> None:
         self.task_id = begin.job_id
@@ -206,8 +218,8 @@ class Execution:
         self.spent_s = 0.0
         self._delivery = delivery
         self._begin = begin
-        self._over = threading.Event()
-        self._keeper: threading.Thread | None = None
+        self._keeper: Repeated | None = None
+        self._ends = self._ended = False
 
     @property
     def stopping(self) -> bool:
@@ -223,24 +235,24 @@ class Execution:
         if self.lost:
             raise LeaseLost("another execution has taken the lease", f"job {self.task_id}")
 
-    def take(self) -> Taken:
-        """Whether this execution is the one."""
-        return self._jobs.take(self._begin)
+    def take(self, state: Stored | None = None) -> Taken:
+        """Whether this execution is the one; then ``state`` tells of it."""
+        return self._jobs.take(self._begin, state)
 
     def keep(self) -> None:
         """Renew from now on."""
-        self._keeper = threading.Thread(target=self._renew, name="execution lease", daemon=True)
-        self._keeper.start()
+        self._keeper = Repeated(self._renew, every_s=min(CANCEL_LOOK_S, self._begin.life_s / 4))
 
     def stop(self) -> None:
         """Renew no more."""
-        self._over.set()
         if self._keeper is not None:
-            self._keeper.join()
+            self._keeper.end()
 
     def release(self, outcome: Outcome) -> None:
         """Let the next one run. What Redis does not hear of now expires."""
         self.stop()
+        if self._ended:
+            return
         try:
             self.settle(outcome)
         except CoordinatorUnavailable as gone:
@@ -251,25 +263,36 @@ class Execution:
         begin = self._begin
         self._jobs.release(begin.job_id, begin.flight, begin.token, outcome)
 
+    def ending(self, status: str, result: Any) -> Release | None:
+        """What is noted with its result; None: this is none."""
+        if status not in FINAL:
+            return None
+        self._ends = True
+        begin, told = self._begin, {"status": status, "result": result, "task_id": self.task_id}
+        return Release(begin.job_id, begin.flight, begin.token, outcome_of_state(told))
+
+    def ended(self) -> None:
+        """That was noted, or its job is another one's by now."""
+        self._ended = True
+
     @property
     def _jobs(self) -> Jobs:
         return self._delivery.flights().jobs
 
-    def _renew(self) -> None:
+    def _renew(self) -> bool:
+        """Whether it is still this one's, as far as that is known."""
         begin = self._begin
-        while not self._over.wait(min(CANCEL_LOOK_S, begin.life_s / 4)):
-            try:
-                # Late is no harm: an end that nobody else has made use of is none.
-                renewed = self._jobs.renew(begin.job_id, begin.flight, begin.token, life_s=begin.life_s)
-                if renewed.forgotten:  # else nobody could see it any more, or end it
-                    self.take()
-            except CoordinatorUnavailable as gone:
-                log.debug("lease not renewed", job=self.task_id, error=gone)
-                continue
-            self.cancelled = self.cancelled or renewed.cancelled
-            if not renewed.held:
-                self.lost = True
-                return
+        try:
+            # Late is no harm: an end that nobody else has made use of is none.
+            renewed = self._jobs.renew(begin.job_id, begin.flight, begin.token, life_s=begin.life_s)
+            if renewed.forgotten and not self._ends:  # else nobody could see it any more, or end it
+                self.take()
+        except CoordinatorUnavailable as gone:
+            log.debug("lease not renewed", job=self.task_id, error=gone)
+            return True
+        self.cancelled = self.cancelled or renewed.cancelled
+        self.lost = self.lost or not renewed.held
+        return renewed.held
 
 
 class DeliveryHeartbeat(bootsteps.StartStopStep):

@@ -69,6 +69,11 @@ class Provider:
             self._made = (os.getpid(), self._build())
         return self._made[1]
 
+    @property
+    def made(self) -> Services | None:
+        """Them, where they are built already."""
+        return self._made[1] if self._made is not None and self._made[0] == os.getpid() else None
+
     def close(self) -> None:
         """The process ends."""
         made, self._made = self._made, None
@@ -89,7 +94,7 @@ class ServiceTask(Task):  # type: ignore[type-arg]  # the queue's library has no
     throws = (CaskeeperError,)
     acks_late = True
     reject_on_worker_lost = True
-    #: STARTED is stored below, by the execution that holds the lease: a waiting copy has not started
+    #: STARTED is stored by the execution that holds the lease: a waiting copy has not started
     track_started = False
 
     def run(self, *args: Any, **arguments: Any) -> dict[str, Any]:
@@ -110,12 +115,23 @@ class ServiceTask(Task):  # type: ignore[type-arg]  # the queue's library has no
     def after_return(
         self, status: str, retval: Any, task_id: str, args: Any, kwargs: Any, einfo: Any
     ) -> None:
-        """Called after the result was stored: only now may a copy look for it."""
+        """Called after the result was stored, and the end with it."""
         self.delivery.end(task_id, outcome_of_state({"status": status, "result": retval, "task_id": task_id}))
+        self._look()
 
     def on_retry(self, exc: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
         """Called instead of ``after_return`` when the job is tried again, its state being stored."""
         self.delivery.end(task_id, outcome_of_error(exc)._replace(state="retrying"))
+        self._look()
+
+    def _look(self) -> None:
+        """Wish for what the cache wants now, when nobody waits for that.
+
+        A child that is killed before leaves it to the next job, and to beat, which looks every minute.
+        """
+        services = self.provider.made
+        if services is not None:
+            self.cleanup.look(services, self.kind)
 
     def _decoded(self, args: Any, arguments: dict[str, Any]) -> tuple[Request | None, InvalidRequest | None]:
         """The request, or what is wrong with it: told when the job has begun, like every outcome."""
@@ -137,7 +153,6 @@ class ServiceTask(Task):  # type: ignore[type-arg]  # the queue's library has no
     def _perform(
         self, execution: Execution, request: Request | None, fault: InvalidRequest | None
     ) -> dict[str, Any]:
-        self._store("STARTED", {"pid": os.getpid(), "hostname": self.request.hostname})
         try:
             if request is None:
                 raise fault or InvalidRequest("the request could not be read", f"task {self.name}")
@@ -155,16 +170,13 @@ class ServiceTask(Task):  # type: ignore[type-arg]  # the queue's library has no
 
     def _serve(self, execution: Execution, request: Request) -> Message:
         services = self.provider.get()
-        try:
-            with (
-                lane_turn(self.kind, execution.task_id, services.coordination.limits),
-                Reporter(self._sender()) as progress,
-            ):
-                return services.run(
-                    request, Context(progress=progress, check=execution.check, spent_s=execution.spent_s)
-                )
-        finally:
-            self.cleanup.look(services, self.kind)
+        with (
+            lane_turn(self.kind, execution.task_id, services.coordination.limits),
+            Reporter(self._sender()) as progress,
+        ):
+            return services.run(
+                request, Context(progress=progress, check=execution.check, spent_s=execution.spent_s)
+            )
 
     def _postpone(self, execution: Execution, taken: NotYet) -> NoReturn:
         """Another job has its turn first: sent again, to be looked at later. No retry, and no start."""

@@ -12,6 +12,7 @@ from typing import Any
 
 from kombu.transport import redis
 
+from caskeeper.channels import keep_clients
 from tasks.keeping import guard_kept
 from tasks.messages import guard_messages
 
@@ -19,9 +20,10 @@ GUARDED_VERSION = "5.7.0"
 
 
 def guard() -> bool:
-    """Put the guard in place, once; whether this release needs it. Those for messages always."""
+    """Put the guard in place, once; whether this release needs it. The others always."""
     guard_messages()
     guard_kept()
+    keep_clients()
     if version("kombu") != GUARDED_VERSION:
         return False
     channels: Any = redis.Channel

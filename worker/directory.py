@@ -6,7 +6,7 @@ What is parsed here came from outside: from a peer, or from a volume that a peer
 
 from __future__ import annotations
 
-import re
+from contextlib import suppress
 from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -29,7 +29,7 @@ MAX_FOLDER_ENTRIES = 1_000_000
 #: All messages of one tree, likewise.
 MAX_TREE_BYTES = 512 * 1024 * 1024
 
-_HEX = re.compile(r"[0-9a-f]*\Z")
+_new = tuple.__new__
 _by_name = attrgetter("name")
 
 
@@ -108,22 +108,26 @@ def parse(data: bytes, digest: Digest) -> Directory:
         message = pb.Directory.FromString(data)
     except DecodeError:
         raise _invalid(digest, "it is no Directory message") from None
+    # The constructors of named tuples are functions in Python, and this runs for every file of every tree.
     files = tuple(
         [
-            FileEntry(node.name, Digest((d := node.digest).hash, d.size_bytes), node.is_executable)
+            _new(
+                FileEntry,
+                (node.name, _new(Digest, ((d := node.digest).hash, d.size_bytes)), node.is_executable),
+            )
             for node in message.files
         ]
     )
     directories = tuple(
         [
-            DirectoryEntry(node.name, Digest((d := node.digest).hash, d.size_bytes))
+            _new(DirectoryEntry, (node.name, _new(Digest, ((d := node.digest).hash, d.size_bytes))))
             for node in message.directories
         ]
     )
     symlinks = tuple([SymlinkEntry(node.name, node.target) for node in message.symlinks])
-    _check_names([[entry.name for entry in kind] for kind in (files, directories, symlinks)], digest)
-    _check_digests([entry.digest for entry in files], digest)
-    _check_digests([entry.digest for entry in directories], digest)
+    lists = [[entry[0] for entry in kind] for kind in (files, directories, symlinks) if kind]
+    _check_names(lists, digest)
+    _check_digests([entry[1] for kind in (files, directories) for entry in kind], digest)
     for link in symlinks:
         if not is_target(link.target):
             raise _invalid(digest, f"the target of the symbolic link {link.name!r} cannot be one")
@@ -152,17 +156,17 @@ def serialise(directory: Directory) -> bytes:
 
 def _check_names(lists: Sequence[list[str]], digest: Digest) -> None:
     # Lists are checked as wholes: one entry at a time would cost more than the parsing itself.
-    names = [name for one in lists for name in one]
+    names = lists[0] if len(lists) == 1 else [name for one in lists for name in one]
+    if not names:
+        return
     joined = "".join(names)
-    plain = joined.isascii() and "/" not in joined and "\0" not in joined
-    if plain and max(map(len, names), default=0) <= MAX_NAME_BYTES:
-        suspects = [name for name in names if len(name) < 3]  # only '', '.' and '..' are left to find
-    else:
-        suspects = names
-    for name in suspects:
-        if not is_name(name):
-            raise _invalid(digest, f"{name[:300]!r} is not a name")
-    if len(set(names)) != len(names):
+    lengths = {*map(len, names)}
+    plain = joined.isascii() and "/" not in joined and "\0" not in joined and max(lengths) <= MAX_NAME_BYTES
+    if not plain or min(lengths) < 3:  # else only '', '.' and '..' are left to find
+        for name in names:
+            if not is_name(name):
+                raise _invalid(digest, f"{name[:300]!r} is not a name")
+    if len({*names}) != len(names):
         raise _invalid(digest, "two entries have one name")
     for one in lists:
         if one != sorted(one):
@@ -170,10 +174,13 @@ def _check_names(lists: Sequence[list[str]], digest: Digest) -> None:
 
 
 def _check_digests(digests: Sequence[Digest], digest: Digest) -> None:
-    hashes = [hash_hex for hash_hex, _ in digests]
-    lengths_right = set(map(len, hashes)) <= {64}
-    if lengths_right and _HEX.match("".join(hashes)) and min((d[1] for d in digests), default=0) >= 0:
-        return
+    hashes, sizes = [held[0] for held in digests], [held[1] for held in digests]
+    joined = "".join(hashes)
+    if {*map(len, hashes)} <= {64} and min(sizes, default=0) >= 0:
+        with suppress(ValueError):
+            # As many bytes as lower-case hex makes: so no white space in it, and no upper case.
+            if 2 * len(bytes.fromhex(joined)) == len(joined) and joined.lower() == joined:
+                return
     for held in digests:
         Digest.checked(*held, where=f"Directory {digest}")
 

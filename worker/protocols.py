@@ -6,7 +6,7 @@ would need an ``if`` in two verbs is a wrapper of one of these.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 #: Blobs are streamed in pieces of this size (speed.md section 3: 1 to 2 MiB is best).
 CHUNK_BYTES = 1024 * 1024
+#: A part of a blob on its way: its length, its hash and its bytes are all that anybody asks for.
+Piece: TypeAlias = bytes | memoryview
+#: What both our sides take as one frame of HTTP/2: a piece, and what its message adds to it.
+FRAME_BYTES = 4 * CHUNK_BYTES
 
 #: What a ref names, the numbers of ``Kind`` in ref_record.proto: a directory tree as it is, a
 #: ``buildstream.v2.Artifact``, an ActionResult, a blob of a URI. On the volume the root of each is a
@@ -39,17 +43,27 @@ class BlobAccess(Protocol):
     def find_missing(self, digests: Collection[Digest]) -> set[Digest]:
         """Those of ``digests`` that are not there. What is there is made young first (I4)."""
 
-    def read_batch(self, digests: Sequence[Digest]) -> list[tuple[Digest, bytes]]:
+    def read_batch(self, digests: Sequence[Digest]) -> Sequence[tuple[Digest, Piece]]:
         """Small blobs, whole and verified. The caller keeps their sum within ``batch_limit_bytes``."""
 
-    def read_stream(self, digest: Digest) -> Iterator[bytes]:
+    def read_stream(self, digest: Digest) -> Iterator[Piece]:
         """One blob in pieces; the last piece comes only after the whole matched its digest."""
 
-    def write_batch(self, blobs: Sequence[tuple[Digest, bytes]]) -> None:
+    def write_batch(self, blobs: Sequence[tuple[Digest, Piece]]) -> None:
         """Small blobs, each published whole or not at all."""
 
-    def write_stream(self, digest: Digest, chunks: Iterable[bytes]) -> None:
+    def write_stream(self, digest: Digest, chunks: Iterable[Piece]) -> None:
         """One blob in pieces, published whole when the last one has come and all match."""
+
+
+class PeerBlobs(BlobAccess, Protocol):
+    """Content that somebody else holds."""
+
+    def unhashed(self) -> PeerBlobs:
+        """The same content for a copy from or to the store, which hashes every blob: once is enough.
+
+        It may look at sizes only, both ways.
+        """
 
 
 class Published(NamedTuple):

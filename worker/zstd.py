@@ -16,6 +16,8 @@ from worker.protocols import CHUNK_BYTES
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from worker.protocols import Piece
+
 #: The fastest of the standard levels (docs/decisions/0007).
 LEVEL = 1
 #: What every decoder of the standard takes (RFC 8878); a larger window is memory for the asking.
@@ -31,7 +33,7 @@ def most_bytes(size_bytes: int) -> int:
     return 2 * size_bytes + _MARGIN_BYTES
 
 
-def compressed(pieces: Iterable[bytes]) -> Iterator[bytes]:
+def compressed(pieces: Iterable[Piece]) -> Iterator[bytes]:
     """``pieces`` as one frame, in pieces not much longer than theirs."""
     frame = zstandard.ZstdCompressor(level=LEVEL).compressobj()
     for piece in pieces:
@@ -41,7 +43,7 @@ def compressed(pieces: Iterable[bytes]) -> Iterator[bytes]:
         yield part
 
 
-def decompressed(pieces: Iterable[bytes]) -> Iterator[bytes]:
+def decompressed(pieces: Iterable[Piece]) -> Iterator[bytes]:
     """What the frames in ``pieces`` hold, in pieces of bounded size; ``pieces`` is used up in the end.
 
     Raises DigestMismatch for what is no zstd, or wants a larger window. A frame that is cut short ends
@@ -63,12 +65,12 @@ def decompressed(pieces: Iterable[bytes]) -> Iterator[bytes]:
         yield part
 
 
-def pack(data: bytes) -> bytes:
+def pack(data: Piece) -> bytes:
     """A small blob as one frame."""
     return zstandard.ZstdCompressor(level=LEVEL).compress(data)
 
 
-def unpack(data: bytes, *, size_bytes: int) -> bytes:
+def unpack(data: Piece, *, size_bytes: int) -> bytes:
     """A small blob out of its frame. DigestMismatch when it holds more than ``size_bytes``, or is none."""
     parts, found = [], 0
     for part in decompressed((data,)):
@@ -82,11 +84,11 @@ def unpack(data: bytes, *, size_bytes: int) -> bytes:
 class _Source:
     """Pieces as the decompressor wants to read them: any length, nothing at the end."""
 
-    def __init__(self, pieces: Iterable[bytes]) -> None:
+    def __init__(self, pieces: Iterable[Piece]) -> None:
         self._pieces = iter(pieces)
 
     def read(self, _size: int = -1) -> bytes:
         for piece in self._pieces:
             if piece:
-                return piece
+                return bytes(piece)
         return b""

@@ -64,6 +64,17 @@ def address(url: str) -> str:
     return f"{where}?{urlencode(sorted(options))}" if options else where
 
 
+def evaluate(client: Any, script: Script, keys: Sequence[Any], args: Sequence[Any]) -> list[Any]:
+    """The answer of a script by a client of whoever's making. Raises what the client does."""
+    from redis.exceptions import NoScriptError  # noqa: PLC0415 -- the client has imported it already
+
+    try:
+        answer: Any = client.evalsha(script.sha, len(keys), *keys, *args)
+    except NoScriptError:
+        answer = client.eval(script.text, len(keys), *keys, *args)
+    return list(answer)
+
+
 class Connection:
     """The way to one Redis database, from any thread of any process.
 
@@ -150,15 +161,9 @@ class Connection:
         CoordinatorUnavailable leaves open whether it ran. Nothing is sent twice for that reason;
         NOSCRIPT alone says that nothing was done.
         """
-        from redis.exceptions import NoScriptError  # noqa: PLC0415 -- as above
-
         client = self._client()
         with self._errors():
-            try:
-                answer: Any = client.evalsha(script.sha, len(keys), *keys, *map(str, args))
-            except NoScriptError:
-                answer = client.eval(script.text, len(keys), *keys, *map(str, args))
-        return list(answer)
+            return evaluate(client, script, keys, [str(each) for each in args])
 
     def eviction_policy(self) -> str:
         """What the server does when its memory is full."""

@@ -47,6 +47,7 @@ _PAGE = 2000
 #: A reason may quote an error; more than this of it helps nobody.
 _LONGEST = 1000
 
+_in_json = json.JSONEncoder(separators=(",", ":")).encode
 _job: ContextVar[str] = ContextVar("caskeeper_events_job", default="")
 
 
@@ -112,11 +113,16 @@ class Events:
         ``at_ms``, ``host`` and ``job`` are filled in here.
         """
         self.heard(events)
+        job, host = _job.get(), f"{socket.gethostname()}:{os.getpid()}"
         try:
             for recency in dict.fromkeys(_RECENCY.get(event.what, "") for event in events):
                 same = [event for event in events if _RECENCY.get(event.what, "") == recency]
                 for n in range(0, len(same), _GROUP):
-                    words = [word for event in same[n : n + _GROUP] for word in self._words(event)]
+                    words = [
+                        word
+                        for event in same[n : n + _GROUP]
+                        for word in self._words(event, job=job, host=host)
+                    ]
                     self._scripts.run_plain("note", self._keys, recency, KEPT, *words)
         except CaskeeperError as trouble:
             log.warning("event not noted", extra={"ref": events[0].ref, "reason": str(trouble)})
@@ -137,18 +143,12 @@ class Events:
         _, _newest, oldest, *_ = self._scripts.run_plain("events_of", self._keys[1], "", "+", 1)
         return int(str(oldest).partition("-")[0] or 0)
 
-    def _words(self, event: Event) -> tuple[str, str, str]:
-        filled = event._replace(
-            why=event.why[:_LONGEST],
-            job=event.job or _job.get(),
-            host=event.host or f"{socket.gethostname()}:{os.getpid()}",
-        )
-        more = {
-            name: value
-            for name, value in filled._asdict().items()
-            if value and name not in {"what", "ref", "at_ms"}
-        }
-        return event.ref, event.what, json.dumps(more, separators=(",", ":"))
+    def _words(self, event: Event, *, job: str, host: str) -> tuple[str, str, str]:
+        filled = event._replace(why=event.why[:_LONGEST], job=event.job or job, host=event.host or host)
+        more = {name: value for name, value in zip(Event._fields, filled, strict=True) if value}
+        for known in ("what", "ref", "at_ms"):
+            more.pop(known, None)
+        return event.ref, event.what, _in_json(more)
 
 
 def origin(url: str) -> str:

@@ -18,7 +18,7 @@ from caskeeper.coordination.scripts import Scripts
 from caskeeper.coordination.sessions import Sessions
 from caskeeper.coordination.stats import Stats
 from caskeeper.coordination.usage import UsageCounter
-from caskeeper.coordination.values import State
+from caskeeper.coordination.values import State, Usage
 from caskeeper.errors import ConfigInvalid, CoordinatorUnavailable
 
 if TYPE_CHECKING:
@@ -151,6 +151,13 @@ class Coordination:
     def state(self) -> State:
         """The shared state as a whole, also when it is lost."""
         return State.of(self._scripts.run("state"))
+
+    def look(self) -> tuple[State, Usage]:
+        """The shared state as a whole and the counters, at one instant; these are 0 when it is lost."""
+        answer = self._scripts.run("state")
+        state = State.of(answer)
+        used, reserved, added_total, converted = map(int, answer[-4:])
+        return state, Usage(used, reserved, added_total, state.known, converted)
 
     def now_ms(self) -> int:
         """Redis TIME: the one clock of leases. Never compared with the age of a file."""

@@ -42,6 +42,22 @@ class Offer(NamedTuple):
     satisfied_by: tuple[str, ...] = ()
 
 
+class Stored(NamedTuple):
+    """A state of a job as the queue's library keeps it: where, what, and for how many seconds.
+
+    ``stay``: the ends that are not written over by it.
+    """
+
+    key: str
+    text: str
+    life_s: int
+    stay: tuple[str, ...] = ()
+
+    def words(self) -> tuple[str | int, ...]:
+        """The last arguments of a script that stores it."""
+        return self.text, self.life_s, *self.stay
+
+
 class Joined(NamedTuple):
     """The job to wait for. ``new``: it is the offered one; ``sent``: its message is in the queue.
 
@@ -70,10 +86,25 @@ class Begin(NamedTuple):
     retries: int
 
 
+class Release(NamedTuple):
+    """An execution is over; ``token`` is the one that it was begun with."""
+
+    job_id: str
+    flight: str
+    token: str
+    outcome: Outcome
+
+    def words(self) -> tuple[tuple[str, str], tuple[str | int, ...]]:
+        """The keys and arguments of job_release."""
+        lives = _ms(FLIGHT_LIFE_S, RECORD_LIFE_S)
+        keys = (key_names.flight(self.flight), key_names.job(self.job_id))
+        return keys, (self.job_id, self.token, *lives, *_words(self.outcome))
+
+
 class Taken(NamedTuple):
     """OK: the execution is this one, and has begun ``starts`` times without an orderly end.
 
-    ``spent_s``: how long ago the job first began.
+    ``spent_s``: how long ago the job first began. ``stays``: the stored state by which it has ended already.
 
     HELD: ``holder`` (job id and worker) executes the operation; CANCELLED, ENDED: there is nothing to do.
     """
@@ -82,6 +113,7 @@ class Taken(NamedTuple):
     starts: int = 0
     holder: str = ""
     spent_s: float = 0.0
+    stays: str | None = None
 
 
 class Renewed(NamedTuple):
@@ -135,11 +167,14 @@ class Jobs:
         """This process' connections are closed."""
         self._connection.close()
 
-    def join(self, offer: Offer, *, waiter: str, wait_s: float = DETACHED_S) -> Joined:
+    def join(
+        self, offer: Offer, *, waiter: str, wait_s: float = DETACHED_S, state: Stored | None = None
+    ) -> Joined:
         """The job that does what is offered: one that is there already, else the offered one.
 
         ``waiter`` waits for it from now on. One that was cancelled is not joined. A new one counts for
-        PENDING_S, until ``sent``, and is forgotten after RECOVERY_S without that.
+        PENDING_S, until ``sent``, and is forgotten after RECOVERY_S without that; ``state`` is stored in the
+        same step, never over one that is there.
         """
         answer = self._run(
             "job_join",
@@ -149,6 +184,7 @@ class Jobs:
             MOST_JOBS,
             waiter,
             *(offer.task, offer.lane, offer.subject, offer.who),
+            *((state.key, state.text, state.life_s) if state else ("", "", 0)),
             *(offer.flight, *offer.satisfied_by),
         )
         _, job_id, new, sent, flight = answer
@@ -163,20 +199,25 @@ class Jobs:
         words = () if outcome is None else _words(outcome)
         self._run("job_forget", (key_names.flight(flight), key_names.job(job_id)), job_id, *words)
 
-    def take(self, begin: Begin) -> Taken:
-        """Become the one execution of the operation. The same token may take it again."""
+    def take(self, begin: Begin, state: Stored | None = None) -> Taken:
+        """Become the one execution of the operation. The same token may take it again.
+
+        ``state`` tells of it and is stored in the same step, unless one of its ``stay`` is there.
+        """
         answer = self._run(
             "job_take",
-            (key_names.flight(begin.flight), key_names.job(begin.job_id)),
+            (key_names.flight(begin.flight), key_names.job(begin.job_id), *((state.key,) if state else ())),
             *(begin.job_id, begin.token),
             *_ms(begin.life_s, FLIGHT_LIFE_S, RECORD_LIFE_S),
             "1" if begin.joinable else "0",
             *(begin.task, begin.lane, begin.subject, begin.flight),
             *(begin.worker, begin.pid, begin.retries, MOST_JOBS),
+            *(state.words() if state else ()),
         )
         word = cast("Literal['OK', 'HELD', 'CANCELLED', 'ENDED']", answer[0])
         if word == "OK":
-            return Taken(word, starts=int(answer[1]), spent_s=int(answer[2]) / 1000)
+            stays = answer[3] if len(answer) > 3 else None
+            return Taken(word, starts=int(answer[1]), spent_s=int(answer[2]) / 1000, stays=stays)
         return Taken(word, holder=answer[1] if word == "HELD" else "")
 
     def renew(self, job_id: str, flight: str, token: str, *, life_s: float) -> Renewed:
@@ -191,14 +232,8 @@ class Jobs:
 
     def release(self, job_id: str, flight: str, token: str, outcome: Outcome) -> bool:
         """The execution is over, in this way. False: its job is, or is executed anew; nothing is written."""
-        answer = self._run(
-            "job_release",
-            (key_names.flight(flight), key_names.job(job_id)),
-            *(job_id, token),
-            *_ms(FLIGHT_LIFE_S, RECORD_LIFE_S),
-            *_words(outcome),
-        )
-        return answer[0] == "OK"
+        keys, args = Release(job_id, flight, token, outcome).words()
+        return self._run("job_release", keys, *args)[0] == "OK"
 
     def cancel(self, job_id: str, *, who: str, unseen: bool = False) -> Withdrawal:
         """End it, whoever waits. ``unseen``: note that also of a job without a record, for its worker."""

@@ -39,7 +39,7 @@ _WITHOUT_PRELUDE = frozenset(
 #: Scripts on the records of jobs: another prelude is put before them.
 _JOBS = frozenset(
     {"job_join", "job_sent", "job_forget", "job_take", "job_renew", "job_release", "job_cancel"}
-    | {"job_wait", "job_read", "jobs_list"}
+    | {"job_wait", "job_read", "jobs_list", "state_store"}
 )
 
 #: Scripts that also read or write which volume the database belongs to.

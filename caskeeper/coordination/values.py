@@ -38,7 +38,7 @@ class State(NamedTuple):
     @classmethod
     def of(cls, answer: Sequence[Any]) -> State:
         """What the script ``state`` answered."""
-        _, epoch, lost, ready, known, evict_from_ms, now_ms = answer
+        _, epoch, lost, ready, known, evict_from_ms, now_ms, *_ = answer
         return cls(str(epoch) or None, lost == 1, ready == 1, known == 1, int(evict_from_ms), int(now_ms))
 
 

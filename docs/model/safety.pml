@@ -192,6 +192,7 @@ inline refresh_all(w, root, canw) {
 #else
      atomic { if :: nl[i]!=0 -> st[i] = now :: else fi; printf("W%d touches o%d (inode %d) = %d\n",w,o,i,now) };
 #endif
+rely:
 #ifndef M_NO_STAT
      atomic { i = place[o];
               if :: i!=0 && st[i]>=tstart[w] -> GHOST(if :: o==0 -> rel=i :: else fi); o++; i=0; printf("W%d relies\n",w)
@@ -213,7 +214,7 @@ create:
                  :: else -> if :: place[o]!=0 -> unl(place[o]) :: else -> ad[w]++ fi; place[o]=tmpi[w]; tmpi[w]=0; o++; chk() fi };
 #else
      atomic { if :: tmpi[w]==0 || !TD(w) -> goto fin
-                 :: else -> if :: place[o]==0 -> place[o]=tmpi[w]; tmpi[w]=0; ad[w]++; printf("W%d publishes o%d\n",w,o)
+                 :: else -> if :: place[o]==0 -> place[o]=tmpi[w]; tmpi[w]=0; ad[w]++; i=1; printf("W%d publishes o%d\n",w,o)   /* its staging was its touch */
                                :: else -> unl(tmpi[w]); tmpi[w]=0; tries++; printf("W%d EEXIST o%d\n",w,o);
 #ifdef M_EEXIST_NO_REFRESH
                                  o++;
@@ -223,6 +224,7 @@ create:
 #ifdef QUOTA
      if :: true -> skip :: gr[w]!=0 -> settle_part(w) fi;
 #endif
+     if :: i!=0 -> goto rely :: else fi;
 nx:  skip
   od; o=0; tries=0
 }

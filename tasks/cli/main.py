@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from typing import TYPE_CHECKING
 
@@ -132,6 +133,7 @@ def main() -> None:
     except BrokenPipeError:
         output.discard()
     ctrl_c.over(code)
+    gc.freeze()  # the interpreter would look through everything once more before it gives it all back
     sys.exit(code)
 
 

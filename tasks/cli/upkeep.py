@@ -10,7 +10,7 @@ import click
 from caskeeper.config.quota import percentage
 from caskeeper.config.sizes import parse_size
 from caskeeper.errors import InvalidRequest
-from caskeeper.results import DAMAGED, UPLOADS
+from caskeeper.maintenance import DAMAGED, UPLOADS
 from tasks.cli import wording
 from tasks.cli.failures import REMARKS
 from tasks.cli.lazy import command
@@ -97,12 +97,15 @@ def _print_plan(invocation: Invocation, result: CleanupResult) -> None:
         size = wording.size(group.frees_bytes) if group.action == "evict" else "-"
         reason = f"  ({group.reason})" if group.reason else ""
         invocation.data(f"{group.action:<9}  {size:>7}  {' '.join(group.refs) or group.root}{reason}")
+    if result.more_kept:
+        invocation.data(f"kept             -  {result.more_kept} more artifacts")
     for holder in result.holders:
         invocation.data(f"held       {wording.size(holder.size_bytes):>7}  {sentence(holder)}")
 
 
 def _summary(result: CleanupResult) -> str:
     groups = Counter(group.action for group in result.groups if group.root not in {UPLOADS, DAMAGED})
+    groups["kept"] += result.more_kept
     told = ", ".join(f"{groups[action]} {words}" for action, words in _ACTIONS.items() if groups[action])
     before, after = wording.size(result.used_before_bytes), wording.size(result.used_after_bytes)
     if result.dry_run:

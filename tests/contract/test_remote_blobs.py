@@ -161,6 +161,37 @@ def test_what_a_remote_says_cannot_break_a_line_or_a_terminal(server, blobs):
     assert server.url in str(refused.value)
 
 
+# For a copy from or to the store, which hashes.
+
+
+def test_without_hashing_sizes_are_looked_at_all_the_same(server, blobs):
+    server.wrong_bytes = True
+    assert len(b"".join(blobs.unhashed().read_stream(Digest.of(LARGE)))) == len(LARGE)
+    assert len(blobs.unhashed().read_batch([Digest.of(SMALL)])[0][1]) == len(SMALL)
+    server.cut_bytes = 3
+    with pytest.raises(DigestMismatch, match=str(len(LARGE) - 3)):
+        list(blobs.unhashed().read_stream(Digest.of(LARGE)))
+    with pytest.raises(DigestMismatch):
+        blobs.unhashed().read_batch([Digest.of(SMALL)])
+
+
+@pytest.mark.parametrize("content", [b"short", b"a much longer one"])
+def test_without_hashing_nothing_of_another_size_is_sent(server, blobs, content):
+    server.blobs.clear()
+    with pytest.raises(DigestMismatch):
+        blobs.unhashed().write_batch([(Digest.of(SMALL), content)])
+    with pytest.raises(DigestMismatch):
+        blobs.unhashed().write_stream(Digest.of(SMALL), [content])
+    assert not server.finished
+
+
+def test_what_is_written_without_hashing_arrives_as_it_is(server, blobs):
+    server.blobs.clear()
+    blobs.unhashed().write_stream(Digest.of(LARGE), [LARGE])
+    blobs.unhashed().write_batch([(Digest.of(SMALL), SMALL)])
+    assert set(server.blobs.values()) == {LARGE, SMALL}
+
+
 # Statuses.
 
 

@@ -1,13 +1,13 @@
 """Checking a stored tree out, by links or as a copy, as an operation does."""
 
 import os
+import uuid
 
 from harness.volumes import begin, blobs_of
 
 from worker.protocols import quiet
 from worker.store.capture import capture
 from worker.store.checkout import checkout_copy, checkout_links
-from worker.store.objects import Objects
 from worker.store.volume import Volume
 
 
@@ -40,9 +40,13 @@ class Extract:
 
 
 def copy(volume, root, destination, context=None, **arguments):
-    checkout_copy(
-        root, os.fspath(destination), objects=Objects(volume), context=context or quiet(), **arguments
-    )
+    staging = begin(volume, f"copy-{uuid.uuid4().hex}")
+    try:
+        checkout_copy(
+            root, os.fspath(destination), blobs=blobs_of(staging), context=context or quiet(), **arguments
+        )
+    finally:
+        staging.end()
     return os.fspath(destination)
 
 

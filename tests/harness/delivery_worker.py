@@ -4,7 +4,8 @@ Run as ``python -P -m harness.delivery_worker URL JOURNAL CONCURRENCY RETRIES`` 
 PYTHONPATH. The queue, the delivery and the tasks are the real ones; only what a verb does is replaced:
 ``t/sleep/SECONDS``, ``t/stuck/x`` (until it is begun anew), ``t/crash/x`` (ends its process),
 ``t/busy/TIMES`` (Busy so often, then fine), ``t/missing/x`` (ArtifactNotFound), ``t/bug/x`` (a
-RuntimeError), ``t/report/SECONDS`` (with progress).
+RuntimeError), ``t/report/SECONDS`` (with progress). These are killed once: ``t/unbegun/x`` when it has the
+lease, ``t/untold/x`` when its result is stored and noted, ``t/unlooked/x`` when it asks what the cache wants.
 """
 
 import json
@@ -24,7 +25,7 @@ from caskeeper.errors import ArtifactNotFound, Busy
 from tasks import runner
 from tasks.app import serve
 from tasks.celery_app import make_application
-from tasks.delivery import DeliverySettings
+from tasks.delivery import DeliverySettings, Execution
 from tasks.process import Report
 
 TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -44,6 +45,7 @@ class Services:
 
     def __init__(self, journal, coordination=None):
         self._journal = journal
+        self._dies = False
         self.coordination = coordination or SimpleNamespace(limits=None)  # nothing waits for a turn then
 
     def note(self, event, ref):
@@ -52,7 +54,9 @@ class Services:
             file.write(line + "\n")
 
     def upkeep_wanted(self):
-        return None
+        self.note("look", "")
+        if self._dies:
+            die()
 
     def close(self):
         pass
@@ -83,7 +87,16 @@ class Services:
             time.sleep(0.02)
 
     def crash(self, key, ref, context):
-        os.kill(os.getpid(), signal.SIGKILL)
+        die()
+
+    def unbegun(self, key, ref, context):
+        """Its worker was killed before it came here: ``begin`` below."""
+
+    def untold(self, key, ref, context):
+        Execution.release = lambda *_: die()  # of this child alone
+
+    def unlooked(self, key, ref, context):
+        self._dies = True
 
     def busy(self, key, ref, context):
         if read_journal(self._journal)[("begin", ref)] <= int(key):
@@ -94,6 +107,21 @@ class Services:
 
     def bug(self, key, ref, context):
         raise RuntimeError("a bug of the test's")
+
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def deadly(keep, services):
+    def once(execution):
+        ref = execution._begin.subject
+        if ref.startswith("t/unbegun/") and not read_journal(services._journal)["taken", ref]:
+            services.note("taken", ref)
+            die()
+        keep(execution)
+
+    return once
 
 
 def read_journal(path):
@@ -166,6 +194,7 @@ def main(url, journal, concurrency, retries):
     coordination = Coordination.create(
         url, volume_id="delivery-test", epoch="e", used_bytes=0, leases=settings.leases
     )
+    Execution.keep = deadly(Execution.keep, Services(journal))
     made = make_application(
         settings,
         url,

@@ -102,7 +102,7 @@ class Fleet:
         self._births += 1
         harness = (sys.executable, "-P", "-m")
         words = {
-            "worker": [*COMMAND, "--config", self.config, "worker"],
+            "worker": [*harness, "harness.histories_worker", "--config", self.config, "worker"],
             "cleaner": [
                 *(*harness, "harness.histories_cleaner", self.config, self.journal.path, name),
                 f"{self.seed} {self._births}",
@@ -207,7 +207,12 @@ class Fleet:
 
     def children(self, name):
         """Those that do a worker's jobs: before them it forks the process that watches it."""
-        return self.family(self.processes[name].pid)[2:]
+        return [pid for pid in self.family(self.processes[name].pid)[2:] if not _is_companion(pid)]
+
+    def companions(self):
+        """Of all workers' children."""
+        pids = [process.pid for name, process in self.processes.items() if name.startswith("worker")]
+        return [pid for worker in pids for pid in self.family(worker) if _is_companion(pid)]
 
     @contextmanager
     def frozen(self):
@@ -272,6 +277,14 @@ def _wait_until_still(pid):
             return
         time.sleep(0.001)
     raise AssertionError(f"process {pid} cannot be stopped")
+
+
+def _is_companion(pid):
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return b"worker.store.companion" in file.read()
+    except OSError:
+        return False
 
 
 def _state(path):

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 #: By how they come: committed, published at the remote, uploaded to the server.
 COMMITTED, PUBLISHED, UPLOADED = 36, 8, 8
 BLOCK_BYTES = 4096
+#: Several, so that there is something to share with a companion.
+FOLDERS = ("bin", "lib", "doc", "etc")
 
 
 class Tree(NamedTuple):
@@ -37,7 +39,7 @@ class Tree(NamedTuple):
 
     def listing(self):
         """As ``harness.trees.listing`` shows a copy of it."""
-        found = {"bin": None}
+        found = dict.fromkeys(FOLDERS)
         for name, content in self.files.items():
             found[name.removeprefix("x:")] = (content, name.startswith("x:"))
         return found
@@ -64,7 +66,10 @@ def make_trees(seed):
     common = {f"common-{number}": chance.randbytes(30_000) for number in range(3)}
 
     def make(name):
-        own = {f"bin/{number}": chance.randbytes(chance.randrange(1, 45_000)) for number in range(8)}
+        own = {
+            f"{FOLDERS[number % len(FOLDERS)]}/{number}": chance.randbytes(chance.randrange(1, 45_000))
+            for number in range(8)
+        }
         return _tree(name, {**common, **own, "x:bin/run": chance.randbytes(5_000), "empty": b""})
 
     return Trees(
@@ -76,11 +81,12 @@ def make_trees(seed):
 
 def _tree(name, files):
     memory = MemoryTree()
-    inner = {_entry(path.replace("bin/", "")): data for path, data in files.items() if "bin/" in path}
-    outer = {path: data for path, data in files.items() if "bin/" not in path}
-    root = memory.folder(bin=memory.folder(**inner), **outer)
+    inner = {folder: {} for folder in FOLDERS}
+    outer = {}
+    for path, data in files.items():
+        folder, _, entry = path.removeprefix("x:").rpartition("/")
+        within = inner[folder] if folder else outer
+        within[f"_x_{entry}" if path.startswith("x:") else entry] = data
+    folders = {folder: memory.folder(**entries) for folder, entries in inner.items()}
+    root = memory.folder(**folders, **outer)
     return Tree(name, root, dict(memory.data), files)
-
-
-def _entry(path):
-    return f"_x_{path.removeprefix('x:')}" if path.startswith("x:") else path

@@ -63,10 +63,13 @@ class Clock:
 
     def touch(self, path):
         """In two steps, as the kernel takes: it finds the file, and then sets its age, by then's clock."""
-        self.touch_late(path, None)
+        return self.touch_late(path, None)
 
     def touch_late(self, path, age_ns):
-        fd = real.open(path, os.O_RDONLY | os.O_NOATIME)
+        try:
+            fd = real.open(path, os.O_RDONLY | os.O_NOATIME)
+        except FileNotFoundError:
+            return False
         try:
             actor = current()
             if actor is not None:
@@ -77,6 +80,7 @@ class Clock:
             os.utime(fd, ns=(age_ns + stat.S_ISDIR(there.st_mode), there.st_mtime_ns))
         finally:
             os.close(fd)
+        return True
 
     def stamp(self, fd, path):
         os.utime(fd, ns=(self.now_ns, system_calls.MTIME_S * 10**9))
@@ -142,8 +146,8 @@ class ScheduledVolume(Volume):
             self._set(path)
         return made
 
-    def unlink(self, path):
-        was = super().unlink(path)
+    def unlink(self, path, *, was=None):
+        was = super().unlink(path, was=was)
         if was is not None:
             self._site.account.loses_name(was.st_ino)
             self._site.unnamed(path)

@@ -26,6 +26,9 @@ class MemoryBlobs:
         self.fail: dict[str, CaskeeperError] = {}
         self.guard = threading.Lock()
 
+    def unhashed(self) -> MemoryBlobs:
+        return self
+
     def add(self, content: bytes) -> Digest:
         digest = Digest.of(content)
         self.data[digest.hash] = content

@@ -54,7 +54,8 @@ RELIED_UPON = [
                 f"{_SERVICES}.cleanup:Cleanup.clean",
                 "            inventory = self._inventory(run)\n",
                 "            inventory = self._inventory(run)\n"
-                "            run.horizon_ns, run.oldest = self._maintenance.horizon_at(run.trash.start_ns)\n",
+                "            run.horizon_ns, run.oldest = self._maintenance.horizon_at(run.trash.start_ns)\n"
+                "            evictor.horizon_ns = run.horizon_ns\n",
             ),
         ),
         "writer and cleaner",
@@ -114,9 +115,10 @@ RELIED_UPON = [
         (
             Patch(
                 f"{_STORE}.volume:Volume.touch",
-                '        self._change("touch", path)\n        try:\n            system_calls.touch(path)',
+                '        self._change("touch", path)\n        try:\n'
+                "            return system_calls.touch(path)",
                 '        age = system_calls.now()\n        self._change("touch", path)\n'
-                "        try:\n            system_calls.touch_late(path, age)",
+                "        try:\n            return system_calls.touch_late(path, age)",
             ),
         ),
         "two writers, of which one is late, and a cleaner",
@@ -134,7 +136,7 @@ RELIED_UPON = [
         "second look at an object's age",
         (
             Patch(
-                f"{_SERVICES}.eviction:Evictor._take",
+                f"{_STORE}.taking:Taker._end",
                 "if age_ns >= self.horizon_ns and put_back_or_refresh(self.volume, taken, place):",
                 "if False:",
             ),
@@ -160,12 +162,12 @@ RELIED_UPON = [
         "a trash folder for each cleanup",
         (
             Patch(
-                f"{_SERVICES}.trash:Trash.__init__",
+                f"{_STORE}.trash:Trash.__init__",
                 "self.folder = volume.layout.trash(cleanup_id)",
                 'self.folder = volume.layout.trash("shared")',
             ),
             Patch(
-                f"{_SERVICES}.trash:Trash.begin",
+                f"{_STORE}.trash:Trash.begin",
                 "        self.start_ns = self._status().st_mtime_ns",
                 "        from worker.store import system_calls\n        self.start_ns = system_calls.tick()",
             ),

@@ -17,7 +17,7 @@ NOT_EXPECTED = Patch(
     "for name in self._folders()}",
     "for name in ()}",
 )
-_LAST_NAME = Patch(f"{_SERVICES}.trash:unlink", "gone.st_nlink != 1", "False")
+_LAST_NAME = Patch(f"{_STORE}.trash:unlink", "gone.st_nlink != 1", "False")
 
 COUNTED = [
     Mutant(
@@ -25,10 +25,11 @@ COUNTED = [
         "delete in reverse (I7)",
         (
             Patch(
-                f"{_SERVICES}.eviction:evict",
-                "    try:\n        result.refs,",
-                "    for hash_hex in group.free:\n        evictor.take_object(hash_hex)\n"
-                "    try:\n        result.refs,",
+                f"{_SERVICES}.cleanup:Cleanup._evict",
+                "        done = take_names(\n",
+                "        for raw in [raw for one in steps.values() for raw in one.free]:\n"
+                "            evictor.take_object(raw.hex())\n"
+                "        done = take_names(\n",
             ),
         ),
         "writer and cleaner",
@@ -53,9 +54,8 @@ COUNTED = [
         (
             Patch(
                 f"{_STORE}.blobs:StoreBlobs._store",
-                "self.staging.publish(staged, self._layout.object(digest.hash), size_bytes=len(data))",
-                "self.staging.publish(staged, self._layout.object(digest.hash), size_bytes=len(data))\n"
-                "            self._young.add(digest)",
+                "young = self._make_young(path, digest, stamped=published)",
+                "young = not published or self._make_young(path, digest, stamped=True)",
             ),
         ),
         "two writers, of which one is late, and a cleaner",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from harness.mutants import Mutant, Patch
 from harness.mutants_of_counts import NOT_EXPECTED
 
-_SERVICES = "worker.services"
+_STORE, _SERVICES = "worker.store", "worker.services"
 
 COME_BACK = [
     Mutant(
@@ -35,7 +35,7 @@ COME_BACK = [
         "put back: what stands there is made as young first",
         (
             Patch(
-                f"{_SERVICES}.eviction:Evictor._take",
+                f"{_STORE}.taking:Taker._end",
                 "put_back_or_refresh(self.volume, taken, place)",
                 "self.volume.put_back(taken, place)",
             ),
@@ -48,7 +48,7 @@ COME_BACK = [
             "second take /objects/15 > writer",
             "writer touch /closures/ > second",
             "second stat /o-15 > other",
-            "other touch /objects/15 > second",
+            "other lstat /objects/15 > second",
         ),
         switches=6,
     ),

@@ -19,6 +19,7 @@ from harness.histories_remote import LIES
 #: How often each kind is in a deck.
 DECK = {
     "kill child": 5,
+    "kill companion": 4,
     "kill worker": 2,
     "kill server": 1,
     "kill cleaner": 2,
@@ -67,6 +68,8 @@ class Nemesis:
     def _may(self, kind):
         if kind in _LOSSES:
             return time.monotonic() > self._rested and (kind != "redis from an old snapshot" or self._saved)
+        if kind == "kill companion":
+            return bool(self._fleet.companions())
         return kind != "disk full" or self._filler is not None
 
     @property
@@ -124,6 +127,15 @@ class Nemesis:
             if children:
                 pid = self._chance.choice(children)
                 self._note("kill child", process=name, pid=pid)
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+    def _kill_companion(self):
+        with self._fleet.guard:
+            there = self._fleet.companions()
+            if there:
+                pid = self._chance.choice(there)
+                self._note("kill companion", pid=pid)
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
 

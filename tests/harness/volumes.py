@@ -77,6 +77,12 @@ class Account:
             raise CacheTooFull("the test's limit")
         self.spent += size_bytes
 
+    def spend_at_hand(self, size_bytes):
+        if self.limit_bytes is not None and self.spent + size_bytes > self.limit_bytes:
+            return False
+        self.spent += size_bytes
+        return True
+
     def refund(self, size_bytes):
         self.spent -= size_bytes
 
@@ -91,7 +97,14 @@ class Account:
 def begin(volume, operation_id="op", account=None):
     """A staging folder that has begun; what it spends goes to ``account``."""
     account = account or Account()
-    staging = Staging(volume, operation_id, spend=account.spend, refund=account.refund, check=account.check)
+    staging = Staging(
+        volume,
+        operation_id,
+        spend=account.spend,
+        refund=account.refund,
+        check=account.check,
+        spend_at_hand=account.spend_at_hand,
+    )
     staging.begin()
     return staging
 

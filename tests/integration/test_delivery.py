@@ -51,11 +51,14 @@ def runs_that_overlap(journal, ref):
 
 def test_results_and_errors_arrive_as_what_they_were(server, queue, journal):
     with WorkerProcess(server.url, journal):
-        fine = pull(queue, "t/sleep/0")
+        fine, gone = pull(queue, "t/sleep/0"), pull(queue, "t/missing/x")
         assert fine.result(WAIT_S) == PullResult(pulled=True, cached=False, remote="t/sleep/0")
+        assert queue.record(fine.id).state == "done"
         assert fine.done
         with pytest.raises(ArtifactNotFound) as missing:
-            pull(queue, "t/missing/x").result(WAIT_S)
+            gone.result(WAIT_S)
+        record = queue.record(gone.id)
+        assert (record.state, record.error, record.alive) == ("failed", "ArtifactNotFound", False)
         assert missing.value.args == ("the test says so", "t/missing/x", "look elsewhere")
         with pytest.raises(CaskeeperError, match="RuntimeError: a bug of the test's") as bug:
             pull(queue, "t/bug/x").result(WAIT_S)
@@ -135,6 +138,18 @@ def test_a_killed_child_loses_nothing(server, queue, journal):
         os.kill(read_lines(journal)[0]["pid"], signal.SIGKILL)
         assert job.result(WAIT_S).pulled
         assert read_journal(journal)["begin", ref] == 2
+
+
+@pytest.mark.parametrize(("ref", "looks"), [("t/unbegun/x", 1), ("t/untold/x", 0), ("t/unlooked/x", 1)])
+def test_a_child_killed_between_two_steps_of_a_job_leaves_nothing_undone(server, queue, journal, ref, looks):
+    with WorkerProcess(server.url, journal):
+        job = pull(queue, ref)
+        assert job.result(WAIT_S).pulled
+        assert queue.record(job.id).state == "done", "noted in the step that stores the result"
+        until(lambda: queue.taken() == 0, "it is acknowledged")
+        assert pull(queue, "t/sleep/0").result(WAIT_S).pulled
+        until(lambda: read_journal(journal)["look", ""] == looks + 1, "the next asks what the cache wants")
+    assert read_journal(journal)["begin", ref] == 1, "what has ended is not done again"
 
 
 def test_a_job_longer_than_the_visibility_time_runs_once(server, queue, journal):

@@ -7,7 +7,7 @@ import pytest
 from harness.serving import make_old, open_services, serving, settled, small_tree, upload_name
 
 from caskeeper.digest import Digest
-from caskeeper.results import UPLOADS
+from caskeeper.maintenance import UPLOADS
 from worker._protos.bytestream_pb2 import WriteRequest
 from worker.protocols import quiet
 from worker.store.journal import PREFIX as JOURNAL

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from caskeeper.digest import Digest, Hasher
+from google.protobuf.message import DecodeError
+
+from caskeeper.digest import Hasher
 from caskeeper.errors import DigestMismatch
 from worker import status, zstd
 from worker._protos import remote_execution_pb2 as reapi
+from worker.batch_messages import BatchUpdateRequest
 from worker.remote import compression
 from worker.remote.calls import called
 from worker.remote.failure import CallFailed
 from worker.remote.methods import BATCH_READ, BATCH_UPDATE
-from worker.wire_digests import all_to_wire, to_wire
+from worker.wire_digests import all_from_wire, all_to_wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from caskeeper.digest import Digest
+    from worker.batch_reading import BatchReadAnswer
+    from worker.protocols import Piece
     from worker.remote.session import Session
 
 Item = TypeVar("Item")
@@ -49,38 +55,50 @@ def grouped(
         yield group
 
 
-def verified(digest: Digest, data: bytes, *, url: str) -> bytes:
-    """``data`` as it came, if it is what ``digest`` says. Raises DigestMismatch (D-21)."""
+def verified(digest: Digest, data: Piece, *, url: str, hashes: bool = True) -> Piece:
+    """``data`` as it came, if it is what ``digest`` says. Raises DigestMismatch (D-21).
+
+    Without ``hashes`` only its size is looked at: whoever gets it next hashes it.
+    """
     if len(data) != digest.size_bytes:
         raise DigestMismatch(f"{digest} came with {len(data)} bytes", url)
-    if Hasher(data).hexdigest() != digest.hash:
+    if hashes and Hasher(data).hexdigest() != digest.hash:
         raise DigestMismatch(f"{digest} came with other bytes", url)
     return data
 
 
-def read_group(session: Session, digests: Sequence[Digest]) -> dict[Digest, bytes]:
-    """One BatchReadBlobs. Raises CallFailed when the message was too large for one side."""
+def read_group(session: Session, digests: Sequence[Digest], *, hashes: bool = True) -> dict[Digest, Piece]:
+    """One BatchReadBlobs, of blobs that are not empty; ``hashes`` as in ``verified``.
+
+    Raises CallFailed when the message was too large for one side.
+    """
     request = reapi.BatchReadBlobsRequest(
         instance_name=session.instance_name,
         digests=all_to_wire(digests),
         acceptable_compressors=[reapi.Compressor.ZSTD] if compression.of_streams(session) else [],
     )
-    found: dict[Digest, bytes] = {}
+    found: dict[Digest, Piece] = {}
 
     def once(left_s: float) -> None:
         # What came whole before a transient entry is kept, and overwritten by the same bytes.
-        response = called(session.connection.unary(BATCH_READ), request, left_s)
-        entries = _by_digest(response.responses, digests, what=BATCH_READ.name)
+        answer = called(session.connection.unary(BATCH_READ), request, left_s)
+        contents = answer.contents(digests)
+        if contents is not None:
+            for digest, data in contents.items():
+                found[digest] = verified(digest, data, url=session.url, hashes=hashes)
+            return
+        entries = _by_digest(_parsed(answer).responses, digests, what=BATCH_READ.name)
         for digest, entry in entries.items():
             _require_ok(entry.status, digest)
-            found[digest] = verified(digest, _plain(entry, digest, url=session.url), url=session.url)
+            plain = _plain(entry, digest, url=session.url)
+            found[digest] = verified(digest, plain, url=session.url, hashes=hashes)
 
     budget_s = session.answer_s(BATCH_READ, sum(digest.size_bytes for digest in digests))
     session.attempt(BATCH_READ, once, budget_s=budget_s, where=_shown(digests), oversize=True)
     return found
 
 
-def update_group(session: Session, blobs: Sequence[tuple[Digest, bytes]]) -> None:
+def update_group(session: Session, blobs: Sequence[tuple[Digest, Piece]]) -> None:
     """One BatchUpdateBlobs; entries that failed for a moment are sent again, the others are not.
 
     Raises CallFailed when the message was too large for one side.
@@ -89,10 +107,9 @@ def update_group(session: Session, blobs: Sequence[tuple[Digest, bytes]]) -> Non
     packing = compression.of_updates(session)
 
     def once(left_s: float) -> None:
-        request = reapi.BatchUpdateBlobsRequest(
-            instance_name=session.instance_name,
-            requests=[_entry(digest, data, packing=packing) for digest, data in left.items()],
-        )
+        request = BatchUpdateRequest(session.instance_name)
+        for digest, data in left.items():
+            _add(request, digest, data, packing=packing)
         response = called(session.connection.unary(BATCH_UPDATE), request, left_s)
         failures: list[CallFailed] = []
         for digest, entry in _by_digest(response.responses, tuple(left), what=BATCH_UPDATE.name).items():
@@ -111,15 +128,13 @@ def update_group(session: Session, blobs: Sequence[tuple[Digest, bytes]]) -> Non
     )
 
 
-def _entry(digest: Digest, data: bytes, *, packing: bool) -> reapi.BatchUpdateBlobsRequest.Request:
+def _add(request: BatchUpdateRequest, digest: Digest, data: Piece, *, packing: bool) -> None:
     """One blob to be sent, as zstd where it is shorter so."""
     packed = zstd.pack(data) if packing else data
-    shorter = len(packed) < len(data)
-    return reapi.BatchUpdateBlobsRequest.Request(
-        digest=to_wire(digest),
-        data=packed if shorter else data,
-        compressor=reapi.Compressor.ZSTD if shorter else reapi.Compressor.IDENTITY,
-    )
+    if len(packed) < len(data):
+        request.add(digest, packed, compressor=reapi.Compressor.ZSTD)
+    else:
+        request.add(digest, data)
 
 
 def _plain(entry: Any, digest: Digest, *, url: str) -> bytes:
@@ -134,6 +149,13 @@ def _plain(entry: Any, digest: Digest, *, url: str) -> bytes:
         raise DigestMismatch(f"{digest} came as something else: {wrong.what}", url) from None
 
 
+def _parsed(answer: BatchReadAnswer) -> reapi.BatchReadBlobsResponse:
+    try:
+        return answer.parsed()
+    except DecodeError as error:
+        raise CallFailed(status.INTERNAL, f"its answer cannot be read: {error}") from None
+
+
 def _shown(digests: Sequence[Digest]) -> str:
     return f"{digests[0]}" if len(digests) == 1 else f"a batch of {len(digests)}"
 
@@ -145,7 +167,7 @@ def _require_ok(entry: Any, digest: Digest) -> None:
 
 def _by_digest(entries: Any, asked: Sequence[Digest], *, what: str) -> dict[Digest, Any]:
     """The entries of an answer, one for each digest asked for and for no other."""
-    answered = {Digest(entry.digest.hash, entry.digest.size_bytes): entry for entry in entries}
+    answered = dict(zip(all_from_wire([entry.digest for entry in entries]), entries, strict=True))
     if len(answered) != len(entries) or answered.keys() != set(asked):
         raise CallFailed(
             status.DATA_LOSS, f"{what} was asked about {len(asked)} blobs and answered about other ones"

@@ -14,6 +14,7 @@ from worker._protos import bytestream_pb2 as bytestream
 from worker._protos import reference_storage_pb2 as references
 from worker._protos import remote_asset_pb2 as assets
 from worker._protos import remote_execution_pb2 as reapi
+from worker.batch_messages import BatchUpdateRequest
 from worker.names import ACTION_KEY
 from worker.remote import methods
 from worker.remote.calls import result
@@ -134,7 +135,7 @@ def _probes(name: str, *, role: str, index: str) -> list[tuple[Method[Any, Any],
     if role != "index":
         probes += [
             (methods.BATCH_READ, reapi.BatchReadBlobsRequest(instance_name=name)),
-            (methods.BATCH_UPDATE, reapi.BatchUpdateBlobsRequest(instance_name=name)),
+            (methods.BATCH_UPDATE, BatchUpdateRequest(name)),
         ]
     if role == "storage":
         return probes

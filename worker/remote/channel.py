@@ -12,19 +12,21 @@ from google.protobuf.message import Message
 
 from caskeeper.errors import ConfigInvalid, RemoteUnavailable
 from worker import status
-from worker.protocols import CHUNK_BYTES
+from worker.batch_messages import BatchUpdateRequest
+from worker.protocols import CHUNK_BYTES, FRAME_BYTES
 from worker.remote.address import checked_instance_name, parse_url, place_of
 from worker.remote.credentials import Credentials
 from worker.remote.handshake import explain
 from worker.remote.token import BearerToken
+from worker.stream_messages import ReadResponse, WriteRequest
 
 if TYPE_CHECKING:
     from caskeeper.config.remotes import RemoteSpec
     from worker.remote.address import Address
     from worker.remote.methods import Method
 
-Asked = TypeVar("Asked", bound=Message)
-Answered = TypeVar("Answered", bound=Message)
+Asked = TypeVar("Asked", bound=Message | BatchUpdateRequest | WriteRequest)
+Answered = TypeVar("Answered", bound=Message | ReadResponse)
 
 #: Payloads are at most 1 MiB, some servers stream in 4 MiB; a lying one gets no further than this.
 RECEIVE_LIMIT_BYTES = 16 * 1024 * 1024
@@ -41,6 +43,8 @@ OPTIONS: tuple[tuple[str, int], ...] = (
     # carries, on a fast one to hundreds of MiB of memory (4 x 512 MiB on loopback: 690 MiB instead of 110).
     ("grpc.http2.bdp_probe", 0),
     ("grpc.http2.lookahead_bytes", CHUNK_BYTES),
+    # A piece in one frame, not in 64 of them.
+    ("grpc.http2.max_frame_size", FRAME_BYTES),
     # A connection of its own: a failed one is not shared through the process-wide pool.
     ("grpc.use_local_subchannel_pool", 1),
     # The default waits up to two minutes before it connects to a restarted server again.

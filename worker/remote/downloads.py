@@ -9,30 +9,33 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
-from caskeeper.digest import Hasher
 from caskeeper.errors import DigestMismatch
 from worker import errand, status, zstd
 from worker._protos import bytestream_pb2 as bytestream
 from worker.remote import compression
 from worker.remote.failure import CallFailed
+from worker.remote.hashing import hasher_of
 from worker.remote.methods import READ
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from caskeeper.digest import Digest
+    from worker.protocols import Piece
     from worker.remote.session import Session
 
 
-def download(session: Session, digest: Digest) -> Iterator[bytes]:
+def download(session: Session, digest: Digest, *, hashes: bool = True) -> Iterator[Piece]:
     """The bytes of ``digest``. A stream that is short, long or other bytes is DigestMismatch (D-21).
+
+    Without ``hashes`` other bytes are left to be found by whoever gets them.
 
     A transient failure resumes behind the last byte received, a bounded number of times; silence is not
     waited for twice.
     """
-    hasher = Hasher()
+    hasher = hasher_of(digest, hashes=hashes)
     received = 0
-    held = b""
+    held: Piece = b""
     failures = 0
     as_zstd = compression.of_streams(session)
     while True:

@@ -14,9 +14,12 @@ from worker._protos import bytestream_pb2 as bytestream
 from worker._protos import reference_storage_pb2 as references
 from worker._protos import remote_asset_pb2 as assets
 from worker._protos import remote_execution_pb2 as reapi
+from worker.batch_messages import BatchUpdateRequest
+from worker.batch_reading import BatchReadAnswer
+from worker.stream_messages import ReadResponse, WriteRequest
 
-Asked = TypeVar("Asked", bound=Message)
-Answered = TypeVar("Answered", bound=Message)
+Asked = TypeVar("Asked", bound=Message | BatchUpdateRequest | WriteRequest)
+Answered = TypeVar("Answered", bound=Message | BatchReadAnswer | ReadResponse)
 
 _CAS = "/build.bazel.remote.execution.v2.ContentAddressableStorage"
 _CAPABILITIES = "/build.bazel.remote.execution.v2.Capabilities"
@@ -66,24 +69,24 @@ FIND_MISSING = Method(
 BATCH_READ = Method(
     f"{_CAS}/BatchReadBlobs",
     reapi.BatchReadBlobsRequest,
-    reapi.BatchReadBlobsResponse,
+    BatchReadAnswer,
     _READING,
 )
 BATCH_UPDATE = Method(
     f"{_CAS}/BatchUpdateBlobs",
-    reapi.BatchUpdateBlobsRequest,
+    BatchUpdateRequest,
     reapi.BatchUpdateBlobsResponse,
     _WRITING,
 )
 READ = Method(
     f"{_BYTESTREAM}/Read",
     bytestream.ReadRequest,
-    bytestream.ReadResponse,
+    ReadResponse,
     _READING,
 )
 WRITE = Method(
     f"{_BYTESTREAM}/Write",
-    bytestream.WriteRequest,
+    WriteRequest,
     bytestream.WriteResponse,
     _WRITING,
 )

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from caskeeper.config.remotes import RemoteSpec
-    from worker.protocols import BlobAccess, Context, RefIndex
+    from worker.protocols import BlobAccess, Context, PeerBlobs, RefIndex
     from worker.remote.turns import Turn
 
 #: How long a verb waits for a remote that may be back: one that is answers in less, a dead one costs no more.
@@ -55,7 +55,7 @@ class Remote:
         }:
             self.index = IndexApart(self._index, spec, url=self.url)
 
-    def _faces(self) -> tuple[BlobAccess, BlobAccess]:
+    def _faces(self) -> tuple[PeerBlobs, PeerBlobs]:
         if not self._storages:
             both = RemoteBlobs(self._session)
             return both, both

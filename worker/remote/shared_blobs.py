@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from caskeeper.errors import BlobMissing, CaskeeperError, PermissionDenied
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     from caskeeper.digest import Digest
-    from worker.protocols import BlobAccess
+    from worker.protocols import BlobAccess, Piece
 
 Got = TypeVar("Got")
 
@@ -25,6 +25,10 @@ class SharedBlobs:
     def __init__(self, readers: Sequence[BlobAccess], *, url: str) -> None:
         self._readers = readers
         self._url = url
+
+    def unhashed(self) -> Self:
+        """Itself: one that sends other bytes is passed over, so they are looked at here."""
+        return self
 
     @property
     def batch_limit_bytes(self) -> int:
@@ -55,9 +59,9 @@ class SharedBlobs:
             raise failures[0]
         return missing
 
-    def read_batch(self, digests: Sequence[Digest]) -> list[tuple[Digest, bytes]]:
+    def read_batch(self, digests: Sequence[Digest]) -> Sequence[tuple[Digest, Piece]]:
         """Whole from one where one has them all, else piece by piece."""
-        found: dict[Digest, bytes] = {}
+        found: dict[Digest, Piece] = {}
         failures: list[CaskeeperError] = []
         for reader in self._readers:
             left = [digest for digest in dict.fromkeys(digests) if digest not in found]
@@ -72,7 +76,7 @@ class SharedBlobs:
             raise _telling(failures, lost, self._url)
         return [(digest, found[digest]) for digest in digests]
 
-    def read_stream(self, digest: Digest) -> Iterator[bytes]:
+    def read_stream(self, digest: Digest) -> Iterator[Piece]:
         """From the first that begins to send it; one that breaks off in the middle has failed."""
         failures: list[CaskeeperError] = []
         for reader in self._readers:
@@ -88,10 +92,10 @@ class SharedBlobs:
             return
         raise _telling(failures, digest, self._url)
 
-    def write_batch(self, blobs: Sequence[tuple[Digest, bytes]]) -> None:
+    def write_batch(self, blobs: Sequence[tuple[Digest, Piece]]) -> None:
         raise self._unwritable()
 
-    def write_stream(self, digest: Digest, chunks: Iterable[bytes]) -> None:
+    def write_stream(self, digest: Digest, chunks: Iterable[Piece]) -> None:
         raise self._unwritable()
 
     def _unwritable(self) -> PermissionDenied:
@@ -113,7 +117,7 @@ class SharedUploads(SharedBlobs):
     def find_missing(self, digests: Collection[Digest]) -> set[Digest]:
         return set().union(*(writer.find_missing(digests) for writer in self._required()))
 
-    def write_batch(self, blobs: Sequence[tuple[Digest, bytes]]) -> None:
+    def write_batch(self, blobs: Sequence[tuple[Digest, Piece]]) -> None:
         """To every writer what it lacks."""
         for writer in self._required():
             lacking = writer.find_missing([digest for digest, _data in blobs])
@@ -121,7 +125,7 @@ class SharedUploads(SharedBlobs):
             if wanted:
                 writer.write_batch(wanted)
 
-    def write_stream(self, digest: Digest, chunks: Iterable[bytes]) -> None:
+    def write_stream(self, digest: Digest, chunks: Iterable[Piece]) -> None:
         """To every writer that lacks it; ``chunks`` is iterated once for each of them."""
         writers = self._required()
         repeatable = list(chunks) if len(writers) > 1 and iter(chunks) is chunks else chunks
@@ -136,7 +140,7 @@ class SharedUploads(SharedBlobs):
         return writers
 
 
-def _all_or_some(reader: BlobAccess, digests: Sequence[Digest]) -> list[tuple[Digest, bytes]]:
+def _all_or_some(reader: BlobAccess, digests: Sequence[Digest]) -> Sequence[tuple[Digest, Piece]]:
     try:
         return reader.read_batch(digests)
     except BlobMissing:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 import grpc
 
-from caskeeper.digest import Hasher
 from caskeeper.errors import DigestMismatch
 from worker import errand, status, zstd
 from worker._protos import bytestream_pb2 as bytestream
@@ -20,12 +19,15 @@ from worker.protocols import CHUNK_BYTES
 from worker.remote import compression
 from worker.remote.calls import called
 from worker.remote.failure import CallFailed
+from worker.remote.hashing import hasher_of
 from worker.remote.methods import QUERY_WRITE_STATUS, WRITE
+from worker.stream_messages import WriteRequest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from caskeeper.digest import Digest
+    from worker.protocols import Piece
     from worker.remote.session import Session
 
 
@@ -40,8 +42,10 @@ _STALE = frozenset(
 _ALREADY_HERE = -1
 
 
-def upload(session: Session, digest: Digest, chunks: Iterable[bytes]) -> None:
+def upload(session: Session, digest: Digest, chunks: Iterable[Piece], *, hashes: bool = True) -> None:
     """Send ``chunks`` as ``digest``. Raises DigestMismatch before the end when they are something else.
+
+    Without ``hashes`` they have been hashed, and only how many they are is looked at.
 
     An iterable that can be iterated again (no iterator) is sent again after a transient failure, from where
     the remote has it if it keeps such things; an iterator is used up then, and the failure is the caller's
@@ -50,7 +54,7 @@ def upload(session: Session, digest: Digest, chunks: Iterable[bytes]) -> None:
     repeatable = iter(chunks) is not chunks
     failures = 0
     asked_again = False
-    attempt = _Attempt(session, digest, as_zstd=compression.of_streams(session))
+    attempt = _Attempt(session, digest, as_zstd=compression.of_streams(session), hashes=hashes)
     while True:
         try:
             return attempt.write(chunks)
@@ -61,7 +65,7 @@ def upload(session: Session, digest: Digest, chunks: Iterable[bytes]) -> None:
                 asked_again = not asked_again
                 continue
             if repeatable and attempt.as_zstd and failure.code in compression.NOT_SPOKEN:
-                attempt = _Attempt(session, digest, as_zstd=False)  # whatever it announced
+                attempt = attempt.anew(as_zstd=False)  # whatever it announced
                 continue
             failures += 1
             attempts = 0 if repeatable else 1
@@ -72,17 +76,19 @@ def upload(session: Session, digest: Digest, chunks: Iterable[bytes]) -> None:
 class _Attempt:
     """One Write call under its own name, from the plain ``offset`` on that the remote has already."""
 
-    def __init__(self, session: Session, digest: Digest, *, as_zstd: bool) -> None:
+    def __init__(self, session: Session, digest: Digest, *, as_zstd: bool, hashes: bool) -> None:
         self.session = session
         self.digest = digest
         self.as_zstd = as_zstd
+        self._hashes = hashes
         # D-35: two uploads of one blob must not meet under one name.
         self.name = compression.resource(session, digest, as_zstd=as_zstd, upload=str(uuid.uuid4()))
         self.offset = 0
 
-    def anew(self) -> _Attempt:
+    def anew(self, *, as_zstd: bool | None = None) -> _Attempt:
         """From the first byte on, under another name."""
-        return _Attempt(self.session, self.digest, as_zstd=self.as_zstd)
+        as_zstd = self.as_zstd if as_zstd is None else as_zstd
+        return _Attempt(self.session, self.digest, as_zstd=as_zstd, hashes=self._hashes)
 
     def next(self) -> _Attempt:
         """After this one failed for a moment: go on with it where the remote says, else anew."""
@@ -100,7 +106,7 @@ class _Attempt:
         self.offset = kept
         return self
 
-    def write(self, chunks: Iterable[bytes]) -> None:
+    def write(self, chunks: Iterable[Piece]) -> None:
         """Send the rest. Raises CallFailed, DigestMismatch."""
         patience = self.session.patience
         handover = _Handover()
@@ -133,26 +139,24 @@ class _Attempt:
         if committed not in taken:
             raise CallFailed(status.DATA_LOSS, f"took {committed} of {self.digest.size_bytes} bytes")
 
-    def _requests(self, chunks: Iterable[bytes]) -> Iterator[bytestream.WriteRequest]:
+    def _requests(self, chunks: Iterable[Piece]) -> Iterator[WriteRequest]:
         """The requests of the call; the last one comes only when the whole matched the digest."""
-        rest = _behind(_verified(self.digest, chunks), self.offset)
+        rest = _behind(_verified(self.digest, chunks, hashes=self._hashes), self.offset)
         offset = self.offset
-        held = b""
+        held: Piece = b""
         for piece in zstd.compressed(rest) if self.as_zstd else rest:
             if held:
-                yield bytestream.WriteRequest(resource_name=self.name, write_offset=offset, data=held)
+                yield WriteRequest(resource_name=self.name, write_offset=offset, data=held)
                 offset += len(held)
             held = piece
-        yield bytestream.WriteRequest(
-            resource_name=self.name, write_offset=offset, finish_write=True, data=held
-        )
+        yield WriteRequest(resource_name=self.name, write_offset=offset, finish_write=True, data=held)
 
 
-def _verified(digest: Digest, chunks: Iterable[bytes]) -> Iterator[bytes]:
+def _verified(digest: Digest, chunks: Iterable[Piece], *, hashes: bool) -> Iterator[Piece]:
     """The pieces of ``chunks``, the last one only when the whole matched ``digest``."""
-    hasher = Hasher()
+    hasher = hasher_of(digest, hashes=hashes)
     size_bytes = 0
-    held = b""
+    held: Piece = b""
     for piece in _pieces(chunks):
         if held:
             yield held
@@ -169,7 +173,7 @@ def _verified(digest: Digest, chunks: Iterable[bytes]) -> Iterator[bytes]:
         yield held
 
 
-def _behind(pieces: Iterable[bytes], offset: int) -> Iterator[bytes]:
+def _behind(pieces: Iterable[Piece], offset: int) -> Iterator[Piece]:
     """``pieces`` without the first ``offset`` bytes, which the remote has."""
     for piece in pieces:
         if offset >= len(piece):
@@ -179,7 +183,7 @@ def _behind(pieces: Iterable[bytes], offset: int) -> Iterator[bytes]:
             offset = 0
 
 
-def _pieces(chunks: Iterable[bytes]) -> Iterator[bytes]:
+def _pieces(chunks: Iterable[Piece]) -> Iterator[Piece]:
     """``chunks`` without empty ones, none larger than a message shall be."""
     for chunk in chunks:
         if len(chunk) <= CHUNK_BYTES:
@@ -199,14 +203,14 @@ class _Handover:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._request: bytestream.WriteRequest | None = None
+        self._request: WriteRequest | None = None
         self._finished = False
         self._closed = False
 
     def __iter__(self) -> _Handover:
         return self
 
-    def __next__(self) -> bytestream.WriteRequest:
+    def __next__(self) -> WriteRequest:
         with self._changed:
             while self._request is None and not (self._finished or self._closed):
                 self._changed.wait()
@@ -216,7 +220,7 @@ class _Handover:
             self._changed.notify_all()
             return request
 
-    def put(self, request: bytestream.WriteRequest, silence_s: float) -> bool:
+    def put(self, request: WriteRequest, silence_s: float) -> bool:
         """False when the call is over. Raises CallFailed when the remote takes nothing for so long."""
         with self._changed:
             if not self._changed.wait_for(lambda: self._request is None or self._closed, silence_s):

@@ -13,7 +13,7 @@ import grpc
 
 from caskeeper.config import ServerSettings
 from caskeeper.errors import ConfigInvalid
-from worker.protocols import CHUNK_BYTES
+from worker.protocols import CHUNK_BYTES, FRAME_BYTES
 from worker.server import capabilities
 from worker.server.bytestream import ByteStream
 from worker.server.cas import ContentAddressableStorage
@@ -46,6 +46,7 @@ _OPTIONS: list[tuple[str, int]] = [
     # eight uploads at once took 850 MB of memory; a fixed piece a stream is as fast.
     ("grpc.http2.bdp_probe", 0),
     ("grpc.http2.lookahead_bytes", CHUNK_BYTES),
+    ("grpc.http2.max_frame_size", FRAME_BYTES),
     # A port that is taken is an error, not a lottery between two servers.
     ("grpc.so_reuseport", 0),
     # A client that died without a word frees its thread within a minute.

@@ -22,11 +22,13 @@ from worker.server.resource_names import parse_read, parse_write
 from worker.server.upload_pieces import Unfinished, UploadPieces
 from worker.store.blobs import StoreBlobs
 from worker.store.damage import ObjectDamaged
+from worker.stream_messages import ReadResponse, WriteRequest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from caskeeper.digest import Digest
+    from worker.protocols import Piece
     from worker.server.mending import Mender
     from worker.server.resource_names import Resource
     from worker.server.rolling import Rolling
@@ -53,7 +55,7 @@ class ByteStream:
         self._read_lately = Recent(_REMEMBERED)
         self._read_only = read_only
 
-    def read(self, request: wire.ReadRequest, context: grpc.ServicerContext) -> Iterator[wire.ReadResponse]:
+    def read(self, request: wire.ReadRequest, context: grpc.ServicerContext) -> Iterator[ReadResponse]:
         """The blob from ``read_offset`` on, at most ``read_limit`` bytes (0: all).
 
         As zstd the offset counts plain bytes, and there is no limit.
@@ -79,7 +81,7 @@ class ByteStream:
             )
         rest = _with_first(first, pieces)
         for piece in zstd.compressed(rest) if as_zstd else rest:
-            yield wire.ReadResponse(data=piece)
+            yield ReadResponse(data=piece)
 
     def _pieces(self, digest: Digest, *, offset: int, limit: int | None, chunk_bytes: int) -> Iterator[bytes]:
         # Hashed on its way in (I1), and by the client that it goes to: who found it damaged asks again.
@@ -94,9 +96,7 @@ class ByteStream:
             # An object of this hash and another size is not what was asked for (presence is by both).
             raise BlobMissing(other.what, other.where) from None
 
-    def write(
-        self, requests: Iterator[wire.WriteRequest], context: grpc.ServicerContext
-    ) -> wire.WriteResponse:
+    def write(self, requests: Iterator[WriteRequest], context: grpc.ServicerContext) -> wire.WriteResponse:
         """Store one blob; the answer may come before the end when it is here already."""
         refuse_when_read_only(context, read_only=self._read_only)
         first = next(requests, None)
@@ -138,7 +138,7 @@ class ByteStream:
 
     @contextmanager
     def _begun(
-        self, resource: Resource, first: wire.WriteRequest, context: grpc.ServicerContext
+        self, resource: Resource, first: WriteRequest, context: grpc.ServicerContext
     ) -> Iterator[Upload]:
         """The upload, new or gone on with, under its operation."""
         name = first.resource_name
@@ -171,7 +171,7 @@ class ByteStream:
                 self._uploads.drop(upload)
             raise
 
-    def _receive(self, upload: Upload, pieces: Iterable[bytes]) -> None:
+    def _receive(self, upload: Upload, pieces: Iterable[Piece]) -> None:
         """Write the pieces and publish the whole. What breaks off is kept, whatever else fails is not."""
         arriving = upload.arriving
         try:
@@ -206,11 +206,11 @@ class ByteStream:
                 "Read": grpc.unary_stream_rpc_method_handler(
                     streaming(self.read),
                     request_deserializer=wire.ReadRequest.FromString,
-                    response_serializer=wire.ReadResponse.SerializeToString,
+                    response_serializer=ReadResponse.SerializeToString,
                 ),
                 "Write": grpc.stream_unary_rpc_method_handler(
                     answering(self.write),
-                    request_deserializer=wire.WriteRequest.FromString,
+                    request_deserializer=WriteRequest.FromString,
                     response_serializer=wire.WriteResponse.SerializeToString,
                 ),
                 "QueryWriteStatus": grpc.unary_unary_rpc_method_handler(

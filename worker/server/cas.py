@@ -7,6 +7,7 @@ status of its own.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 import grpc
@@ -19,11 +20,14 @@ from caskeeper.errors import (
     CacheTooFull,
     CaskeeperError,
     DigestMismatch,
+    InvalidRequest,
     NoSpace,
     Transient,
 )
 from worker import zstd
 from worker._protos import remote_execution_pb2 as reapi
+from worker.batch_messages import BatchReadResponse
+from worker.batch_reading import BatchUpdate, BatchUpdateAnswer
 from worker.server.answers import (
     answering,
     checked_digest,
@@ -34,13 +38,15 @@ from worker.server.answers import (
     streaming,
 )
 from worker.server.tree_pages import MESSAGE_BYTES, pages
-from worker.status import OK
-from worker.store.blobs import StoreBlobs
+from worker.store.blobs import MISSING, TROUBLE, StoreBlobs
 from worker.store.damage import ObjectDamaged
+from worker.wire_digests import all_checked, all_from_wire, checked
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+    from worker.batch_reading import Upload
+    from worker.protocols import Piece
     from worker.server.mending import Mender
     from worker.server.needs import Operation
     from worker.server.rolling import Rolling
@@ -52,9 +58,7 @@ BATCH_LIMIT_BYTES = 1024 * 1024
 #: More than digests of their full length fit into one message.
 MOST_ENTRIES = 65_536
 #: So many of them are looked at between two looks at whether the client still waits.
-LOOKS = 1024
-
-_OK = status_pb2.Status(code=OK)
+LOOKS = 4096
 
 
 def _status(error: CaskeeperError) -> status_pb2.Status:
@@ -87,35 +91,54 @@ class _Found:
         self.missing: set[Digest] = set()
         self.damaged: dict[str, Digest] = {}
 
-    def look(self, digest: Digest) -> None:
-        try:
-            # Once it is known to be damaged, it is not hashed again for another size.
-            if digest.hash not in self.damaged and not self._blobs.refresh(digest):
-                self.missing.add(digest)
-        except ObjectDamaged:
-            self.damaged[digest.hash] = digest
-        except DigestMismatch:
-            self.missing.add(digest)  # an object of this hash and another size is not what was asked for
+    def look(self, digests: Sequence[Digest]) -> None:
+        refresh, missing, damaged = self._blobs.refresh, self.missing, self.damaged
+        for digest, state in zip(digests, self._blobs.states(digests), strict=True):
+            if state != TROUBLE:
+                if state == MISSING:
+                    missing.add(digest)
+                continue
+            try:
+                # Once it is known to be damaged, it is not hashed again for another size.
+                if digest[0] not in damaged and not refresh(digest):
+                    missing.add(digest)
+            except ObjectDamaged:
+                damaged[digest.hash] = digest
+            except DigestMismatch:
+                missing.add(digest)  # an object of this hash and another size is not what was asked for
 
 
 class _Entry(NamedTuple):
     digest: Digest
-    data: bytes
+    data: Piece
 
 
-def _weight(asked: reapi.BatchUpdateBlobsRequest.Request) -> int:
+def _digests(claimed: list[Digest]) -> Sequence[Digest | status_pb2.Status]:
+    """The same; a status in the place of what is no digest."""
+    with suppress(InvalidRequest):
+        return checked(claimed)
+    found: list[Digest | status_pb2.Status] = []
+    for digest in claimed:
+        try:
+            found.append(Digest.checked(*digest))
+        except InvalidRequest as error:
+            found.append(_status(error))
+    return found
+
+
+def _weight(upload: Upload) -> int:
     """What an entry counts in a batch: what it is once it is plain."""
-    sent = len(asked.data)
-    return max(sent, asked.digest.size_bytes) if asked.compressor else sent
+    size_bytes = len(upload.data)
+    return max(size_bytes, upload.digest.size_bytes) if upload.compressor else size_bytes
 
 
-def _plain(asked: reapi.BatchUpdateBlobsRequest.Request, digest: Digest) -> bytes:
+def _plain(data: Piece, compressor: int, digest: Digest) -> Piece:
     """The bytes of an entry as they are to be stored. InvalidRequest, DigestMismatch."""
-    if asked.compressor == reapi.Compressor.ZSTD:
-        return zstd.unpack(asked.data, size_bytes=digest.size_bytes)
-    if asked.compressor != reapi.Compressor.IDENTITY:
-        raise invalid(f"compressor {asked.compressor} is not served", way_out="send it as zstd, or plain")
-    return asked.data
+    if compressor == reapi.Compressor.IDENTITY:
+        return data
+    if compressor == reapi.Compressor.ZSTD:
+        return zstd.unpack(data, size_bytes=digest.size_bytes)
+    raise invalid(f"compressor {compressor} is not served", way_out="send it as zstd, or plain")
 
 
 class ContentAddressableStorage:
@@ -135,14 +158,13 @@ class ContentAddressableStorage:
         What is damaged is taken away first, and missing then: the client uploads it again.
         """
         _check_entries(len(request.blob_digests))
-        asked = list(dict.fromkeys(checked_digest(digest) for digest in request.blob_digests))
+        asked = list(dict.fromkeys(all_checked(request.blob_digests)))
 
         def look(operation: Operation) -> _Found:
             found = _Found(StoreBlobs(operation.staging, self._objects))
-            for number, digest in enumerate(asked):
-                if number % LOOKS == 0:
-                    require_client(context)
-                found.look(digest)
+            for start in range(0, len(asked), LOOKS):
+                require_client(context)
+                found.look(asked[start : start + LOOKS])
             return found
 
         found = self._rolling.run(look, stop=context.cancel)
@@ -153,34 +175,37 @@ class ContentAddressableStorage:
             raise Busy("a damaged object is being taken away", str(next(iter(found.damaged.values()))))
         missing = found.missing
         response = reapi.FindMissingBlobsResponse()
+        add = response.missing_blob_digests.add
         for digest in asked:
             if digest in missing:
-                response.missing_blob_digests.add(hash=digest.hash, size_bytes=digest.size_bytes)
+                add(hash=digest[0], size_bytes=digest[1])
         return response
 
-    def batch_update(
-        self, request: reapi.BatchUpdateBlobsRequest, context: grpc.ServicerContext
-    ) -> reapi.BatchUpdateBlobsResponse:
+    def batch_update(self, request: BatchUpdate, context: grpc.ServicerContext) -> BatchUpdateAnswer:
         """Store small blobs; the answer has one status for each, in the order of the request."""
         refuse_when_read_only(context, read_only=self._read_only)
-        _check_entries(len(request.requests))
-        _check_batch(sum(map(_weight, request.requests)))
-        statuses: list[status_pb2.Status] = [_OK] * len(request.requests)
+        uploads = request.uploads
+        _check_entries(len(uploads))
+        _check_batch(sum(map(_weight, uploads)))
+        statuses: dict[int, status_pb2.Status] = {}  # of those that did not go well
         entries: dict[int, _Entry] = {}
-        for place, asked in enumerate(request.requests):
+        digests = _digests([upload.digest for upload in uploads])
+        for place, (upload, digest) in enumerate(zip(uploads, digests, strict=True)):
+            if isinstance(digest, status_pb2.Status):
+                statuses[place] = digest
+                continue
             try:
-                digest = checked_digest(asked.digest)
-                entries[place] = _Entry(digest, _plain(asked, digest))
+                entries[place] = _Entry(digest, _plain(upload.data, upload.compressor, digest))
             except CaskeeperError as error:
                 statuses[place] = _status(error)
         if entries:
             found = self._store_all(entries, context)
             for place, trouble in found.items():
                 statuses[place] = _status(trouble)
-        response = reapi.BatchUpdateBlobsResponse()
-        for asked, status in zip(request.requests, statuses, strict=True):
-            response.responses.add(digest=asked.digest, status=status)
-        return response
+        answer = BatchUpdateAnswer()
+        for place, upload in enumerate(uploads):
+            answer.add(upload.digest, statuses.get(place))
+        return answer
 
     def _store_all(
         self, entries: dict[int, _Entry], context: grpc.ServicerContext
@@ -222,39 +247,40 @@ class ContentAddressableStorage:
 
     def batch_read(
         self, request: reapi.BatchReadBlobsRequest, context: grpc.ServicerContext
-    ) -> reapi.BatchReadBlobsResponse:
+    ) -> BatchReadResponse:
         """Small blobs with a status each; missing or of another size is NOT_FOUND.
 
         As zstd where the client takes that and it is shorter so.
         """
         packing = reapi.Compressor.ZSTD in request.acceptable_compressors
         _check_entries(len(request.digests))
-        asked: list[Digest | status_pb2.Status] = []
-        for message in request.digests:
-            try:
-                asked.append(checked_digest(message))
-            except CaskeeperError as error:
-                asked.append(_status(error))
-        _check_batch(sum(digest.size_bytes for digest in asked if isinstance(digest, Digest)))
-        response = reapi.BatchReadBlobsResponse()
-        for message, digest in zip(request.digests, asked, strict=True):
-            if isinstance(digest, status_pb2.Status):
-                response.responses.add(digest=message, status=digest)
-                continue
-            try:
-                data = self._read(digest)
-                packed = zstd.pack(data) if packing else data
-                if len(packed) < len(data):
-                    response.responses.add(
-                        digest=message, data=packed, status=_OK, compressor=reapi.Compressor.ZSTD
-                    )
+        asked = _digests(all_from_wire(request.digests))
+        size_bytes = sum([digest.size_bytes for digest in asked if isinstance(digest, Digest)])
+        _check_batch(size_bytes)
+        response = BatchReadResponse()
+        with self._objects.volume.turn.taken(len(asked), size_bytes):
+            for place, digest in enumerate(asked):
+                if isinstance(digest, Digest):
+                    try:
+                        self._add(response, digest, packing=packing)
+                        continue
+                    except CaskeeperError as error:
+                        status = _status(error)
                 else:
-                    response.responses.add(digest=message, data=data, status=_OK)
-            except CaskeeperError as error:
-                response.responses.add(digest=message, status=_status(error))
+                    status = digest
+                response.add_failure(request.digests[place], status)
         if response.ByteSize() > MESSAGE_BYTES:
             raise invalid(f"the answer of {len(asked)} entries is too long", way_out="split the batch")
         return response
+
+    def _add(self, response: BatchReadResponse, digest: Digest, *, packing: bool) -> None:
+        """One blob of a batch."""
+        data = self._read(digest)
+        packed = zstd.pack(data) if packing else data
+        if len(packed) < len(data):
+            response.add(digest, packed, compressor=reapi.Compressor.ZSTD)
+        else:
+            response.add(digest, data)
 
     def _read(self, digest: Digest) -> bytes:
         try:
@@ -289,13 +315,13 @@ class ContentAddressableStorage:
                 ),
                 "BatchUpdateBlobs": grpc.unary_unary_rpc_method_handler(
                     answering(self.batch_update),
-                    request_deserializer=reapi.BatchUpdateBlobsRequest.FromString,
-                    response_serializer=reapi.BatchUpdateBlobsResponse.SerializeToString,
+                    request_deserializer=BatchUpdate.FromString,
+                    response_serializer=BatchUpdateAnswer.SerializeToString,
                 ),
                 "BatchReadBlobs": grpc.unary_unary_rpc_method_handler(
                     answering(self.batch_read),
                     request_deserializer=reapi.BatchReadBlobsRequest.FromString,
-                    response_serializer=reapi.BatchReadBlobsResponse.SerializeToString,
+                    response_serializer=BatchReadResponse.SerializeToString,
                 ),
                 "GetTree": grpc.unary_stream_rpc_method_handler(
                     streaming(self.get_tree),

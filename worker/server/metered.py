@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
+from worker.batch_messages import BatchReadResponse
+from worker.batch_reading import BatchUpdate
 from worker.telemetry.metrics import note, sample
 
 if TYPE_CHECKING:
@@ -75,11 +77,15 @@ class _Call:
 
 def content_bytes(message: Any) -> int:
     """What a message carries of blobs, as it is on the wire: a piece of a stream, or a batch."""
+    if isinstance(message, BatchReadResponse | BatchUpdate):
+        return message.content_bytes
     data = getattr(message, "data", None)
-    if isinstance(data, bytes):
+    if isinstance(data, bytes | memoryview):
         return len(data)
     parts = getattr(message, "requests", None) or getattr(message, "responses", None) or ()
-    return sum(len(part.data) for part in parts if isinstance(getattr(part, "data", None), bytes))
+    if not parts or not isinstance(getattr(parts[0], "data", None), bytes):
+        return 0
+    return sum([len(part.data) for part in parts])
 
 
 def _meter(method: str, handler: Any) -> Any:

@@ -26,7 +26,7 @@ from worker.directory import parse
 from worker.protocols import ARTIFACT, Context
 from worker.server.answers import refuse, require_client
 from worker.server.budget import Budget
-from worker.store.blobs import StoreBlobs
+from worker.store.blobs import MISSING, TROUBLE, StoreBlobs
 from worker.store.closures import Closures
 from worker.store.damage import ObjectDamaged
 from worker.store.refs import RefRecord, Refs
@@ -244,7 +244,7 @@ def _missing(blobs: StoreBlobs, digests: Iterable[Digest], context: grpc.Service
     rest = iter(digests)
     while group := list(islice(rest, GROUP)):
         require_client(context)
-        for digest in group:
-            if not blobs.refresh(digest):
+        for digest, state in zip(group, blobs.states(group), strict=True):
+            if state == MISSING or (state == TROUBLE and not blobs.refresh(digest)):
                 return digest
     return None

@@ -142,7 +142,10 @@ class Rolling:
     def _settle_part(self, tenure: _Tenure) -> None:
         if tenure.lost:
             return
+        batches = tenure.operation.staging.batches
         try:
+            if batches is not None and not tenure.users:
+                batches.rest()  # the next call takes it again
             tenure.operation.settle_part()
         except LeaseLost:
             tenure.lost = True  # fenced: the others go on

@@ -11,8 +11,9 @@ from worker.server.answers import invalid
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from worker._protos.bytestream_pb2 import WriteRequest
+    from worker.protocols import Piece
     from worker.server.resource_names import Resource
+    from worker.stream_messages import WriteRequest
 
 
 class Unfinished(InvalidRequest):
@@ -35,7 +36,7 @@ class UploadPieces:
         #: the offset behind the last piece
         self.end = first.write_offset
 
-    def __iter__(self) -> Iterator[bytes]:
+    def __iter__(self) -> Iterator[Piece]:
         """The data of each request that has some."""
         request = self._first
         while True:

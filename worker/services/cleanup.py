@@ -3,37 +3,55 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
 from caskeeper.config.sizes import pretty_size
 from caskeeper.contract import CleanupResult, Progress
-from caskeeper.coordination.events import EVICTED, Event
-from caskeeper.errors import Busy, CacheTooFull, NoSpace
-from worker.services.eviction import Evictor, evict
+from caskeeper.coordination.events import EVICTED
+from caskeeper.errors import Busy, CacheTooFull, CaskeeperError, NoSpace
+from worker.services.batches import UnderWay, events_of, instead, names_of, next_batch, told_of
+from worker.services.eviction import Evictor, take_content, take_names
 from worker.services.fullness import explain, find_holders, is_for_good
 from worker.services.plan import EVICT, KEPT, PROTECTED, judge, take_inventory
 from worker.services.quarantined import make_way
 from worker.services.quarantined import plan as plan_quarantined
+from worker.services.sharing import Sharing
 from worker.services.sweep import sweep
 from worker.services.uploaded import evict_uploaded, find_uploaded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Sequence
 
     from caskeeper.artifact import Ref
     from caskeeper.contract import CleanupHolder, CleanupRequest
+    from caskeeper.coordination.events import Event
     from worker.protocols import Context
+    from worker.services.eviction import Evicted
     from worker.services.maintenance import Maintenance, Run
     from worker.services.plan import Inventory, Planned
     from worker.services.recount import Recount
     from worker.services.space import Space
+    from worker.store.companion.owner import Companion
+
+#: A second process is started for as many blocks as are to go: no more objects than these have them.
+WORTH_BLOCKS = 2048
 
 
 class Cleanup:
     """The verb ``cache.cleanup``, and what a write that does not fit calls on its own."""
 
-    def __init__(self, maintenance: Maintenance, space: Space, recount: Recount) -> None:
+    def __init__(
+        self,
+        maintenance: Maintenance,
+        space: Space,
+        recount: Recount,
+        *,
+        companion: Companion | None = None,
+    ) -> None:
+        """``companion``: a second process for many objects."""
         self._maintenance = maintenance
+        self._companion = companion
         self._space = space
         self._recount = recount
 
@@ -76,7 +94,7 @@ class Cleanup:
 
         ``why`` it runs is told by the event log; "" = the watermark that is passed.
         """
-        with self._maintenance.run("cleanup", wait_s=wait_s, check=context.check) as run:
+        with self._maintenance.run("cleanup", wait_s=wait_s, check=context.check) as run, ExitStack() as rest:
             try:
                 self.know_the_size(run)
             except Busy:
@@ -91,7 +109,12 @@ class Cleanup:
             needs_room = before > target or self._space.inodes_lacking(inodes) > 0
             freed = 0 if dry_run else make_way(run, self._maintenance, needs_room=needs_room)
             damaged = plan_quarantined(self._maintenance) if dry_run and needs_room else []
+            evictor = Evictor(run.trash, self._maintenance.refs, horizon_ns=run.horizon_ns)
+            sharing = rest.enter_context(Sharing(evictor))
+            if not dry_run and before - target >= WORTH_BLOCKS * self._maintenance.volume.block_bytes:
+                sharing.begin(self._companion)  # it gets ready while this one plans
             inventory = self._inventory(run)
+            sharing.still_free = inventory.still_free
             uploaded = find_uploaded(self._maintenance.volume, inventory, horizon_ns=run.horizon_ns)
             judge(
                 inventory,
@@ -99,16 +122,11 @@ class Cleanup:
                 target_bytes=target,
                 required=self._maintenance.coordination.sessions.requirers(),
                 pins=pins,
-                block_bytes=self._maintenance.volume.block_bytes,
                 inodes=self._space.inodes_lacking(inodes) - uploaded.objects,
             )
 
-            def reached() -> bool:
-                return self._space.used_bytes() <= target and not self._space.inodes_lacking(inodes)
-
             gone = 0
             maintenance = self._maintenance.coordination.maintenance
-            evictor = Evictor(run.trash, self._maintenance.refs, horizon_ns=run.horizon_ns)
             if not dry_run:
                 freed += evict_uploaded(
                     evictor,
@@ -116,15 +134,16 @@ class Cleanup:
                     give_back=lambda freed_bytes: maintenance.give_back(run.holder, run.epoch, freed_bytes),
                     check=run.check,
                 )
+                goal = target, inodes
                 group_freed, gone = self._execute(
-                    run, evictor, inventory, reached=reached, context=context, why=why
+                    run, evictor, inventory, goal, context=context, why=why, sharing=sharing
                 )
                 freed += group_freed
                 evictor.kept_young_bytes = 0
-                if not reached():
+                if self._lacking(target, inodes) is not None:
                     freed += self._sweep(run, evictor, inventory)
             holders: tuple[CleanupHolder, ...] = ()
-            if dry_run or not reached():
+            if dry_run or self._lacking(target, inodes) is not None:
                 holders = find_holders(
                     inventory,
                     oldest=run.oldest,
@@ -132,6 +151,7 @@ class Cleanup:
                     coordination=self._maintenance.coordination,
                     pins=pins,
                 )
+            told = list(told_of(inventory.groups))
             return CleanupResult(
                 dry_run=dry_run,
                 used_before_bytes=before,
@@ -146,8 +166,9 @@ class Cleanup:
                 groups=(
                     *damaged,
                     *uploaded.as_messages(),
-                    *(group.as_message() for group in inventory.groups),
+                    *(group.as_message() for group in told),
                 ),
+                more_kept=len(inventory.groups) - len(told),
                 holders=holders,
             )
 
@@ -207,7 +228,6 @@ class Cleanup:
             parts.refs,
             parts.closures,
             parts.objects,
-            charge=parts.volume.charge,
             scores=scores,
             horizon_ns=run.horizon_ns,
         )
@@ -217,100 +237,152 @@ class Cleanup:
         run: Run,
         evictor: Evictor,
         inventory: Inventory,
+        goal: tuple[int, int],
         *,
-        reached: Callable[[], bool],
         context: Context,
         why: str,
+        sharing: Sharing,
     ) -> tuple[int, int]:
         chosen = [group for group in inventory.groups if group.action == EVICT]
-        freed, gone = 0, 0
-        for number, group in enumerate(chosen):
-            if group.entries and reached():
-                group.action, group.reason, group.frees_bytes = KEPT, "the target was reached before", 0
+        freed, gone, number = 0, 0, 0
+        before: UnderWay | None = None  # the companion may still be at it
+        while number < len(chosen) or before:
+            lacking = self._lacking(*goal)
+            ahead = before.frees_bytes if before else 0
+            if before and (number == len(chosen) or (lacking or 0) <= 2 * ahead):
+                batch_freed, refs = self._give_back(run, before, sharing)
+                freed, gone, before = freed + batch_freed, gone + len(refs), None
                 continue
-            context.check()
+            group = chosen[number]
+            if group.entries and lacking is None:
+                group.action, group.reason, group.frees_bytes = KEPT, "the target was reached before", 0
+                number += 1
+                continue
             context.progress(
                 Progress(phase="cleanup", done_objects=number, total_objects=len(chosen), done_bytes=freed)
             )
-            group_freed, refs = self.evict_group(run, evictor, inventory, group, why=f"{why}; {group.reason}")
-            freed += group_freed
-            gone += len(refs)
-        for group in self._instead(chosen, inventory, reached=reached):
+            batch = next_batch(chosen, number, (lacking or 0) - ahead)
+            number += len(batch)
+            try:
+                context.check()
+                under_way = self._evict(run, evictor, inventory, batch, why=why, sharing=sharing)
+            except Exception:
+                if before:  # what it gives is known, or nearly
+                    with suppress(CaskeeperError):
+                        self._give_back(run, before, sharing)
+                raise
+            if before:
+                batch_freed, refs = self._give_back(run, before, sharing)
+                freed, gone = freed + batch_freed, gone + len(refs)
+            before = under_way
+        for group in instead(chosen, inventory.groups, reached=lambda: self._lacking(*goal) is None):
             context.check()
             group.reason = "least recently used of what nobody works with"
-            group_freed, refs = self.evict_group(run, evictor, inventory, group, why=f"{why}; {group.reason}")
+            group_freed, refs = self.evict_groups(run, evictor, inventory, [group], why=why)
             freed += group_freed
             gone += len(refs)
         return freed, gone
 
-    def _instead(
-        self, chosen: Sequence[Planned], inventory: Inventory, *, reached: Callable[[], bool]
-    ) -> Iterator[Planned]:
-        """The next groups, as long as the target is not reached for want of one that somebody works with."""
-        if any(group.action == PROTECTED for group in chosen):
-            for group in inventory.groups:
-                if group.action == KEPT and not group.young:
-                    if reached():
-                        return
-                    group.action = EVICT
-                    yield group
+    def _lacking(self, target_bytes: int, inodes: int) -> int | None:
+        """How many bytes are still to go; 0: only inodes are lacking; None: the target is reached."""
+        lacking = self._space.used_bytes() - target_bytes
+        if lacking > 0:
+            return lacking
+        return 0 if self._space.inodes_lacking(inodes) else None
 
-    def evict_group(
+    def evict_groups(
         self,
         run: Run,
         evictor: Evictor,
         inventory: Inventory,
-        group: Planned,
+        groups: Sequence[Planned],
         *,
         why: str,
         what: str = EVICTED,
     ) -> tuple[int, list[str]]:
-        """Condemn, take, give back. (freed bytes, refs that are gone); nothing when it may not go.
+        """Condemn, take, give back. (freed bytes, refs that are gone); nothing of what may not go.
 
-        ``what`` becomes of the refs and ``why`` is what the event log says.
+        For groups that were settled, in that order. ``what`` becomes of the refs and ``why`` is what the
+        event log says. They share their calls of Redis; each of them goes by the steps of one alone.
         """
+        alone = Sharing(evictor, still_free=inventory.still_free)
+        under_way = self._evict(run, evictor, inventory, groups, why=why, what=what, sharing=alone)
+        return self._give_back(run, under_way, alone)
+
+    def _evict(
+        self,
+        run: Run,
+        evictor: Evictor,
+        inventory: Inventory,
+        groups: Sequence[Planned],
+        *,
+        why: str,
+        what: str = EVICTED,
+        sharing: Sharing,
+    ) -> UnderWay:
+        """All but the last objects and lists, which a companion may be at, and the giving back."""
         run.check()
         maintenance = self._maintenance.coordination.maintenance
-        names = {"roots": list(group.roots), "refs": group.names, "keys": group.keys}
-        reason = maintenance.condemn(run.holder, run.epoch, **names)
-        if reason:
-            group.action, group.reason, group.frees_bytes = PROTECTED, reason, 0
-            return 0, []
-        uncondemn: Callable[[], None] = lambda: maintenance.uncondemn(run.holder, run.epoch, **names)  # noqa: E731 -- one call, twice named
-        steps = inventory.as_group(group)
-        frees_bytes = inventory.frees_bytes(group, block_bytes=self._maintenance.volume.block_bytes)
-        done = evict(
+        steps = {group.number: inventory.steps(group) for group in groups}
+        going = self._condemn(run, groups)
+        for group in groups:
+            if group.action == PROTECTED:
+                inventory.keep(group)
+        if not going:
+            return UnderWay([], [], lambda: True, 0)
+        done = take_names(
             evictor,
-            steps,
-            uncondemn=uncondemn,
-            check=run.check,
-            told=lambda refs: self._note(run, group, refs, what=what, why=why, frees_bytes=frees_bytes),
+            [steps[group.number] for group in going],
+            uncondemn=lambda: maintenance.uncondemn(run.holder, run.epoch, **names_of(going)),
+            told=lambda results: self._note(
+                events_of(zip(going, results, strict=False), run.holder, what=what, why=why)
+            ),
         )
-        maintenance.give_back(run.holder, run.epoch, done.freed_bytes)
-        group.frees_bytes = done.freed_bytes
-        if len(done.refs) == len(group.entries) and not done.kept_young:
-            inventory.drop(group)
-        return done.freed_bytes, [str(ref) for ref in done.refs]
+        whole: list[tuple[Planned, Evicted]] = []
+        for group, result in zip(going, done, strict=True):
+            if len(result.refs) == len(group.entries):
+                whole.append((group, result))
+            else:  # somebody published one of them anew, and the tree is wanted again
+                inventory.keep(group)
 
-    def _note(
-        self, run: Run, group: Planned, refs: Sequence[Ref], *, what: str, why: str, frees_bytes: int
-    ) -> None:
-        """Refs of a group are gone. ``frees_bytes``: what follows when all of them are."""
-        gone = [entry for entry in group.entries if entry.ref in set(refs)]
-        self._maintenance.coordination.events.note_all(
-            [
-                Event(
-                    what,
-                    str(entry.ref),
-                    why,
-                    run.holder,
-                    before=entry.record.roots_text if entry.record else "",
-                    freed_bytes=frees_bytes if len(gone) == len(group.entries) else 0,
-                    used_ms=group.used_ms,
-                )
-                for entry in gone
-            ]
+        def ended(place: int) -> None:
+            group, result = whole[place]
+            inventory.keep(group) if result.kept_young else inventory.drop(group)
+
+        is_over = take_content(
+            evictor,
+            [(steps[group.number], result) for group, result in whole],
+            ended=ended,
+            sharing=sharing,
+            check=run.check,
         )
+        return UnderWay(going, done, is_over, sum(group.frees_bytes for group in going))
+
+    def _give_back(self, run: Run, under_way: UnderWay, sharing: Sharing) -> tuple[int, list[str]]:
+        """When it is over; as ``evict_groups``."""
+        if not under_way.groups:
+            return 0, []
+        sharing.finish(under_way.is_over, check=run.check)
+        for group, result in zip(under_way.groups, under_way.results, strict=True):
+            group.frees_bytes = result.freed_bytes
+        freed = sum(result.freed_bytes for result in under_way.results)
+        self._maintenance.coordination.maintenance.give_back(run.holder, run.epoch, freed)
+        return freed, [str(ref) for result in under_way.results for ref in result.refs]
+
+    def _condemn(self, run: Run, groups: Sequence[Planned]) -> list[Planned]:
+        """Those that may go, and are condemned. All at once, or if that is refused, one by one."""
+        maintenance = self._maintenance.coordination.maintenance
+        reason = maintenance.condemn(run.holder, run.epoch, **names_of(groups))
+        if not reason:
+            return list(groups)
+        if len(groups) > 1:
+            return [group for one in groups for group in self._condemn(run, [one])]
+        groups[0].action, groups[0].reason, groups[0].frees_bytes = PROTECTED, reason, 0
+        return []
+
+    def _note(self, events: Sequence[Event]) -> None:
+        if events:
+            self._maintenance.coordination.events.note_all(events)
 
     def _sweep(self, run: Run, evictor: Evictor, inventory: Inventory) -> int:
         """Still above the target: look for what nothing refers to, the leavings of crashed operations."""

@@ -20,18 +20,26 @@ if TYPE_CHECKING:
     from worker.services.desk import OperationDesk
     from worker.services.naming import Naming
     from worker.store.closures import Closures
+    from worker.store.companion.owner import Companion
 
 
 class Commit:
     """The verb ``artifacts.commit``."""
 
     def __init__(
-        self, desk: OperationDesk, naming: Naming, closures: Closures, *, roots: Sequence[str]
+        self,
+        desk: OperationDesk,
+        naming: Naming,
+        closures: Closures,
+        *,
+        roots: Sequence[str],
+        companion: Companion | None = None,
     ) -> None:
         self._desk = desk
         self._naming = naming
         self._closures = closures
         self._roots = roots
+        self._companion = companion
 
     def __call__(self, request: CommitRequest, context: Context) -> CommitResult:
         """Store the tree at ``path`` and publish every ref; none of them before everything is stored.
@@ -53,7 +61,12 @@ class Commit:
                 f"{request.path[:200]!r} holds the cache or a part of it", "argument DIR", "use another"
             )
         with self._desk.writer("commit", str(refs[0]), context) as operation:
-            captured = capture(source, operation.blobs, context=context._replace(check=operation.check))
+            captured = capture(
+                source,
+                operation.blobs,
+                context=context._replace(check=operation.check),
+                companion=self._companion,
+            )
             self._closures.write(operation.staging, captured.closure)
             self._naming.publish(operation, refs, RefRecord.fresh((captured.root,), origin="commit"))
             return CommitResult(

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from worker.protocols import Context
     from worker.services.room import Room
     from worker.services.space import Space
+    from worker.store.companion.owner import Companion
     from worker.store.objects import Objects
     from worker.store.volume import Volume
 
@@ -43,6 +44,7 @@ class OperationDesk:
         make_ready: Callable[[], None],
         room: Room,
         relieve: Callable[[], bool],
+        companion: Companion | None = None,
     ) -> None:
         """``relieve`` clears what a dead cleanup had condemned; False: it lives."""
         self.volume = volume
@@ -54,6 +56,7 @@ class OperationDesk:
         self._make_ready = make_ready
         self.room = room
         self.relieve = relieve
+        self.companion = companion
         self._running: set[Operation] = set()
         self._guard = threading.Lock()
         self._wake = threading.Event()

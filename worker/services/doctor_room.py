@@ -17,7 +17,8 @@ from caskeeper.errors import CaskeeperError
 from caskeeper.layout import Layout
 from caskeeper.pins import read_pins
 from worker.services.checks import Check, Checks
-from worker.services.fullness import PIN, SESSION, Who, sentence, ways_past
+from worker.services.fullness import Who, sentence, ways_past
+from worker.services.keepers import PIN, SESSION
 from worker.store.closures import Closures
 from worker.store.format import find_format
 from worker.store.refs import Refs

@@ -1,4 +1,4 @@
-"""Evicting one group: the steps of safety.md section 9 ``evict``, and nothing else.
+"""Evicting groups: the steps of safety.md section 9 ``evict``, and nothing else.
 
 A group is every ref of one tree (or of one set of roots). Refs go first, then the extract, the objects
 that nothing else needs, and the closure list last (I7): a crash leaves garbage, never a dangling name.
@@ -7,29 +7,23 @@ that nothing else needs, and the closure list last (I7): a crash leaves garbage,
 from __future__ import annotations
 
 import os
+from collections import Counter
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
-from worker.services.trash import (
-    CLOSURE,
-    EXECUTABLE,
-    OBJECT,
-    REF,
-    Trash,
-    aside,
-    delete_tree,
-    open_up,
-    put_back_or_refresh,
-    ref_name,
-    unlink,
-)
-from worker.store.failures import failure
+from worker.services.sharing import Piece, cut
+from worker.store.taking import Taker
+from worker.store.trash import REF, aside, delete_tree, open_up, ref_name, unlink
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from caskeeper.artifact import Ref
+    from worker.services.sharing import Sharing
     from worker.store.refs import RefRecord, Refs
+    from worker.store.taking import Taken
+    from worker.store.trash import Trash
 
 
 @dataclass
@@ -41,19 +35,12 @@ class Evicted:
     kept_young: int = 0
 
 
-class Evictor:
+class Evictor(Taker):
     """Takes things away for one cleanup. ``horizon_ns``: what was touched since then stays."""
 
     def __init__(self, trash: Trash, refs: Refs, *, horizon_ns: int) -> None:
-        self.trash = trash
-        self.volume = trash.volume
-        self.layout = trash.volume.layout
+        super().__init__(trash, horizon_ns=horizon_ns)
         self.refs = refs
-        self.horizon_ns = horizon_ns
-        #: how many things were to go and stayed for being young
-        self.kept_young = 0
-        #: and how many charged bytes; a thing tried twice counts twice
-        self.kept_young_bytes = 0
 
     def take_refs(
         self,
@@ -93,18 +80,25 @@ class Evictor:
     def _record_at(self, path: str) -> RefRecord | None:
         return self.refs.record_at(path)
 
-    def take_extracts(self, paths: Iterable[str]) -> int:
-        """Remove those shared checkouts that no ref of their element names any more (AC-51)."""
-        freed = 0
+    def remove_extracts(self, paths: Iterable[str]) -> int:
+        """Take them, as below, and delete them; freed bytes."""
+        return sum(delete_tree(self.volume, taken) for taken in self.take_extracts(paths))
+
+    def take_extracts(self, paths: Iterable[str]) -> list[str]:
+        """Take those shared checkouts that no ref of their element names any more (AC-51).
+
+        Answers where they lie, to be deleted: that may take long.
+        """
+        folders = []
         for path in dict.fromkeys(paths):
-            taken = self.trash.fresh()
-            if self._is_named(path):
+            if not os.path.lexists(path) or self._is_named(path):
                 continue
+            taken = self.trash.fresh()
             open_up(self.volume, path)
             if self.volume.take(path, taken):
-                freed += delete_tree(self.volume, taken)
+                folders.append(taken)
                 self._prune(path, stop=self.layout.extracts)
-        return freed
+        return folders
 
     def _is_named(self, extract: str) -> bool:
         """Whether a ref of the checkout's element names its root; one that cannot be read may (I9)."""
@@ -127,66 +121,6 @@ class Evictor:
         while parent.startswith(stop + "/") and self.volume.remove_folder(parent):
             parent = os.path.dirname(parent)
 
-    def take_object(self, hash_hex: str) -> tuple[int, bool]:
-        """Remove an object and its executable twin by two looks at the age. (freed bytes, kept as young)."""
-        freed, kept = 0, False
-        for prefix, path in (
-            (EXECUTABLE, self.layout.executable(hash_hex)),
-            (OBJECT, self.layout.object(hash_hex)),
-        ):
-            bytes_freed, young = self._two_looks(path, self.trash.place(prefix, hash_hex))
-            freed += bytes_freed
-            kept = kept or young
-        return freed, kept
-
-    def take_closure(self, root_hash: str, scope_id: str) -> tuple[int, bool]:
-        """Remove a closure list the same way."""
-        return self._two_looks(
-            self.layout.closure(root_hash, scope_id), self.trash.place(CLOSURE, f"{root_hash}.{scope_id}")
-        )
-
-    def _two_looks(self, place: str, taken: str) -> tuple[int, bool]:
-        freed, kept = self._take(place, taken)
-        if kept:
-            self.kept_young += 1
-            self.kept_young_bytes += self.volume.charge(_size_of(place))
-        return freed, kept
-
-    def _take(self, place: str, taken: str) -> tuple[int, bool]:
-        age_ns = age_ns_of(place)
-        if age_ns is None or age_ns >= self.horizon_ns:
-            return 0, age_ns is not None
-        if not self.volume.take(place, taken):
-            return 0, False
-        # Whoever touched it between the look and the rename relies on it: it goes back. If the name is
-        # taken again, what lies there is complete, and ours is one too many as soon as that is as young.
-        age_ns = age_ns_of(taken)
-        if age_ns is None:
-            return 0, True  # a reader has found it in the trash and put it back itself
-        if age_ns >= self.horizon_ns and put_back_or_refresh(self.volume, taken, place):
-            return 0, True
-        return unlink(self.volume, taken), False
-
-
-def age_ns_of(path: str) -> int | None:
-    """The age of a file in the volume's clock; None = it is not there. Raises VolumeFailed."""
-    there = _look(path)
-    return None if there is None else there.st_atime_ns
-
-
-def _size_of(path: str) -> int:
-    there = _look(path)
-    return 0 if there is None else there.st_size
-
-
-def _look(path: str) -> os.stat_result | None:
-    try:
-        return os.stat(path, follow_symlinks=False)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise failure(error, path) from error
-
 
 @dataclass(frozen=True)
 class Group:
@@ -197,46 +131,81 @@ class Group:
     roots: tuple[str, ...]
     refs: tuple[tuple[Ref, RefRecord | None], ...]
     lists: tuple[tuple[str, str], ...]
-    free: tuple[str, ...]
+    free: tuple[bytes, ...]
     extracts: tuple[str, ...] = ()
 
 
-def evict(
+def take_names(
     evictor: Evictor,
-    group: Group,
+    groups: Sequence[Group],
     *,
     uncondemn: Callable[[], None],
-    check: Callable[[], None],
-    told: Callable[[Sequence[Ref]], None] = lambda _refs: None,
-) -> Evicted:
-    """Evict one condemned group. ``uncondemn`` is called as soon as its names are gone.
+    told: Callable[[Sequence[Evicted]], None] = lambda _results: None,
+) -> list[Evicted]:
+    """First half, for condemned groups: their refs, then the checkouts of those that have none left.
 
-    ``told`` which refs are gone at once: what follows may take long, and may be killed.
-
-    ``check`` raises LeaseLost when the cleanup's lease is no longer ours; what was taken by then lies in
-    the trash folder, and the next cleanup puts it back.
+    ``uncondemn`` is called as soon as the names are gone, and before that ``told`` what became of the refs:
+    what follows may take long, and may be killed.
     """
-    result = Evicted()
+    results: list[Evicted] = []
+    folders: list[tuple[Evicted, str]] = []
     try:
-        result.refs, result.freed_bytes = evictor.take_refs(group.refs)
-        told(result.refs)
-        if len(result.refs) == len(group.refs):
-            # Also those that were made since the plan.
-            paths = [evictor.layout.extract(ref, root) for ref, _record in group.refs for root in group.roots]
-            result.freed_bytes += evictor.take_extracts([*group.extracts, *paths])
+        try:
+            for group in groups:
+                results.append(Evicted())
+                results[-1].refs, results[-1].freed_bytes = evictor.take_refs(group.refs)
+        finally:
+            told(results)
+        for group, result in zip(groups, results, strict=True):
+            if len(result.refs) == len(group.refs):
+                # Also those that were made since the plan.
+                made = [evictor.layout.extract(ref, root) for ref, _ in group.refs for root in group.roots]
+                taken = evictor.take_extracts([*group.extracts, *made])
+                folders += [(result, folder) for folder in taken]
     finally:
         uncondemn()
-    if len(result.refs) < len(group.refs):
-        return result  # somebody published one of them anew: the tree is wanted again
-    for number, hash_hex in enumerate(group.free):
-        if number % 256 == 0:
-            check()
-        freed, kept = evictor.take_object(hash_hex)
-        result.freed_bytes += freed
-        result.kept_young += kept
+    for result, folder in folders:
+        result.freed_bytes += delete_tree(evictor.volume, folder)
+    return results
+
+
+def take_content(
+    evictor: Evictor,
+    going: Sequence[tuple[Group, Evicted]],
+    *,
+    ended: Callable[[int], None],
+    sharing: Sharing,
+    check: Callable[[], None],
+) -> Callable[[], bool]:
+    """Second half, for groups whose refs are all gone: their free objects, then of each the closure lists.
+
+    ``ended`` is told the place in ``going`` of each group that is through. Answers whether all are: some may
+    still be in the hands of a companion. ``check`` raises LeaseLost when the cleanup's lease is no longer
+    ours; what was taken by then lies in the trash folder, and the next cleanup puts it back.
+    """
+    pieces: list[Piece] = []
+    left: Counter[int] = Counter()
+
+    def told(place: int, taken: Taken) -> None:
+        group, result = going[place]
+        result.freed_bytes += taken.freed_bytes
+        result.kept_young += taken.kept
+        left[place] -= 1
+        if not left[place]:
+            _take_lists(evictor, group, result)
+            ended(place)
+
+    for place, (group, _) in enumerate(going):
+        pieces += [Piece(hashes, partial(told, place)) for hashes in cut(group.free)]
+        left[place] = len(pieces) - left.total()
+    sharing.take(pieces, check=check)
+    return lambda: not left.total()
+
+
+def _take_lists(evictor: Evictor, group: Group, result: Evicted) -> None:
+    """When all of a group's objects are gone: the closure lists go last (I7)."""
     if not result.kept_young:
         for root_hash, scope_id in group.lists:
             freed, kept = evictor.take_closure(root_hash, scope_id)
             result.freed_bytes += freed
             result.kept_young += kept
-    return result

@@ -12,7 +12,7 @@ from caskeeper.contract import Explanation, Happening
 from caskeeper.errors import CaskeeperError, VolumeFailed
 from caskeeper.explanation import how_it_went
 from worker.services.keepers import find_keepers
-from worker.services.plan import PROTECTED, Inventory, judge, take_inventory
+from worker.services.plan import PROTECTED, judge, take_inventory
 from worker.store.damage import trouble_of
 from worker.store.failures import failure
 from worker.store.promises import HEEDED, PREFIX
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from caskeeper.contract import ExplainRequest
     from worker.protocols import Context
     from worker.services.maintenance import Maintenance
+    from worker.services.plan import Inventory
     from worker.services.presence import Presence
     from worker.services.space import Space
     from worker.store.refs import RefRecord
@@ -110,7 +111,6 @@ class Explain:
     def _prospect(self, ref: Ref) -> dict[str, Any]:
         """What a cleanup down to the low watermark would do with it now, and what goes before it."""
         limits, usage, _disk = self._space.now()
-        block_bytes = self._parts.volume.block_bytes
         inventory = self._inventory()
         judge(
             inventory,
@@ -118,7 +118,6 @@ class Explain:
             target_bytes=limits.low_bytes,
             required=self._parts.coordination.sessions.requirers(),
             pins=self._parts.pins.read(),
-            block_bytes=block_bytes,
         )
         named = [group for group in inventory.groups if group.entries]
         own = next((group for group in named if str(ref) in group.names), None)
@@ -129,16 +128,13 @@ class Explain:
             return found
         order = [group for group in named if group.action != PROTECTED]
         before = order[: order.index(own)]
-        scratch, freed = Inventory(inventory.groups), 0
-        for group in before:
-            freed += scratch.frees_bytes(group, block_bytes=block_bytes)
-            scratch.drop(group)
+        inventory.settle(before)
         return {
             **found,
             "place": len(before) + 1,
             "places": len(order),
             "before": len(before),
-            "before_bytes": freed,
+            "before_bytes": sum(group.frees_bytes for group in before),
             "before_refs": tuple(name for group in before[:NAMED] for name in group.names[:1]),
         }
 
@@ -152,7 +148,6 @@ class Explain:
             parts.refs,
             parts.closures,
             parts.objects,
-            charge=parts.volume.charge,
             scores=scores,
             horizon_ns=self._horizon_ns(),
         )

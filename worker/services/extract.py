@@ -25,17 +25,26 @@ if TYPE_CHECKING:
     from worker.services.desk import OperationDesk
     from worker.services.naming import Naming
     from worker.services.operations import Operation
+    from worker.store.companion.owner import Companion
     from worker.store.refs import RefRecord
 
 
 class Extract:
     """The verb ``artifacts.extract``: a reader. What was left out when it was pulled is left out here."""
 
-    def __init__(self, desk: OperationDesk, naming: Naming, *, roots: Sequence[str]) -> None:
+    def __init__(
+        self,
+        desk: OperationDesk,
+        naming: Naming,
+        *,
+        roots: Sequence[str],
+        companion: Companion | None = None,
+    ) -> None:
         self._desk = desk
         self._naming = naming
         self._closures = Closures(desk.volume)
         self._roots = roots
+        self._companion = companion
 
     def __call__(self, request: ExtractRequest, context: Context) -> ExtractResult:
         """The artifact's folder in the cache, never the sub-directory (AC-55); or ``destination``, which
@@ -63,10 +72,11 @@ class Extract:
                 checkout_copy(
                     record.root,
                     path,
-                    objects=self._desk.objects,
+                    blobs=operation.blobs,
                     context=context,
                     scope=record.scope,
                     subdir=subdir,
+                    companion=self._companion,
                 )
         return ExtractResult(path=path)
 
@@ -108,7 +118,12 @@ class Extract:
                 self._examine(record)
                 staged = operation.staging.path()
                 copied = checkout_links(
-                    record.root, staged, blobs=operation.blobs, context=context, scope=record.scope
+                    record.root,
+                    staged,
+                    blobs=operation.blobs,
+                    context=context,
+                    scope=record.scope,
+                    companion=self._companion,
                 )
                 self._move(operation, staged, path, copied_bytes=copied)
             scope, folders = record.scope, self._desk.objects.directory(record.root).directories
@@ -144,7 +159,13 @@ class Extract:
             self._desk.volume.make_folder(inner)
             inner = f"{inner}/{name}"
         copied = checkout_links(
-            record.root, inner, blobs=operation.blobs, context=context, scope=record.scope, subdir=subdir
+            record.root,
+            inner,
+            blobs=operation.blobs,
+            context=context,
+            scope=record.scope,
+            subdir=subdir,
+            companion=self._companion,
         )
         place = f"{path}/{'/'.join(names[: above + 1])}"
         return self._move(operation, staged, place, copied_bytes=copied, make_way=False)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from caskeeper.config.sizes import pretty_size, pretty_sizes
 from caskeeper.contract import CleanupHolder
+from worker.services.keepers import OPERATION, PIN, SESSION, describe
 from worker.services.plan import PROTECTED, YOUNG
 from worker.services.space import INODES_HIGH, INODES_LEAST
 from worker.store.promises import PREFIX
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from worker.services.plan import Inventory, Planned
     from worker.services.space import Now
 
-SESSION, PIN, OPERATION = "session", "pin", "operation"
 RUNNING, SERVER, UPLOADS, MARGIN = "running", "server", "uploads", "margin"
 #: What these hold does not go by waiting.
 LASTING = frozenset({SESSION, PIN})
@@ -39,11 +39,6 @@ class Who(NamedTuple):
     detail: str = ""
 
 
-def describe(record: OperationRecord) -> str:
-    """``pull p/e/k on host:17``."""
-    return f"{record.verb} {record.subject} on {record.host}"
-
-
 def find_holders(
     inventory: Inventory,
     *,
@@ -58,27 +53,25 @@ def find_holders(
     """
     operations, requirers = coordination.operations.list(), coordination.sessions.requirers()
     since = _since(oldest, operations, coordination.leases)
-    content: dict[Who, dict[bytes, int]] = {}
-    artifacts: dict[Who, int] = {}
+    held: dict[Who, list[Planned]] = {}
     for group in inventory.groups:
         if group.action == PROTECTED:
             found = _protectors(group, requirers, pins, operations)
         else:
             found = {since} if group.action == YOUNG else set()
         for who in found:
-            content.setdefault(who, {}).update(group.digests)
-            artifacts[who] = artifacts.get(who, 0) + 1
+            held.setdefault(who, []).append(group)
     if kept_young:
-        content.setdefault(since, {})
+        held.setdefault(since, [])
     holders = [
         CleanupHolder(
             kind=who.kind,
             name=who.name,
             detail=who.detail,
-            artifacts=artifacts.get(who, 0),
-            size_bytes=sum(digests.values()),
+            artifacts=len(groups),
+            size_bytes=inventory.size_of(groups),
         )
-        for who, digests in content.items()
+        for who, groups in held.items()
     ]
     return tuple(sorted(holders, key=lambda one: (-one.size_bytes, one.kind, one.name)))
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from worker.closure import Part, Scope
-    from worker.protocols import BlobAccess, Context
+    from worker.protocols import BlobAccess, Context, Piece
     from worker.services.watched import Watched
 
 
@@ -43,7 +43,7 @@ class Gathered:
         """Those not gathered yet."""
         return {digest for digest in digests if digest not in self.data}
 
-    def read_batch(self, digests: Sequence[Digest]) -> list[tuple[Digest, bytes]]:
+    def read_batch(self, digests: Sequence[Digest]) -> list[tuple[Digest, Piece]]:
         """What was gathered."""
         return [(digest, self.data[digest]) for digest in digests]
 
@@ -51,11 +51,11 @@ class Gathered:
         """What was gathered, in one piece."""
         yield self.data[digest]
 
-    def write_batch(self, blobs: Sequence[tuple[Digest, bytes]]) -> None:
-        """Keep; the other side has verified them."""
-        self.data.update(blobs)
+    def write_batch(self, blobs: Sequence[tuple[Digest, Piece]]) -> None:
+        """Keep, and nothing of the message they came in; the other side has verified them."""
+        self.data.update([(digest, bytes(data)) for digest, data in blobs])
 
-    def write_stream(self, digest: Digest, chunks: Iterable[bytes]) -> None:
+    def write_stream(self, digest: Digest, chunks: Iterable[Piece]) -> None:
         """Keep; the other side has verified it."""
         self.data[digest] = b"".join(chunks)
 

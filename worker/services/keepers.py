@@ -9,13 +9,25 @@ from typing import TYPE_CHECKING
 
 from caskeeper.contract import Keeper
 from caskeeper.errors import Busy, CoordinatorUnavailable, PermissionDenied, VolumeFailed
-from worker.services.fullness import OPERATION, PIN, SESSION, describe
 
 if TYPE_CHECKING:
     from caskeeper.artifact import Ref
-    from caskeeper.coordination import Coordination
+    from caskeeper.coordination import Coordination, OperationRecord
     from worker.store.pins import Pins
     from worker.store.refs import RefRecord
+
+SESSION, PIN, OPERATION = "session", "pin", "operation"
+
+
+def describe(record: OperationRecord) -> str:
+    """``pull p/e/k on host:17``."""
+    return f"{record.verb} {record.subject} on {record.host}"
+
+
+def in_words(keeper: Keeper) -> str:
+    """As ``show`` names it; of an operation only what it does."""
+    verb = f" ({keeper.detail.partition(' ')[0]})" if keeper.kind == OPERATION else ""
+    return f"{keeper.kind} {keeper.name}{verb}"
 
 
 def find_keepers(

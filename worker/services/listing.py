@@ -19,14 +19,11 @@ from caskeeper.errors import (
 )
 from caskeeper.presence import has_subdir, is_here
 from worker._protos import ref_record_pb2
-from worker.services.fullness import OPERATION
-from worker.services.keepers import find_keepers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from caskeeper.artifact import Ref
-    from caskeeper.contract import Keeper
     from caskeeper.coordination import Coordination
     from caskeeper.digest import Digest
     from worker.services.presence import Presence
@@ -102,8 +99,7 @@ class Listing:
         if sort not in SORTS:
             raise InvalidRequest(f"cannot sort by {sort!r}", "argument sort", f"use {', '.join(SORTS)}")
         met: list[str] = [] if strangers is None else strangers
-        listing = self._refs.listing(strangers=met)
-        entries = [entry for entry in listing if fnmatchcase(str(entry.ref), pattern)]
+        entries = list(self._refs.listing(strangers=met, wanted=lambda ref: fnmatchcase(str(ref), pattern)))
         used = self._last_used(entries)
         entries.sort(key=lambda entry: str(entry.ref))
         if sort == "lru":
@@ -202,13 +198,10 @@ class Listing:
 
     def _protectors(self, ref: Ref, record: RefRecord) -> tuple[str, ...]:
         """Who keeps it, everybody: pins by its name, sessions by its key, operations by their claims."""
+        from worker.services.keepers import find_keepers, in_words  # noqa: PLC0415 -- a list does without
+
         keepers, remarks = find_keepers(ref, record, pins=self._pins, coordination=self._coordination)
-        return (*(_named(keeper) for keeper in keepers), *remarks)
-
-
-def _named(keeper: Keeper) -> str:
-    verb = f" ({keeper.detail.partition(' ')[0]})" if keeper.kind == OPERATION else ""
-    return f"{keeper.kind} {keeper.name}{verb}"
+        return (*(in_words(keeper) for keeper in keepers), *remarks)
 
 
 def _in_ms(used: tuple[int, int]) -> int:

@@ -21,12 +21,12 @@ from caskeeper.coordination import StateLost
 from caskeeper.errors import Busy, CoordinatorUnavailable, LeaseLost, NoSpace, PermissionDenied
 from worker.services.one_coordinator import take_up
 from worker.services.recovery import recover
-from worker.services.trash import Trash, delete_tree
 from worker.store.failures import failure
 from worker.store.format import BALLAST_BYTES, drop_ballast, make_ballast
 from worker.store.measure import used_bytes
 from worker.store.promises import PREFIX, Promises
 from worker.store.staging import stated_reserved
+from worker.store.trash import Trash, delete_tree
 from worker.store.whole import RefsFolder, refuse_broken
 
 if TYPE_CHECKING:

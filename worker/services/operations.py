@@ -18,6 +18,7 @@ from caskeeper.contract import Progress
 from caskeeper.coordination import StateLost
 from caskeeper.errors import Busy, CaskeeperError, CoordinatorUnavailable, LeaseLost, NoSpace
 from worker.store.blobs import StoreBlobs
+from worker.store.companion.batches import Batches
 from worker.store.staging import Staging
 
 if TYPE_CHECKING:
@@ -58,8 +59,17 @@ class Operation:
         self.context = context
         self.id = f"{verb}-{uuid.uuid4().hex}"
         self.epoch = ""
-        self.staging = Staging(desk.volume, self.id, spend=self._spend, refund=self._refund, check=self.check)
+        self.staging = Staging(
+            desk.volume,
+            self.id,
+            spend=self._spend,
+            refund=self._refund,
+            check=self.check,
+            spend_at_hand=self._spend_at_hand,
+        )
         self.blobs = StoreBlobs(self.staging, desk.objects)
+        if desk.companion is not None:
+            self.staging.batches = Batches(desk.companion, self.blobs)
         self._money = threading.Lock()
         # One question about money to Redis at a time: what is granted is then known when it is written down.
         self._books = threading.Lock()
@@ -134,6 +144,13 @@ class Operation:
 
         Raises VolumeFailed and the like when something staged cannot be removed.
         """
+        try:
+            if self.staging.batches is not None:
+                self.staging.batches.close()
+        finally:
+            self._end()
+
+    def _end(self) -> None:
         # What stays in the folder stays paid for: nothing is settled then, the record expires, and its whole
         # reservation is converted when the folder is fenced (I5).
         whole = self.staging.end()
@@ -217,10 +234,10 @@ class Operation:
 
     def _spend(self, size_bytes: int) -> None:
         with self._money:
-            taken = min(size_bytes, self._allowance)
-            self._allowance -= taken
-        if taken == size_bytes:
-            return
+            if size_bytes <= self._allowance:
+                self._allowance -= size_bytes
+                return
+            taken, self._allowance = self._allowance, 0
         # Not under the lock: one large blob that waits for room must not stop the small ones beside it.
         try:
             obtained = self._obtain(size_bytes - taken, ahead=SLICE_BYTES)
@@ -228,6 +245,14 @@ class Operation:
             self._refund(taken)
             raise
         self._refund(taken + obtained - size_bytes)
+
+    def _spend_at_hand(self, size_bytes: int) -> bool:
+        """Of what is reserved and not spent; False: that is less."""
+        with self._money:
+            if size_bytes > self._allowance:
+                return False
+            self._allowance -= size_bytes
+            return True
 
     def _refund(self, size_bytes: int) -> None:
         with self._money:

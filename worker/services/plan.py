@@ -1,11 +1,13 @@
 """What a cleanup would evict, in which order, and why not the rest: pure, printable (AC-43, D-1).
 
-Costs one pass over the refs and the closure lists; no object is looked at and no Directory parsed.
+Costs one pass over the refs and the closure lists; no object is looked at and no Directory parsed. What is
+kept in memory is about a kilobyte for an artifact and 13 bytes for a record of its closure list.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -13,37 +15,41 @@ from typing import TYPE_CHECKING
 from caskeeper.contract import CleanupGroup
 from caskeeper.errors import BlobMissing, DigestMismatch, InvalidRequest, VolumeFailed
 from worker.services.eviction import Group
+from worker.services.needs import Needs, key_of
+from worker.store.closures import RECORD_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from caskeeper.artifact import Ref
     from caskeeper.coordination import SessionRecord
     from caskeeper.layout import Layout
     from caskeeper.pins import PinSet
-    from worker.closure import Scope
     from worker.services.maintenance import Maintenance
-    from worker.store.closures import ClosureList, Closures
+    from worker.services.needs import Needed
+    from worker.store.closures import Closures
     from worker.store.objects import Objects
     from worker.store.refs import RefEntry, Refs
 
 EVICT, PROTECTED, YOUNG, KEPT = "evict", "protected", "young", "kept"
 
 
-@dataclass
+@dataclass(slots=True, eq=False)
 class Planned:
-    """One group of the plan: what would happen to it, and why."""
+    """One group of the plan: what would happen to it, and why. ``number`` names its content."""
 
     roots: tuple[str, ...]
     entries: list[RefEntry] = field(default_factory=list)
-    lists: dict[tuple[str, str], int] = field(default_factory=dict)  # (root, scope) -> charged bytes
-    digests: dict[bytes, int] = field(default_factory=dict)  # raw hash -> charged bytes
-    extracts: list[str] = field(default_factory=list)  # paths
+    lists: tuple[tuple[str, str, int], ...] = ()  # root, scope, charged bytes
+    extracts: tuple[str, ...] = ()  # paths
     age: tuple[int, int] = (0, 0)
     young: bool = False
     action: str = KEPT
     reason: str = ""
     frees_bytes: int = 0
+    frees_objects: int = 0
+    number: int = -1
+    settled: bool = False
 
     @property
     def keys(self) -> list[str]:
@@ -68,63 +74,129 @@ class Planned:
             refs=tuple(self.names),
             action=self.action,
             reason=self.reason,
-            frees_bytes=self.frees_bytes,
+            frees_bytes=self.frees_bytes if self.action == EVICT else 0,
         )
 
 
 class Inventory:
     """All groups of the volume and who else needs what. Made after the horizon (safety.md section 5)."""
 
-    def __init__(self, groups: list[Planned]) -> None:
-        self.groups = groups
-        self._needed: Counter[bytes] = Counter()
-        self._lists: Counter[tuple[str, str]] = Counter()
-        for group in groups:
-            self._needed.update(group.digests.keys())
-            self._lists.update(group.lists.keys())
+    def __init__(self, closures: Closures, objects: Objects) -> None:
+        self.groups: list[Planned] = []
+        self._closures, self._objects = closures, objects
+        self._block_bytes = objects.volume.block_bytes
+        self._needs = Needs(self._block_bytes)
+        self._shared: Counter[tuple[str, str]] = Counter()  # lists that several groups have
+        self._gone: set[int] = set()
+        self._stays: set[int] = set()  # numbers of what groups need that were to go and have not gone
+        self._needed: Needed | None = None
 
-    def free_of(self, group: Planned) -> list[bytes]:
-        """What is in this group and in no other."""
-        return [raw for raw in group.digests if self._needed[raw] == 1]
+    def add_content(self, group: Planned) -> None:
+        """Read what belongs to a group. Raises VolumeFailed when that cannot be told (I9)."""
+        group.number = self._needs.add(self._records(group))
 
-    def lists_of(self, group: Planned) -> list[tuple[str, str]]:
-        """The closure lists that only this group has."""
-        return [name for name in group.lists if self._lists[name] == 1]
+    def add_lists(self, group: Planned, lists: tuple[tuple[str, str, int], ...], *, shared: bool) -> None:
+        """Closure lists that go with the group; ``shared``: not before another one went."""
+        group.lists += lists
+        if shared:
+            self._shared.update((root_hash, scope_id) for root_hash, scope_id, _ in lists)
 
-    def frees_bytes(self, group: Planned, *, block_bytes: int) -> int:
-        """The charged bytes that go with the group: objects, lists, refs (executables come on top)."""
-        return (
-            sum(group.digests[raw] for raw in self.free_of(group))
-            + sum(group.lists[name] for name in self.lists_of(group))
-            + block_bytes * len(group.entries)
-        )
+    def settle(self, order: Sequence[Planned]) -> None:
+        """What becomes free when the groups of ``order`` go one after the other and all others stay."""
+        lists = self._shared.copy()
+        freed = self._needs.settle([group.number for group in order])
+        for group, (size_bytes, objects) in zip(order, freed, strict=True):
+            own = self._lists_of(group, lists)
+            lists.subtract((root_hash, scope_id) for root_hash, scope_id, _ in group.lists)
+            group.frees_bytes = (
+                size_bytes + sum(size for _, _, size in own) + self._block_bytes * len(group.entries)
+            )
+            group.frees_objects = objects + len(own) + len(group.entries)
+            group.settled = True
 
-    def frees_inodes(self, group: Planned) -> int:
-        """How many files go with the group, at least."""
-        return len(self.free_of(group)) + len(self.lists_of(group)) + len(group.entries)
-
-    def drop(self, group: Planned) -> None:
-        """The group is gone: what it shared may now be free with the next one."""
-        self._needed.subtract(group.digests.keys())
-        self._lists.subtract(group.lists.keys())
-
-    def as_group(self, group: Planned) -> Group:
-        """The steps' view of a group."""
+    def steps(self, group: Planned) -> Group:
+        """The steps' view of a settled group, read before anything of it is gone."""
+        assert group.settled, "nobody has asked who else needs what"
+        records = self._records(group)
+        if len(records) != self._needs.count(group.number) * RECORD_BYTES:
+            records, lists = b"", []  # somebody was at its list: what it names is found as garbage
+        else:
+            lists = self._lists_of(group, self._shared)
         return Group(
             roots=group.roots,
             refs=tuple((entry.ref, entry.record) for entry in group.entries),
-            lists=tuple(self.lists_of(group)),
-            free=tuple(raw.hex() for raw in self.free_of(group)),
-            extracts=tuple(group.extracts),
+            lists=tuple((root_hash, scope_id) for root_hash, scope_id, _ in lists),
+            free=tuple(self._needs.free(group.number, records)) if records else (),
+            extracts=group.extracts,
         )
+
+    def still_free(self, free: Iterable[bytes]) -> list[bytes]:
+        """Without what groups need that did not go although they were to go."""
+        return [raw for raw in free if key_of(raw) not in self._stays] if self._stays else list(free)
+
+    def drop(self, group: Planned) -> None:
+        """The group is gone."""
+        self._gone.add(group.number)
+        self._shared.subtract((root_hash, scope_id) for root_hash, scope_id, _ in group.lists)
+        self._needed = None
+
+    def keep(self, group: Planned) -> None:
+        """The group was to go and stays, or a part of it: what it needs is not free with a later one."""
+        self._stays.update(self._needs.keys(group.number))
 
     def is_needed(self, raw: bytes) -> bool:
         """Whether some group still needs this digest."""
-        return self._needed[raw] > 0
+        return raw in self.needed()
 
-    def needed(self) -> set[bytes]:
+    def needed(self) -> Needed:
         """Every digest that some group still needs."""
-        return {raw for raw, count in self._needed.items() if count > 0}
+        if self._needed is None:
+            numbers = {group.number for group in self.groups} - self._gone
+            self._needed = self._needs.all_of(numbers)
+        return self._needed
+
+    def size_of(self, groups: Iterable[Planned]) -> int:
+        """The charged bytes of what these groups have, each object once."""
+        return self._needs.size_bytes({group.number for group in groups})
+
+    def _lists_of(self, group: Planned, shared: Counter[tuple[str, str]]) -> list[tuple[str, str, int]]:
+        """The closure lists that only this group has."""
+        return [one for one in group.lists if shared[one[:2]] <= 1] if shared else list(group.lists)
+
+    def _records(self, group: Planned) -> bytes:
+        """The records of everything that belongs to the group, each digest once, sorted by hash."""
+        found = {
+            (root.hash, entry.record.scope.id): (entry.ref, root, entry.record.scope)
+            for entry in group.entries
+            if entry.record is not None
+            for root in entry.record.roots
+        }
+        lists = []
+        for ref, root, scope in found.values():
+            try:
+                lists.append(self._closures.obtain(root, scope, self._objects).records)
+            except (BlobMissing, DigestMismatch, InvalidRequest) as damage:
+                raise VolumeFailed(
+                    f"what an artifact consists of cannot be read ({damage.what})",
+                    f"ref {ref}",
+                    f"`caskeeper pull --refresh {ref}` mends it where a remote has it, "
+                    f"`caskeeper remove {ref}` drops it",
+                ) from damage
+        if not group.entries:
+            for root_hash, scope_id, _ in group.lists:
+                stored = self._closures.read(root_hash, scope_id)
+                if stored is not None:
+                    lists.append(stored.records)
+        return lists[0] if len(lists) == 1 else _merged(lists)
+
+
+def _merged(lists: Sequence[bytes]) -> bytes:
+    records = {
+        one[at : at + 32]: one[at : at + RECORD_BYTES]
+        for one in lists
+        for at in range(0, len(one), RECORD_BYTES)
+    }
+    return b"".join([records[raw] for raw in sorted(records)])
 
 
 def take_inventory(
@@ -132,7 +204,6 @@ def take_inventory(
     closures: Closures,
     objects: Objects,
     *,
-    charge: Callable[[int], int],
     scores: Callable[[Sequence[Ref]], Sequence[int | None]],
     horizon_ns: int,
 ) -> Inventory:
@@ -141,9 +212,9 @@ def take_inventory(
     The refs are listed after the horizon was taken: what the listing misses was published later, and
     its objects are young.
     """
+    inventory = Inventory(closures, objects)
     entries = list(refs.listing())
     groups: dict[tuple[str, ...], Planned] = {}
-    scopes: dict[str, list[tuple[Planned, Scope]]] = {}
     ranked = zip(entries, scores([entry.ref for entry in entries]), strict=True)
     for entry, score in ranked:
         if entry.record is None:
@@ -152,25 +223,20 @@ def take_inventory(
                 f"ref {entry.ref}",
                 "`caskeeper verify --repair` fetches it anew, or drops it",
             )
-        roots = tuple(root.hash for root in entry.record.roots)
-        group = groups.setdefault(roots, Planned(roots))
+        roots = tuple([root.hash for root in entry.record.roots])
+        group = groups.get(roots)
+        if group is None:
+            group = groups[roots] = Planned(roots)
         group.entries.append(entry)
         # LRU: a score of Redis is later than any age of the volume; the two clocks are never compared.
         group.age = max(group.age, (0, entry.age_ns) if score is None else (1, score))
-        for root in entry.record.roots:
-            scopes.setdefault(root.hash, []).append((group, entry.record.scope))
-            try:
-                _add(group, closures.obtain(root, entry.record.scope, objects), charge=charge)
-            except (BlobMissing, DigestMismatch, InvalidRequest) as damage:
-                raise VolumeFailed(
-                    f"what an artifact consists of cannot be read ({damage.what})",
-                    f"ref {entry.ref}",
-                    f"`caskeeper pull --refresh {entry.ref}` mends it where a remote has it, "
-                    f"`caskeeper remove {entry.ref}` drops it",
-                ) from damage
-    _add_lists(groups, scopes, closures, charge=charge, horizon_ns=horizon_ns)
-    _add_extracts(groups, refs.volume.layout)
-    return Inventory(sorted(groups.values(), key=lambda group: (bool(group.entries), group.age)))
+    del entries
+    for group in groups.values():
+        inventory.add_content(group)
+    _add_lists(inventory, groups, closures, horizon_ns=horizon_ns)
+    _add_extracts(inventory, groups, refs.volume.layout)
+    inventory.groups = sorted(groups.values(), key=lambda group: (bool(group.entries), group.age))
+    return inventory
 
 
 def unranked(parts: Maintenance, *, horizon_ns: int) -> Inventory:
@@ -183,54 +249,56 @@ def unranked(parts: Maintenance, *, horizon_ns: int) -> Inventory:
         parts.refs,
         parts.closures,
         parts.objects,
-        charge=parts.volume.charge,
         scores=no_scores,
         horizon_ns=horizon_ns,
     )
 
 
-def _add(group: Planned, closure: ClosureList, *, charge: Callable[[int], int]) -> None:
-    group.digests.update((raw, charge(size)) for raw, size, _is_directory in closure.entries)
-
-
 def _add_lists(
-    groups: dict[tuple[str, ...], Planned],
-    scopes: Mapping[str, list[tuple[Planned, Scope]]],
-    closures: Closures,
-    *,
-    charge: Callable[[int], int],
-    horizon_ns: int,
+    inventory: Inventory, groups: dict[tuple[str, ...], Planned], closures: Closures, *, horizon_ns: int
 ) -> None:
     """Give every closure list on the volume to its groups; one without a ref is a group of its own."""
+    owning: dict[tuple[str, str], list[Planned]] = {}
+    for group in groups.values():
+        names = {(root, one.record.scope.id) for one in group.entries if one.record for root in group.roots}
+        for name in names:
+            owning.setdefault(name, []).append(group)
     for root_hash, scope_id, size_bytes, age_ns in closures.listing():
-        owners = [group for group, scope in scopes.get(root_hash, []) if scope.id == scope_id]
+        owners = owning.get((root_hash, scope_id), [])
+        if owners:
+            root_hash = next(root for root in owners[0].roots if root == root_hash)  # noqa: PLW2901 -- one string
+        one = (root_hash, sys.intern(scope_id), size_bytes)
         if not owners:
-            group = groups.setdefault((root_hash, scope_id), Planned((root_hash,)))
-            found = closures.read(root_hash, scope_id)
-            if found is not None:
-                _add(group, found, charge=charge)
+            group = groups[root_hash, scope_id] = Planned((root_hash,))
+            inventory.add_lists(group, (one,), shared=False)
+            inventory.add_content(group)
             owners = [group]
+        else:
+            for group in owners:
+                inventory.add_lists(group, (one,), shared=len(owners) > 1)
         for group in owners:
-            group.lists[root_hash, scope_id] = size_bytes
             group.young = group.young or age_ns >= horizon_ns
 
 
-def _add_extracts(groups: dict[tuple[str, ...], Planned], layout: Layout) -> None:
+def _add_extracts(inventory: Inventory, groups: dict[tuple[str, ...], Planned], layout: Layout) -> None:
     """Give every shared checkout to the groups of its root; of a root nobody knows it is a group itself.
 
     Also one whose refs are gone: its cleanup died, or its ref was bound to another tree. As long as it
     stands, its links keep the content on the disk.
     """
-    owners: dict[str, list[Planned]] = {}
+    paths: dict[str, list[str]] = {}
+    for path in _extracts(layout.extracts, depth=3):
+        paths.setdefault(os.path.basename(path), []).append(path)
+    if not paths:
+        return
     for group in groups.values():
         for root_hash in group.roots:
-            owners.setdefault(root_hash, []).append(group)
-    for path in _extracts(layout.extracts, depth=3):
-        root_hash = os.path.basename(path)
-        if root_hash not in owners:
-            owners[root_hash] = [groups.setdefault((root_hash,), Planned((root_hash,)))]
-        for group in owners[root_hash]:
-            group.extracts.append(path)
+            if root_hash in paths:
+                group.extracts += tuple(paths[root_hash])
+    known = {root_hash for group in groups.values() for root_hash in group.roots if root_hash in paths}
+    for root_hash in paths.keys() - known:
+        group = groups[(root_hash,)] = Planned((root_hash,), extracts=tuple(paths[root_hash]))
+        inventory.add_content(group)
 
 
 def _extracts(folder: str, *, depth: int) -> Iterator[str]:
@@ -254,29 +322,29 @@ def judge(
     target_bytes: int,
     required: Mapping[str, Sequence[SessionRecord]],
     pins: PinSet,
-    block_bytes: int,
     inodes: int = 0,
 ) -> None:
     """Mark what would be evicted until ``used_bytes`` is at ``target_bytes`` (AC-43, AC-45).
 
-    And until ``inodes`` more are free. Reckons on a copy: what really becomes free is decided group by
-    group, when the others are gone.
+    And until ``inodes`` more are free. What really becomes free is what the unlinks free.
     """
-    scratch = Inventory(inventory.groups)
     for group in inventory.groups:
         protection = _protection(group, required, pins)
         if protection:
             group.action, group.reason = PROTECTED, protection
-        elif used_bytes <= target_bytes and inodes <= 0 and group.entries:
+    order = [group for group in inventory.groups if group.action != PROTECTED and not group.young]
+    inventory.settle(order)
+    for group in inventory.groups:
+        if group.action == PROTECTED:
+            continue
+        if used_bytes <= target_bytes and inodes <= 0 and group.entries:
             group.action, group.reason = KEPT, "recently used, and the target is reached"
         elif group.young:
             group.action, group.reason = YOUNG, "used so recently that an operation may still rely on it"
         else:
             group.action = EVICT
             group.reason = "least recently used" if group.entries else "no ref names it"
-            group.frees_bytes = scratch.frees_bytes(group, block_bytes=block_bytes)
-            inodes -= scratch.frees_inodes(group)
-            scratch.drop(group)
+            inodes -= group.frees_objects
             used_bytes -= group.frees_bytes
 
 

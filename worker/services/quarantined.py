@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from caskeeper.results import DAMAGED, CleanupGroup
+from caskeeper.maintenance import DAMAGED, CleanupGroup
 from worker.services.plan import EVICT
-from worker.services.trash import unlink
 from worker.services.withdrawal import Withdrawal
 from worker.store.quarantine import Quarantine
+from worker.store.trash import unlink
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING
 
 from caskeeper.errors import Busy
 from worker.services.quarantined import drop_excess
-from worker.services.trash import (
+from worker.store.damage import Verdict, looked_at
+from worker.store.failures import failure
+from worker.store.quarantine import Quarantine
+from worker.store.trash import (
     EXECUTABLE,
     OBJECT,
     STRANGE,
@@ -23,9 +26,6 @@ from worker.services.trash import (
     open_up,
     put_back_or_refresh,
 )
-from worker.store.damage import Verdict, looked_at
-from worker.store.failures import failure
-from worker.store.quarantine import Quarantine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator

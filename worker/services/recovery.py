@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 from caskeeper.artifact import Ref
 from caskeeper.digest import EMPTY
 from caskeeper.errors import CaskeeperError, LeaseLost
-from worker.services.trash import (
+from worker.store.failures import failure
+from worker.store.objects import is_file
+from worker.store.trash import (
     CLOSURE,
     EXECUTABLE,
     OBJECT,
@@ -24,15 +26,13 @@ from worker.services.trash import (
     ref_of,
     unlink,
 )
-from worker.store.failures import failure
-from worker.store.objects import is_file
 
 if TYPE_CHECKING:
     from caskeeper.layout import Layout
-    from worker.services.trash import Trash
     from worker.store.closures import Closures
     from worker.store.objects import Objects
     from worker.store.refs import RefRecord, Refs
+    from worker.store.trash import Trash
 
 
 _HASH = re.compile(r"[0-9a-f]{64}\Z")

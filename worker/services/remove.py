@@ -76,6 +76,8 @@ class Remove:
         }
         for number, group in enumerate(inventory.groups):
             self._refuse_held(run, group, leaving[number])
+        going = [group for number, group in enumerate(inventory.groups) if _is_whole(group, leaving[number])]
+        inventory.settle(going)
         for number, group in enumerate(inventory.groups):
             if leaving[number]:
                 more, names = self._remove_from(run, inventory, group, leaving[number])
@@ -145,9 +147,9 @@ class Remove:
     def _remove_from(
         self, run: Run, inventory: Inventory, group: Planned, leaving: list[Ref]
     ) -> tuple[int, list[str]]:
-        if len(leaving) == len(group.entries):
-            freed, gone = self._cleanup.evict_group(
-                run, self._evictor(run), inventory, group, why="it was asked for", what=REMOVED
+        if _is_whole(group, leaving):
+            freed, gone = self._cleanup.evict_groups(
+                run, self._evictor(run), inventory, [group], why="it was asked for", what=REMOVED
             )
             if group.action == PROTECTED:
                 raise Busy(f"it cannot be removed: {group.reason}", f"ref {leaving[0]}")
@@ -162,7 +164,9 @@ class Remove:
             judged = [(entry.ref, entry.record) for entry in group.entries if entry.ref in leaving]
             gone, freed = evictor.take_refs(judged)
             layout = self._maintenance.volume.layout
-            freed += evictor.take_extracts(layout.extract(ref, root) for ref in gone for root in group.roots)
+            freed += evictor.remove_extracts(
+                layout.extract(ref, root) for ref in gone for root in group.roots
+            )
         finally:
             self._uncondemn(run, roots=[], refs=leaving)
         self._maintenance.coordination.maintenance.give_back(run.holder, run.epoch, freed)
@@ -200,3 +204,8 @@ class Remove:
             refs=[str(ref) for ref in refs],
             keys=sorted({ref.key for ref in refs}),
         )
+
+
+def _is_whole(group: Planned, leaving: Sequence[Ref]) -> bool:
+    """Whether all refs of the group leave, and so the tree."""
+    return bool(leaving) and len(leaving) == len(group.entries)

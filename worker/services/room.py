@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from caskeeper.config.sizes import pretty_size, pretty_sizes
 from caskeeper.errors import Busy, CacheTooFull, TooLarge
 from worker.protocols import Context
-from worker.services.fullness import OPERATION
+from worker.services.keepers import OPERATION
 from worker.services.plan import YOUNG
 
 if TYPE_CHECKING:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from caskeeper.config.quota import evaluate
 from caskeeper.config.quota import limits as limits_of
 from caskeeper.config.sizes import pretty_size, pretty_sizes
-from caskeeper.contract import CleanupRequest, ComputeSizeRequest
 
 if TYPE_CHECKING:
     from caskeeper.config.quota import Limits
@@ -55,10 +54,10 @@ class Space:
         self._volume = volume
         self._coordination = coordination
 
-    def now(self) -> Now:
-        """One look. StateLost, CoordinatorUnavailable, VolumeFailed."""
+    def now(self, usage: Usage | None = None) -> Now:
+        """One look; ``usage``: at the disk alone. StateLost, CoordinatorUnavailable, VolumeFailed."""
         disk = self._volume.space()
-        usage = self._coordination.usage.snapshot()
+        usage = usage or self._coordination.usage.snapshot()
         limits = limits_of(
             self._settings.cache,
             total_bytes=disk.total_bytes,
@@ -142,9 +141,12 @@ class Space:
             return f"used and reserved are above {pretty_size(limits.high_bytes)}"
         return ""
 
-    def upkeep_wanted(self) -> Request | None:
+    def upkeep_wanted(self, usage: Usage | None = None) -> Request | None:
         """What somebody should ask for now: a cleanup (which recounts where that is due), or a recount."""
-        now = self.now()
+        # Not above: a look at the cache has no use for them.
+        from caskeeper.contract import CleanupRequest, ComputeSizeRequest  # noqa: PLC0415 -- see above
+
+        now = self.now(usage)
         if self.why_cleanup(now):
             return CleanupRequest()
         return ComputeSizeRequest() if self.recount_wanted(now.usage) else None

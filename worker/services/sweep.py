@@ -11,7 +11,7 @@ import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Container
 
     from worker.services.eviction import Evictor
 
@@ -19,7 +19,7 @@ _FAN_OUT = re.compile(r"[0-9a-f]{2}\Z")
 _REST = re.compile(r"[0-9a-f]{62}\Z")
 
 
-def sweep(evictor: Evictor, folder: str, *, needed: set[bytes], check: Callable[[], None]) -> int:
+def sweep(evictor: Evictor, folder: str, *, needed: Container[bytes], check: Callable[[], None]) -> int:
     """Take every object below ``folder`` that is not in ``needed`` and is old. Returns freed bytes."""
     freed = 0
     for fan in sorted(os.listdir(folder)):

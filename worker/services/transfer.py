@@ -8,19 +8,22 @@ engine decides nothing about names: the order "children first" (I2) is the calle
 from __future__ import annotations
 
 import threading
+from collections import deque
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from contextvars import copy_context
-from itertools import islice
+from itertools import islice, zip_longest
 from typing import TYPE_CHECKING, NamedTuple
 
 from caskeeper.errors import BlobMissing, Cancelled, CaskeeperError
 from worker import errand
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    import contextvars
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from caskeeper.digest import Digest
-    from worker.protocols import BlobAccess, Context
+    from worker.protocols import BlobAccess, Context, Piece
     from worker.services.meter import Meter
 
 #: How many digests one question "which of these are missing" carries.
@@ -45,6 +48,34 @@ def find_missing(blobs: BlobAccess, digests: Iterable[Digest], context: Context)
         context.check()
         lacking = blobs.find_missing(group)
         missing += [digest for digest in group if digest in lacking]
+    return missing
+
+
+def find_missing_ahead(
+    blobs: BlobAccess, digests: Iterable[Digest], context: Context, look: Callable[[list[Digest]], None]
+) -> list[Digest]:
+    """As ``find_missing``. ``look`` is told what a group lacks while the next one is asked about."""
+    wanted = list(dict.fromkeys(digests))
+    if len(wanted) <= FIND_GROUP:
+        missing = find_missing(blobs, wanted, context)
+        look(missing)
+        return missing
+    missing = []
+    groups = [wanted[start : start + FIND_GROUP] for start in range(0, len(wanted), FIND_GROUP)]
+    with errand.part() as together, ThreadPoolExecutor(1, "find") as pool:
+        try:
+            asked = pool.submit(copy_context().run, blobs.find_missing, groups[0])
+            for group, following in zip_longest(groups, groups[1:]):
+                context.check()
+                lacking = asked.result()
+                if following:
+                    asked = pool.submit(copy_context().run, blobs.find_missing, following)
+                found = [digest for digest in group if digest in lacking]
+                look(found)
+                missing += found
+        except BaseException:
+            together.stop()  # the call under way is not waited for
+            raise
     return missing
 
 
@@ -98,12 +129,12 @@ def copy(
     jobs = split(digests, limit_bytes=limit_bytes, ordered=ordered)
     if not jobs:
         return
-    carrier = _Carrier(source, sink, meter)
+    carrier = _Carrier(source, sink, meter, jobs)
     lanes = 1 if ordered else min(LANES, len(jobs))
     with errand.part() as together, ThreadPoolExecutor(lanes, "transfer") as pool:
         pending: set[Future[None]] = set()
         try:
-            pending = {pool.submit(copy_context().run, carrier.carry, job) for job in jobs}
+            pending = {pool.submit(carrier.carry_all, copy_context()) for _ in range(lanes)}
             while pending:
                 _done, pending = wait(pending, timeout=LOOK_S, return_when=FIRST_COMPLETED)
                 carrier.complain()
@@ -120,7 +151,8 @@ def copy(
 class _Carrier:
     """One copy's hands: what runs in its threads."""
 
-    def __init__(self, source: BlobAccess, sink: BlobAccess, meter: Meter) -> None:
+    def __init__(self, source: BlobAccess, sink: BlobAccess, meter: Meter, jobs: Iterable[Job]) -> None:
+        self._waiting = deque(jobs)
         self.source = source
         self.sink = sink
         self.meter = meter
@@ -132,9 +164,13 @@ class _Carrier:
         if self.failures:
             raise self.failures[0]
 
+    def carry_all(self, context: contextvars.Context) -> None:
+        """One lane: one job after the other, each in a ``context`` of its own."""
+        with suppress(IndexError):  # nothing is left
+            while not self.stop.is_set():
+                context.copy().run(self.carry, self._waiting.popleft())
+
     def carry(self, job: Job) -> None:
-        if self.stop.is_set():
-            return
         try:
             if job.streamed:
                 self._stream(job.digests[0])
@@ -176,7 +212,7 @@ class _Chunks:
         self.failures: list[Exception] = []
         self.sent_bytes = 0
 
-    def __iter__(self) -> Iterator[bytes]:
+    def __iter__(self) -> Iterator[Piece]:
         meter = self._carrier.meter
         meter.add(0, -self.sent_bytes)
         self.sent_bytes = 0

@@ -10,7 +10,7 @@ from worker.services.reserving import reserve_for
 
 if TYPE_CHECKING:
     from worker.closure import Closure
-    from worker.protocols import BlobAccess, Context
+    from worker.protocols import Context, PeerBlobs
     from worker.services.gather import Gathered
     from worker.services.operations import Operation
     from worker.services.presence import Presence
@@ -20,7 +20,7 @@ _LIST_BYTES, _LIST_RECORD_BYTES = 256, 40
 
 
 def bring(
-    operation: Operation, closure: Closure, held: Gathered, remote: BlobAccess, context: Context
+    operation: Operation, closure: Closure, held: Gathered, remote: PeerBlobs, context: Context
 ) -> Meter:
     """Reserve for what is missing, copy the files, then the Directories ``held``, children first (I2).
 
@@ -38,7 +38,7 @@ def bring(
     meter.expect(digests, missing)
     folders, lacking = set(closure.directories), set(missing)
     files = [digest for digest in missing if digest not in folders]
-    transfer.copy(remote, operation.blobs, files, context=context, meter=meter)
+    transfer.copy(remote.unhashed(), operation.blobs, files, context=context, meter=meter)
     ordered = [digest for digest in closure.directories if digest in lacking]
     transfer.copy(held, operation.blobs, ordered, context=context, meter=meter, ordered=True)
     meter.show()
@@ -48,7 +48,7 @@ def bring(
 def send(
     operation: Operation,
     closure: Closure,
-    remote: BlobAccess,
+    remote: PeerBlobs,
     *,
     presence: Presence,
     meter: Meter,
@@ -59,13 +59,13 @@ def send(
     Raises BlobMissing before the first of them when one cannot be read here (AC-67).
     """
     digests = closure.digests
-    missing = transfer.find_missing(remote, digests, context)
-    presence.require(missing)
+    missing = transfer.find_missing_ahead(remote, digests, context, presence.require)
     meter.expect(digests, missing)
     folders, absent = set(closure.directories), set(missing)
     files = [digest for digest in missing if digest not in folders]
-    transfer.copy(operation.blobs, remote, files, context=context, meter=meter)
+    sink = remote.unhashed()
+    transfer.copy(operation.blobs, sink, files, context=context, meter=meter)
     messages = [digest for digest in closure.directories if digest in absent]
-    transfer.copy(operation.blobs, remote, messages, context=context, meter=meter)
+    transfer.copy(operation.blobs, sink, messages, context=context, meter=meter)
     meter.show()
     return len(missing)

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from caskeeper.contract import CleanupGroup
-from caskeeper.results import UPLOADS
-from worker.services.eviction import age_ns_of
+from caskeeper.maintenance import UPLOADS
 from worker.services.plan import EVICT, YOUNG
-from worker.services.trash import unlink
 from worker.store.journal import ended_journals
+from worker.store.taking import age_ns_of
+from worker.store.trash import unlink
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -26,8 +26,9 @@ from caskeeper.errors import (
 )
 from worker.closure import walk
 from worker.services import findings as kinds
+from worker.services.needs import Listed
 from worker.services.verify_content import has_time, look
-from worker.store.closures import ClosureList
+from worker.store.closures import ClosureList, record_of
 from worker.store.whole import refuse_out_of_reach
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
     from worker.store.refs import RefRecord, Refs
 
 FAN_OUT = re.compile(r"[0-9a-f]{2}\Z")
+#: So many objects that were looked at are not looked at again; more would be as many as the cache has.
+REMEMBERED = 1 << 19
 _LIST = re.compile(r"([0-9a-f]{62})\.(whole|[0-9a-f]{16})\Z")
 
 
@@ -89,7 +92,7 @@ class RefsLook:
         self._layout = refs.volume.layout
         self._reader, self._sample, self._horizon_ns, self._findings = reader, sample, horizon_ns, findings
         #: raw hashes that some closure list holds
-        self.listed: set[bytes] = set()
+        self.listed = Listed()
         #: roots of all refs
         self.roots: set[str] = set()
         #: objects whose size says that they are damaged
@@ -257,6 +260,7 @@ class RefsLook:
                 )
         if listed is not None:
             tree.known = True
+            self.listed.add(listed.records)
             for raw, size_bytes, _is_directory in listed.entries:
                 self._need(tree, raw, size_bytes)
 
@@ -267,7 +271,9 @@ class RefsLook:
             try:
                 return self._objects.directory(digest)
             except (BlobMissing, DigestMismatch):
-                self._need(tree, bytes.fromhex(digest.hash), digest.size_bytes, suspect=True)
+                raw = bytes.fromhex(digest.hash)
+                self.listed.add(record_of(raw, digest.size_bytes))
+                self._need(tree, raw, digest.size_bytes, suspect=True)
                 raise
 
         try:
@@ -282,7 +288,6 @@ class RefsLook:
 
     def _need(self, tree: Tree, raw: bytes, size_bytes: int, *, suspect: bool = False) -> None:
         """The content is needed: note whether it is here, and as long as the tree says."""
-        self.listed.add(raw)
         digest = Digest(raw.hex(), size_bytes)
         if digest == EMPTY or (raw in self._checked and not suspect):
             return
@@ -308,6 +313,11 @@ class RefsLook:
             elif stored is not None and stored.right and stored.status.st_size != size_bytes:
                 tree.trouble = f"it claims that {digest.hash} has {size_bytes} bytes"
             return
+        self._remember(raw)
+
+    def _remember(self, raw: bytes) -> None:
+        if len(self._checked) >= REMEMBERED:
+            self._checked.clear()
         self._checked.add(raw)
 
     def _is_in_trash(self, digest: Digest) -> bool:
@@ -344,7 +354,7 @@ class RefsLook:
             return
         found = self._stored(root_hash, scope_id)
         if found is not None:
-            self.listed.update(raw for raw, _size_bytes, _is_directory in found.entries)
+            self.listed.add(found.records)
         if self.doubt or (found is not None and self._has_young(found)):
             return
         if status.st_atime_ns < self._horizon_ns and look(path) is not None:

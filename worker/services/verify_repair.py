@@ -298,11 +298,12 @@ class Repair:
             give_back=lambda freed_bytes: self._give_back(run, freed_bytes),
             check=run.check,
         )
-        for group in inventory.groups if groups else ():
-            if not group.entries and not group.young:
-                self._context.check()
-                group.action = EVICT
-                self._cleanup.evict_group(run, evictor, inventory, group, why=_SWEEP)
+        unnamed = [group for group in inventory.groups if groups and not group.entries and not group.young]
+        inventory.settle(unnamed)
+        for group in unnamed:
+            self._context.check()
+            group.action = EVICT
+            self._cleanup.evict_groups(run, evictor, inventory, [group], why=_SWEEP)
 
     def _take_objects(self, run: Run, evictor: Evictor, inventory: Inventory, todo: deque[Found]) -> None:
         until = time.monotonic() + HOLD_S

@@ -7,8 +7,8 @@ import stat
 from typing import TYPE_CHECKING
 
 from worker.services import findings as kinds
-from worker.services.trash import STRANGE, aside, unlink
 from worker.services.verify_content import look
+from worker.store.trash import STRANGE, aside, unlink
 
 if TYPE_CHECKING:
     from worker.services.findings import Found

@@ -17,8 +17,8 @@ from worker.services.eviction import Evictor
 from worker.services.findings import KIND, UNREADABLE
 from worker.services.quarantined import drop_excess
 from worker.services.subjects import subjects_of
-from worker.services.trash import ref_name
 from worker.store.quarantine import RECORD, Quarantine
+from worker.store.trash import ref_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

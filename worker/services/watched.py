@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from caskeeper.digest import Digest
-    from worker.protocols import BlobAccess
+    from worker.protocols import PeerBlobs, Piece
 
 Made = TypeVar("Made")
 
@@ -24,7 +24,7 @@ class Watched:
     way round (D-17, D-18). Both sides raise the same classes, so the failure itself is what is compared.
     """
 
-    def __init__(self, blobs: BlobAccess, need: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, blobs: PeerBlobs, need: Callable[[], None] = lambda: None) -> None:
         """``need`` is called before content moves; what it raises is no failure of the watched side."""
         self._blobs = blobs
         self._need = need
@@ -37,7 +37,14 @@ class Watched:
 
     def knowing(self, at_hand: Mapping[Digest, bytes]) -> Watched:
         """The same side, whose failures are this one's too, with some blobs at hand."""
-        other = Watched(Known(self._blobs, at_hand), self._need)
+        return self._with(Known(self._blobs, at_hand))
+
+    def unhashed(self) -> Watched:
+        """The same side without its hashing, for a copy from or to the store; its failures are this one's."""
+        return self._with(self._blobs.unhashed())
+
+    def _with(self, blobs: PeerBlobs) -> Watched:
+        other = Watched(blobs, self._need)
         other._failures, other._foreign = self._failures, self._foreign
         return other
 
@@ -72,12 +79,12 @@ class Watched:
         with self.watching():
             return self._blobs.find_missing(digests)
 
-    def read_batch(self, digests: Sequence[Digest]) -> list[tuple[Digest, bytes]]:
+    def read_batch(self, digests: Sequence[Digest]) -> Sequence[tuple[Digest, Piece]]:
         self._need()
         with self.watching():
             return self._blobs.read_batch(digests)
 
-    def read_stream(self, digest: Digest) -> Iterator[bytes]:
+    def read_stream(self, digest: Digest) -> Iterator[Piece]:
         self._need()
         with self.watching():
             chunks = iter(self._blobs.read_stream(digest))
@@ -88,12 +95,12 @@ class Watched:
                 return
             yield chunk
 
-    def write_batch(self, blobs: Sequence[tuple[Digest, bytes]]) -> None:
+    def write_batch(self, blobs: Sequence[tuple[Digest, Piece]]) -> None:
         self._need()
         with self.watching():
             self._blobs.write_batch(blobs)
 
-    def write_stream(self, digest: Digest, chunks: Iterable[bytes]) -> None:
+    def write_stream(self, digest: Digest, chunks: Iterable[Piece]) -> None:
         """What ``chunks`` raises is the other side's, even when this side reports it as its own."""
         self._need()
         noted = _Noted(chunks)
@@ -108,11 +115,11 @@ class Watched:
 class _Noted:
     """``chunks``, and whether iterating them failed. As repeatable as they are."""
 
-    def __init__(self, chunks: Iterable[bytes]) -> None:
+    def __init__(self, chunks: Iterable[Piece]) -> None:
         self._chunks = chunks
         self.failures: list[Exception] = []
 
-    def __iter__(self) -> Iterator[bytes]:
+    def __iter__(self) -> Iterator[Piece]:
         try:
             yield from self._chunks
         except Exception as failure:

@@ -98,7 +98,7 @@ class Withdrawal:
                 gone, freed = evictor.take_refs(
                     judged, is_wanted=lambda ref: not any(map(self.is_missing, needs[ref]))
                 )
-                freed += evictor.take_extracts(
+                freed += evictor.remove_extracts(
                     self._layout.extract(ref, root) for ref in gone for root in roots
                 )
         finally:

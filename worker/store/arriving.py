@@ -39,7 +39,7 @@ class Arriving:
         """Where it is staged."""
         return self._file.path
 
-    def write(self, chunk: bytes) -> None:
+    def write(self, chunk: bytes | memoryview) -> None:
         """The next piece. DigestMismatch when it is more than was announced, NoSpace, LeaseLost."""
         self.staging.check()
         if self._file.size_bytes + len(chunk) > self.total_bytes:

@@ -12,6 +12,7 @@ import os
 import stat
 import threading
 from abc import ABC, abstractmethod
+from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
 from caskeeper.contract import Progress
@@ -19,23 +20,24 @@ from caskeeper.digest import EMPTY
 from caskeeper.errors import DestinationExists, InvalidRequest, VolumeFailed
 from worker.closure import WHOLE, Part, Scope, descend, part_of
 from worker.directory import Directory
+from worker.protocols import quiet
+from worker.store.companion.messages import CompanionLost
 from worker.store.comparison import is_copy
 from worker.store.damage import missing, wrong_size
 from worker.store.destination import MARK, Destination
 from worker.store.failures import failure
-from worker.store.parallel import Crew
+from worker.store.parallel import SMALL_BYTES, Crew
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from caskeeper.digest import Digest
     from worker.directory import FileEntry
     from worker.protocols import Context
     from worker.store.blobs import StoreBlobs
-    from worker.store.objects import Objects
+    from worker.store.companion.owner import Companion
+    from worker.store.companion.session import Session
 
-#: Files up to this size are copied through memory in one piece.
-WHOLE_BYTES = 1024 * 1024
 #: What the kernel is asked to copy at once.
 COPY_BYTES = 8 * 1024 * 1024
 _NO_RANGE = frozenset({errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM})
@@ -57,6 +59,14 @@ class _Large(NamedTuple):
     entry: FileEntry
 
 
+class _Filled(NamedTuple):
+    """A folder that was filled: what follows, how many files it has by now, and their bytes."""
+
+    following: list[_Folder | _Large]
+    files: int
+    size_bytes: int
+
+
 def checkout_links(
     root: Digest,
     target: str,
@@ -65,6 +75,7 @@ def checkout_links(
     context: Context,
     scope: Scope = WHOLE,
     subdir: str | None = None,
+    companion: Companion | None = None,
 ) -> int:
     """Make ``target``, a new folder in the operation's own, out of links to objects (0444 and 0555).
 
@@ -75,7 +86,12 @@ def checkout_links(
     links = _Links(blobs, context, target)
     start = links.start(root, scope, subdir)
     links.make()
-    links.run(start)
+    try:
+        links.run(start, companion, target=target)
+    except CompanionLost:
+        blobs.staging.clear(target)
+        links = _Links(blobs, context, target)
+        links.run(start)
     return links.copied_bytes
 
 
@@ -83,10 +99,11 @@ def checkout_copy(
     root: Digest,
     destination: str,
     *,
-    objects: Objects,
+    blobs: StoreBlobs,
     context: Context,
     scope: Scope = WHOLE,
     subdir: str | None = None,
+    companion: Companion | None = None,
 ) -> None:
     """Make ``destination`` a private copy: 0666 and 0777 less the umask, independent of the store.
 
@@ -96,11 +113,29 @@ def checkout_copy(
     """
     try:
         with Destination(destination) as place:
-            copy = _Copy(objects, context, place)
-            copy.run(copy.start(root, scope, subdir))
+            copy = _Copy(blobs, context, place)
+            start = copy.start(root, scope, subdir)
+            try:
+                copy.run(start, companion, destination=place.path, identity=place.identity())
+            except CompanionLost:
+                place.clear()
+                _Copy(blobs, context, place).run(start)
     except DestinationExists:
-        if not is_copy(root, destination, objects=objects, context=context, scope=scope, subdir=subdir):
+        if not is_copy(root, destination, objects=blobs.objects, context=context, scope=scope, subdir=subdir):
             raise
+
+
+def links_aside(blobs: StoreBlobs, check: Callable[[], None], *, target: str) -> Callable[[_Folder], _Filled]:
+    """What a companion does for ``checkout_links``."""
+    return _Links(blobs, quiet()._replace(check=check), target).fill
+
+
+def copy_aside(
+    blobs: StoreBlobs, check: Callable[[], None], *, destination: str, identity: bytes
+) -> Callable[[_Folder], _Filled]:
+    """What a companion does for ``checkout_copy``."""
+    place = Destination.joined(destination, identity)
+    return _Copy(blobs, quiet()._replace(check=check), place).fill
 
 
 class _Checkout(ABC):
@@ -109,10 +144,14 @@ class _Checkout(ABC):
     #: a name that the top folder may not have
     refused = ""
 
-    def __init__(self, objects: Objects, context: Context) -> None:
-        self._objects = objects
+    #: what a companion knows it by
+    work = ""
+
+    def __init__(self, blobs: StoreBlobs, context: Context) -> None:
+        self._blobs = blobs
+        self._objects = blobs.objects
         self._context = context
-        self._crew: Crew[_Folder | _Large] = Crew(self._do, self._watch)
+        self._crew: Crew[_Folder | _Large] = self._new_crew(None)
         self._lock = threading.Lock()
         self._done_files = 0
         self._done_bytes = 0
@@ -127,9 +166,26 @@ class _Checkout(ABC):
             )
         return _Folder("", top, part)
 
-    def run(self, start: _Folder) -> None:
-        """Fill it and everything below."""
-        self._crew.run([start])
+    def run(self, start: _Folder, companion: Companion | None = None, **particulars: object) -> None:
+        """Fill it and everything below; ``particulars``: what a companion that helps has to know.
+
+        CompanionLost: it was killed, and what it was filling is filled in part.
+        """
+        if companion is None:
+            self._crew.run([start])
+            return
+        with companion.session(self.work, self._blobs, **particulars) as session:
+            self._crew = self._new_crew(_Aside(session, self._add))
+            self._crew.run([start])
+
+    def fill(self, folder: _Folder) -> _Filled:
+        """One folder, for an owner elsewhere."""
+        files, size_bytes = self._done_files, self._done_bytes
+        following = self._do(folder)
+        return _Filled(following, self._done_files - files, self._done_bytes - size_bytes)
+
+    def _new_crew(self, aside: _Aside | None) -> Crew[_Folder | _Large]:
+        return Crew(self._do, self._watch, is_long=lambda unit: isinstance(unit, _Large), aside=aside)
 
     def _watch(self) -> None:
         self._context.check()
@@ -158,8 +214,11 @@ class _Checkout(ABC):
         """``files`` are done, but for those of them that were ``left`` for later."""
         size_bytes = sum([entry.digest.size_bytes for entry in files])
         size_bytes -= sum([entry.digest.size_bytes for entry in left])
+        self._add(len(files) - len(left), size_bytes)
+
+    def _add(self, files: int, size_bytes: int) -> None:
         with self._lock:
-            self._done_files += len(files) - len(left)
+            self._done_files += files
             self._done_bytes += size_bytes
 
     @abstractmethod
@@ -171,11 +230,41 @@ class _Checkout(ABC):
         """Make a file that was left for later."""
 
 
+class _Aside:
+    """Folders that the companion fills; large files stay here."""
+
+    def __init__(self, session: Session, add: Callable[[int, int], None]) -> None:
+        self._session = session
+        self._add = add
+        self._sent: deque[Sequence[_Folder | _Large]] = deque()
+
+    def begin(self) -> bool:
+        return self._session.begin()
+
+    def takes(self, unit: _Folder | _Large) -> bool:
+        return isinstance(unit, _Folder)
+
+    def send(self, units: Sequence[_Folder | _Large]) -> None:
+        self._session.send(units)
+        self._sent.append(units)
+
+    def receive(self, wait_s: float) -> list[_Folder | _Large] | None:
+        done: list[_Filled] | None = self._session.receive(wait_s)
+        if done is None:
+            return None
+        following = [*self._sent.popleft()[len(done) :]]
+        for filled in done:
+            self._add(filled.files, filled.size_bytes)
+            following += filled.following
+        return following
+
+
 class _Links(_Checkout):
+    work = "links"
+
     def __init__(self, blobs: StoreBlobs, context: Context, target: str) -> None:
-        super().__init__(blobs.objects, context)
+        super().__init__(blobs, context)
         self.copied_bytes = 0
-        self._blobs = blobs
         self._staging = blobs.staging
         self._volume = blobs.staging.volume
         self._target = target
@@ -189,36 +278,50 @@ class _Links(_Checkout):
         here = f"{self._target}{path}"
         for folder in folders:
             self._volume.make_folder(f"{self._target}{folder.path}", mode=0o755)
-        place, link, executable = self._volume.layout.object, self._volume.link, self._blobs.executable
-        copies = []
-        for entry in directory.files:
-            name, digest, is_executable = entry
-            if digest == EMPTY:
-                self._volume.stage(f"{here}/{name}", b"", mode=_mode(entry))
-                continue
-            source = executable(digest) if is_executable else place(digest.hash)
-            try:
-                linked = link(source, f"{here}/{name}")
-            except FileNotFoundError:
-                linked = self._found_again(entry, source, f"{here}/{name}")
-            if linked:
-                self._look_at(entry, source, f"{here}/{name}")
-            else:
-                copies.append(entry)
+        copies = self._link_files(here, directory.files) if directory.files else []
         for name, target in directory.symlinks:
             self._volume.symlink(target, f"{here}/{name}")
         return copies
 
-    def _look_at(self, entry: FileEntry, source: str, path: str) -> None:
-        """At the link, which nobody exchanges: raises ObjectDamaged where it is no file of its size."""
+    def _link_files(self, here: str, files: Sequence[FileEntry]) -> list[FileEntry]:
+        place, link, executable = self._volume.layout.object, self._volume.link, self._blobs.executable
+        copies = []
+        look = self._folder(here)
         try:
-            there = os.lstat(path)
+            for entry in files:
+                name, digest, is_executable = entry
+                hash_hex, size_bytes = digest
+                target = f"{here}/{name}"
+                if not size_bytes and digest == EMPTY:
+                    self._volume.stage(target, b"", mode=_mode(entry))
+                    continue
+                source = executable(digest) if is_executable else place(hash_hex)
+                try:
+                    linked = link(source, target)
+                except FileNotFoundError:
+                    linked = self._found_again(entry, source, target)
+                if not linked:
+                    copies.append(entry)
+                    continue
+                try:  # at the link, which nobody exchanges; by a short way, for it changes nothing
+                    there = os.stat(name, dir_fd=look, follow_symlinks=False)
+                except OSError as error:
+                    self._staging.confirm()  # without its folder this operation is over
+                    raise failure(error, target) from error
+                if there.st_size != size_bytes or not stat.S_ISREG(there.st_mode):
+                    self._volume.unlink(target)
+                    raise wrong_size(digest, source) or missing(digest, source)
+        finally:
+            os.close(look)
+        return copies
+
+    def _folder(self, path: str) -> int:
+        """A descriptor to look into a folder of this operation; changes go by full paths (the fence)."""
+        try:
+            return os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW)
         except OSError as error:
-            self._staging.confirm()  # without its folder this operation is over
+            self._staging.confirm()
             raise failure(error, path) from error
-        if not stat.S_ISREG(there.st_mode) or there.st_size != entry.digest.size_bytes:
-            self._volume.unlink(path)
-            raise wrong_size(entry.digest, source) or missing(entry.digest, source)
 
     def _found_again(self, entry: FileEntry, source: str, path: str) -> bool:
         """A cleanup may have it in its hands: looked for everywhere and put back, or BlobMissing."""
@@ -249,9 +352,10 @@ class _Links(_Checkout):
 
 class _Copy(_Checkout):
     refused = MARK
+    work = "copy"
 
-    def __init__(self, objects: Objects, context: Context, place: Destination) -> None:
-        super().__init__(objects, context)
+    def __init__(self, blobs: StoreBlobs, context: Context, place: Destination) -> None:
+        super().__init__(blobs, context)
         self._place = place
 
     def _fill(self, path: str, directory: Directory, folders: list[_Folder]) -> list[FileEntry]:
@@ -259,7 +363,7 @@ class _Copy(_Checkout):
         fd = self._place.open(path)
         try:
             for entry in directory.files:
-                if entry.digest.size_bytes > WHOLE_BYTES:
+                if entry.digest.size_bytes > SMALL_BYTES:
                     large.append(entry)
                 else:
                     self._copy_small(entry, fd)
@@ -274,21 +378,12 @@ class _Copy(_Checkout):
         return large
 
     def _copy_small(self, entry: FileEntry, fd: int) -> None:
-        digest = entry.digest
-        data = b""
-        if digest != EMPTY:
-            source = self._objects.open(digest)
-            try:
-                data = os.read(source, digest.size_bytes)
-            finally:
-                os.close(source)
-            if len(data) < digest.size_bytes:
-                raise OSError(errno.EIO, os.strerror(errno.EIO))
+        data = self._objects.content(entry.digest)
         file = os.open(entry.name, _NEW_FILE, 0o777 if entry.executable else 0o666, dir_fd=fd)
         try:
-            view = memoryview(data)
-            while view:
-                view = view[os.write(file, view) :]
+            written = os.write(file, data) if data else 0
+            while written < len(data):
+                written += os.write(file, data[written:])
         finally:
             os.close(file)
 

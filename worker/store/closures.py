@@ -23,7 +23,7 @@ from worker.store.failures import failure
 from worker.store.format import without_age
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from worker.closure import Closure, Scope
     from worker.store.objects import Objects
@@ -35,12 +35,20 @@ _MAGIC = b"cklist\x00\x01"
 _HEADER = struct.Struct(">8s32s16sQ")
 #: hash, size with the highest bit set for a Directory
 _RECORD = struct.Struct(">32sQ")
-_IS_DIRECTORY = 1 << 63
+#: The size of one record; the hash comes first.
+RECORD_BYTES = _RECORD.size
+#: Set in a record's size.
+IS_DIRECTORY = 1 << 63
 _SUM_BYTES = 32
 _NAME = re.compile(r"([0-9a-f]{62})\.(whole|[0-9a-f]{16})\Z")
 _FAN_OUT = re.compile(r"[0-9a-f]{2}\Z")
 _LOOKS = 200
 _MOMENT_S = 0.005
+
+
+def record_of(hash_bytes: bytes, size_bytes: int) -> bytes:
+    """One record, of what is no Directory."""
+    return _RECORD.pack(hash_bytes, size_bytes)
 
 
 class ListEntry(NamedTuple):
@@ -63,15 +71,20 @@ class ClosureList:
         return len(self._records) // _RECORD.size
 
     @property
+    def records(self) -> bytes:
+        """Every record as it is stored, sorted by hash."""
+        return self._records
+
+    @property
     def entries(self) -> Iterator[ListEntry]:
         """Every record."""
         for hash_bytes, size in _RECORD.iter_unpack(self._records):
-            yield ListEntry(hash_bytes, size & ~_IS_DIRECTORY, size >= _IS_DIRECTORY)
+            yield ListEntry(hash_bytes, size & ~IS_DIRECTORY, size >= IS_DIRECTORY)
 
     def digests(self) -> Iterator[Digest]:
         """Every digest."""
         for hash_bytes, size in _RECORD.iter_unpack(self._records):
-            yield Digest(hash_bytes.hex(), size & ~_IS_DIRECTORY)
+            yield Digest(hash_bytes.hex(), size & ~IS_DIRECTORY)
 
     def holds(self, hash_bytes: bytes) -> bool:
         """Whether one of the records is of this hash."""
@@ -84,16 +97,24 @@ class ClosureList:
     @property
     def size_bytes(self) -> int:
         """The sum of all sizes."""
-        return sum(size & ~_IS_DIRECTORY for _, size in _RECORD.iter_unpack(self._records))
+        return sum(size & ~IS_DIRECTORY for _, size in _RECORD.iter_unpack(self._records))
 
     @classmethod
     def of(cls, closure: Closure) -> ClosureList:
         """The list of a closure."""
-        sizes = {bytes.fromhex(hash_hex): size for hash_hex, size in closure.files}
-        for hash_hex, size in closure.directories:
-            sizes[bytes.fromhex(hash_hex)] = size | _IS_DIRECTORY
-        records = b"".join([_RECORD.pack(hash_bytes, sizes[hash_bytes]) for hash_bytes in sorted(sizes)])
-        return cls(closure.root.hash, closure.scope.id, records)
+        directories = dict(closure.directories)
+        files: Collection[tuple[str, int]] = closure.files
+        if len({hash_hex for hash_hex, _ in files}) != len(files):  # one of them claims another size
+            files = dict(files).items()
+        # In hex, which sorts as the bytes do, and is turned into them at once.
+        records = [
+            "%s%016x" % file  # noqa: UP031 -- half of the time of an f-string that takes it apart
+            for file in files
+            if file[0] not in directories
+        ]
+        records += [f"{hash_hex}{size | IS_DIRECTORY:016x}" for hash_hex, size in directories.items()]
+        records.sort()
+        return cls(closure.root.hash, closure.scope.id, bytes.fromhex("".join(records)))
 
     def to_bytes(self) -> bytes:
         """The file."""

@@ -13,6 +13,7 @@ import fcntl
 import os
 import shutil
 import socket
+import weakref
 from typing import TYPE_CHECKING, Self
 
 from caskeeper.errors import Busy, CaskeeperError, DestinationExists, InvalidRequest
@@ -39,13 +40,27 @@ class Destination:
         self._fd = -1
         self._mark = -1
 
+    @classmethod
+    def joined(cls, path: str, identity: bytes) -> Self:
+        """The one that another process has made ready, to work in it too, until nobody holds it any more."""
+        place = cls(path)
+        try:
+            place._fd = os.open(place.path, _FOLDER)
+        except OSError as error:
+            raise place.failure(error) from error
+        if place.identity() != identity:
+            place.close()
+            raise DestinationExists("somebody else changes it", path)
+        weakref.finalize(place, os.close, place._fd)
+        return place
+
     def __enter__(self) -> Self:
         try:
             self._open()
             try:
                 self._claim()
             except BaseException:
-                self._leave()
+                self.close()
                 raise
         except OSError as error:
             if error.errno in _NO_FOLDER:
@@ -74,13 +89,13 @@ class Destination:
             fcntl.flock(self._mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise Busy("another copy is being made there", self.path) from None
-        if names not in ([], [MARK]) and os.pread(self._mark, 100, 0) != self._identity():
+        if names not in ([], [MARK]) and os.pread(self._mark, 100, 0) != self.identity():
             # Content of the same name that came with an artifact says nothing about what lies beside it.
             raise DestinationExists("it is not empty", self.path)
-        os.pwrite(self._mark, self._identity(), 0)
-        self._clear()  # of an attempt that was killed
+        os.pwrite(self._mark, self.identity(), 0)
+        self.clear()  # of an attempt that was killed
 
-    def _identity(self) -> bytes:
+    def identity(self) -> bytes:
         """What only a mark written into this very folder says; no artifact can know it beforehand."""
         here = os.fstat(self._fd)
         return f"{here.st_dev}:{here.st_ino}:{socket.gethostname()}\n".encode()
@@ -91,7 +106,7 @@ class Destination:
         try:
             if kind is not None:
                 with contextlib.suppress(OSError):  # what failed first is what is reported
-                    self._clear()
+                    self.clear()
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(MARK, dir_fd=self._fd)
             if kind is not None and self._created:
@@ -100,14 +115,15 @@ class Destination:
         except OSError as trouble:
             raise self.failure(trouble) from error
         finally:
-            self._leave()
+            self.close()
 
-    def _leave(self) -> None:
+    def close(self) -> None:
+        """Let go of it; nothing in it changes."""
         for fd in (self._mark, self._fd):
             if fd >= 0:
                 os.close(fd)
 
-    def _clear(self) -> None:
+    def clear(self) -> None:
         """Remove everything but the mark."""
         with os.scandir(self._fd) as listing:
             entries = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in listing]

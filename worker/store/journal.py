@@ -20,7 +20,7 @@ from worker.store.failures import failure
 from worker.store.format import without_age
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from caskeeper.digest import Digest
     from worker.store.staged_file import StagedFile
@@ -46,14 +46,17 @@ class Journal:
         self._files = 0
         self._at = self._length = 0
 
-    def note(self, digest: Digest) -> None:
-        """``digest`` is about to be published. Raises what spending and writing raise, and LeaseLost."""
-        record = _RECORD.pack(bytes.fromhex(digest.hash), digest.size_bytes)
+    def note(self, digests: Collection[Digest]) -> None:
+        """They are about to be published. Raises what spending and writing raise, and LeaseLost."""
+        records = b"".join([_RECORD.pack(bytes.fromhex(hash_hex), size) for hash_hex, size in digests])
         with self._guard:
-            if self._file is None or self._at + _RECORD.size > self._length:
-                self._file = self._grow()
-            self._file.overwrite(self._at, record)
-            self._at += _RECORD.size
+            while records:
+                if self._file is None or self._at + _RECORD.size > self._length:
+                    self._file = self._grow()
+                fitting = (self._length - self._at) // _RECORD.size * _RECORD.size
+                self._file.overwrite(self._at, records[:fitting])
+                self._at += len(records[:fitting])
+                records = records[fitting:]
 
     def _grow(self) -> StagedFile:
         """The next file, of its full length from the start: spent for and counted like an object."""

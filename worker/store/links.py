@@ -35,14 +35,17 @@ def told(target: str) -> str:
     return f"a symbolic link to {target[:200]!r} stands where a folder of the cache belongs"
 
 
-def refuse_links(layout: Layout, *paths: str) -> None:
+def refuse_links(layout: Layout, *paths: str, below: str = "") -> None:
     """Raises VolumeFailed when a folder between the root of the volume and one of ``paths`` is a link.
 
-    The root itself and what is above it may be one. Not asked for what an operation or a cleanup has of its
-    own: the removal of their folders asks for all of it.
+    The root itself and what is above it may be one. ``below``: whoever removes many has just looked at that
+    folder and those above it. Not asked for what an operation or a cleanup has of its own: the removal of
+    their folders asks for all of it.
     """
     for path in paths:
-        slash = len(layout.root) if layout.owner(path) is None else len(path)
+        if layout.owner(path) is not None:
+            continue
+        slash = len(below or layout.root)
         while (slash := path.find("/", slash + 1)) >= 0:
             folder = path[:slash]
             if target := stands(folder):

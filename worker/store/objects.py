@@ -122,10 +122,27 @@ class Objects:
 
     def read(self, digest: Digest) -> bytes:
         """The whole blob, verified; for small ones. What ``open`` raises, ObjectDamaged, VolumeFailed."""
+        data = self.content(digest)
+        if Hasher(data).hexdigest() != digest.hash:
+            raise self.told(damaged(digest, self._layout.object(digest.hash)))
+        return data
+
+    def content(self, digest: Digest) -> bytes:
+        """The whole blob, of the size that ``digest`` says but unverified otherwise; as ``read``."""
         if digest == EMPTY:
             return b""
-        fd = self.open(digest)
         path = self._layout.object(digest.hash)
+        try:  # what is the rule: it is there, and one byte more was not to be had
+            fd = os.open(path, _OPEN | os.O_NOATIME)
+            try:
+                data = os.read(fd, digest.size_bytes + 1)
+            finally:
+                os.close(fd)
+            if len(data) == digest.size_bytes:
+                return data
+        except OSError:
+            pass  # looked at more closely
+        fd = self.open(digest)
         try:
             data = os.read(fd, digest.size_bytes + 1)
             while len(data) < digest.size_bytes and (more := os.read(fd, digest.size_bytes - len(data))):
@@ -134,7 +151,7 @@ class Objects:
             raise failure(error, path) from error
         finally:
             os.close(fd)
-        if Hasher(data).hexdigest() != digest.hash:
+        if len(data) != digest.size_bytes:
             raise self.told(damaged(digest, path))
         return data
 

@@ -141,11 +141,11 @@ class OldCache:
         finally:
             os.close(fd)
 
-    def write_batch(self, blobs: Sequence[tuple[Digest, bytes]]) -> None:
+    def write_batch(self, blobs: Sequence[tuple[Digest, bytes | memoryview]]) -> None:
         """Refused."""
         raise PermissionDenied("it is another program's, and only read", self.layout.root)
 
-    def write_stream(self, digest: Digest, chunks: Iterable[bytes]) -> None:
+    def write_stream(self, digest: Digest, chunks: Iterable[bytes | memoryview]) -> None:
         """Refused."""
         raise PermissionDenied("it is another program's, and only read", self.layout.root)
 

@@ -34,7 +34,7 @@ from worker.store.objects import Objects
 from worker.store.whole import refuse_out_of_reach
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from worker.store.staging import Staging
     from worker.store.volume import Volume
@@ -125,13 +125,16 @@ def decode(data: bytes) -> RefRecord | None:
     """The record in ``data``, or None when it is damaged."""
     try:
         message = pb.RefRecord.FromString(data)
+        scope = WHOLE  # as most are
+        if message.HasField("scope"):
+            scope = Scope.of(message.scope.excluded, message.scope.included)
         return RefRecord(
             roots=(
                 Digest.checked(message.hash, message.size_bytes),
                 *(Digest.checked(root.hash, root.size_bytes) for root in message.further_roots),
             ),
             kind=message.kind,
-            scope=Scope.of(message.scope.excluded, message.scope.included),
+            scope=scope,
             serial=message.serial,
             created_ms=message.created_ms,
             labels=dict(message.labels),
@@ -207,13 +210,17 @@ class Refs:
             staging.refund(min(charged, replaced))
         return was
 
-    def listing(self, *, strangers: list[str] | None = None) -> Iterator[RefEntry]:
-        """Every ref, in no particular order. VolumeFailed for a folder that cannot be listed and for
-        anything that is no ref (I9).
+    def listing(
+        self, *, strangers: list[str] | None = None, wanted: Callable[[Ref], bool] = lambda _ref: True
+    ) -> Iterator[RefEntry]:
+        """Every ref that is ``wanted``, in no particular order; of others no record is read.
 
-        Whoever only looks gives ``strangers``: there go the paths of what is no ref, and the listing goes on.
-        """  # noqa: D205 -- one sentence
+        VolumeFailed for a folder that cannot be listed and for anything that is no ref (I9). Whoever only
+        looks gives ``strangers``: there go the paths of what is no ref, and the listing goes on.
+        """
         for ref, path in self._named(strangers):
+            if not wanted(ref):
+                continue
             entry = self._entry(ref, path)
             if entry is not None:
                 yield entry

@@ -48,7 +48,9 @@ class StagedFile:
         """
         try:
             self._volume._change("overwrite", self.path)  # noqa: SLF001 -- a part of the volume
-            os.pwrite(self._fd, data, offset)
+            written = os.pwrite(self._fd, data, offset)
+            while written < len(data):
+                written += os.pwrite(self._fd, data[written:], offset + written)
         except OSError as error:
             raise failure(error, self.path) from error
 

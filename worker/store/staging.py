@@ -18,10 +18,12 @@ from caskeeper.errors import LeaseLost
 from worker.store.failures import failure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from caskeeper.digest import Digest
     from caskeeper.layout import Layout
+    from worker.protocols import Piece
+    from worker.store.companion.batches import Batches
     from worker.store.staged_file import StagedFile
     from worker.store.volume import Volume
 
@@ -31,8 +33,13 @@ RESERVED = "reserved"
 _BYTES = re.compile("[0-9]{1,15}")
 
 
-def _nobody(_digest: Digest) -> None:
+def _nobody(_digests: Collection[Digest]) -> None:
     """Nobody wants to know."""
+
+
+def _nothing_at_hand(_charged_bytes: int) -> bool:
+    """All room is to be asked for."""
+    return False
 
 
 def stated_reserved(layout: Layout, operation_id: str) -> int:
@@ -60,20 +67,28 @@ class Staging:
         spend: Callable[[int], None],
         refund: Callable[[int], None],
         check: Callable[[], None],
+        spend_at_hand: Callable[[int], bool] = _nothing_at_hand,
+        place: str = "",
     ) -> None:
         """Nothing happens before ``begin``.
 
         ``spend`` is told the charged bytes before they are written and raises when there is no room,
         ``refund`` those of a staged file that went unpublished; ``check`` raises to stop the work.
+        ``spend_at_hand`` is ``spend`` that asks nobody for room: False when there is not enough at hand.
+        ``place``: what ``place_apart`` gave to another process, a folder in the operation's own.
         """
         self.volume = volume
         self.id = operation_id
         self.folder = volume.layout.operation(operation_id)
+        self._place = place or self.folder
         self.spend = spend
+        self.spend_at_hand = spend_at_hand
         self.refund = refund
         self.check = check
         #: told of every object before it is published; a server's keeps a journal (worker.store.journal)
-        self.announce: Callable[[Digest], None] = _nobody
+        self.announce: Callable[[Collection[Digest]], None] = _nobody
+        #: where a part of many small things is done in another process
+        self.batches: Batches | None = None
         #: the operation's start in the volume's own clock: what is younger is this operation's to rely on
         self.start_ns = 0
         self._numbers = itertools.count(1)
@@ -114,7 +129,13 @@ class Staging:
 
     def path(self) -> str:
         """A name in the folder that was not used before."""
-        return f"{self.folder}/{next(self._numbers)}"
+        return f"{self._place}/{next(self._numbers)}"
+
+    def place_apart(self) -> str:
+        """A new folder in the operation's own: for somebody who would wait for its lock."""
+        path = self.path()
+        self.volume.make_folder(path)
+        return path
 
     def add(self, charged_bytes: int) -> None:
         """Count what a successful publish added."""
@@ -142,18 +163,34 @@ class Staging:
 
     # -- from bytes to a published file ----------------------------------------------------------------
 
-    def stage(self, data: bytes, *, mode: int = 0o444) -> str:
+    def stage(self, data: Piece, *, mode: int = 0o444) -> str:
         """Spend, then write a new file in the folder; its path. NoSpace, LeaseLost, and what spend raises."""
         charged = self.volume.charge(len(data))
         path = self.path()
         self.spend(charged)
+        self._stage_paid(path, data, mode, charged)
+        return path
+
+    def store(self, data: Piece, target: str, *, charged: int, paid: bool, mode: int = 0o444) -> bool:
+        """``stage`` and ``publish`` in one, for the many small ones. ``paid``: they are spent already."""
+        path = f"{self._place}/{next(self._numbers)}"
+        if not paid:
+            self.spend(charged)
+        self._stage_paid(path, data, mode, charged)
+        if self.volume.publish(path, target):
+            with self._lock:
+                self._added_bytes += charged
+            return True
+        self.discard(path, size_bytes=len(data))
+        return False
+
+    def _stage_paid(self, path: str, data: Piece, mode: int, charged: int) -> None:
         try:
             self.volume.stage(path, data, mode=mode)
         except BaseException:
             if not os.path.lexists(path):  # what a broken disk did not let go of stays paid for (I5)
                 self.refund(charged)
             raise
-        return path
 
     def stage_stream(self, size_bytes: int, *, mode: int = 0o444) -> StagedFile:
         """Spend for ``size_bytes``, then open a new file.
@@ -189,11 +226,12 @@ class Staging:
 
         Before the settlement, which drops the reservation for what is removed here (I5).
         """
-        self._clear(self.folder)
+        self.clear(self.folder)
         self.volume.unlink(f"{self.folder}/start")
         return bool(self.volume.remove_folder(self.folder))
 
-    def _clear(self, folder: str) -> None:
+    def clear(self, folder: str) -> None:
+        """Remove what is in a folder of this operation; ``start`` stays."""
         try:
             with os.scandir(folder) as listing:
                 entries = list(listing)
@@ -203,7 +241,7 @@ class Staging:
             raise failure(error, folder) from error
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
-                self._clear(entry.path)
+                self.clear(entry.path)
                 self.volume.remove_folder(entry.path)
             elif folder != self.folder or entry.name != "start":
                 self.volume.unlink(entry.path)

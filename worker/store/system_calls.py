@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import sys
 from typing import Any
 
 _AT_FDCWD = -100
@@ -25,29 +26,44 @@ class _Timespec(ctypes.Structure):
 
 
 _Times = _Timespec * 2
+
+
+def _times(age_ns: int, mtime_s: int, mtime_ns: int) -> Any:
+    """As the calls below take it: made once, for making it costs as much as a call."""
+    return ctypes.byref(_Times(_Timespec(0, age_ns), _Timespec(mtime_s, mtime_ns)))
+
+
 #: age = now by the volume's clock, modification time as it is
-_YOUNG = _Times(_Timespec(0, _UTIME_NOW), _Timespec(0, _UTIME_OMIT))
+_YOUNG = _times(_UTIME_NOW, 0, _UTIME_OMIT)
 #: age = now by the volume's clock, modification time = the constant
-_PUBLISHED = _Times(_Timespec(0, _UTIME_NOW), _Timespec(MTIME_S, 0))
+_PUBLISHED = _times(_UTIME_NOW, MTIME_S, 0)
 #: age as it is, modification time = the constant
-_SETTLED = _Times(_Timespec(0, _UTIME_OMIT), _Timespec(MTIME_S, 0))
+_SETTLED = _times(_UTIME_OMIT, MTIME_S, 0)
+
+_ENCODING, _ERRORS = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def _bound(name: str, *argtypes: Any) -> Any:
+def _bound(name: str, result: Any = ctypes.c_int) -> Any:
+    """Without the types of its arguments, which ctypes would check in every call.
+
+    Each of them is an int of C's, bytes or a pointer already.
+    """
     call = getattr(_libc, name, None)
     if call is not None:
-        call.argtypes = argtypes
-        call.restype = ctypes.c_int
+        call.restype = result
     return call
 
 
-_utimensat = _bound("utimensat", ctypes.c_int, ctypes.c_char_p, ctypes.POINTER(_Times), ctypes.c_int)
-_futimens = _bound("futimens", ctypes.c_int, ctypes.POINTER(_Times))
-_syncfs = _bound("syncfs", ctypes.c_int)
-_readlink = _bound("readlink", ctypes.c_char_p, ctypes.c_char_p, ctypes.c_size_t)
-_renameat2 = _bound("renameat2", ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)
+_utimensat = _bound("utimensat")
+_futimens = _bound("futimens")
+_syncfs = _bound("syncfs")
+_readlink = _bound("readlink", ctypes.c_ssize_t)
+_renameat2 = _bound("renameat2")
+
+#: What nobody reads may be written by several threads at once.
+_ONE_BYTE = ctypes.create_string_buffer(1)
 
 #: Whether the C library knows renameat2; whether a file system does is seen when it is called.
 HAS_RENAMEAT2 = _renameat2 is not None
@@ -58,13 +74,17 @@ def _failed(*paths: str) -> OSError:
     return OSError(number, os.strerror(number), *paths)
 
 
-def touch(path: str) -> None:
+def touch(path: str) -> bool:
     """Make ``path`` young: age = now, applied and timed by the kernel, never an explicit age.
 
-    A symbolic link itself: what it leads to is not ours.
+    A symbolic link itself: what it leads to is not ours. False, and no exception, for what is not there:
+    that is the rule for what a commit is about to write.
     """
-    if _utimensat(_AT_FDCWD, os.fsencode(path), _YOUNG, _AT_SYMLINK_NOFOLLOW):
-        raise _failed(path)
+    if not _utimensat(_AT_FDCWD, path.encode(_ENCODING, _ERRORS), _YOUNG, _AT_SYMLINK_NOFOLLOW):
+        return True
+    if ctypes.get_errno() == errno.ENOENT:
+        return False
+    raise _failed(path)
 
 
 def settle_times(path: str) -> None:
@@ -81,7 +101,8 @@ def stamp(fd: int, path: str) -> None:
 
 def rename_noreplace(source: str, target: str) -> None:
     """Rename by full path unless ``target`` exists (EEXIST). EINVAL: the file system cannot."""
-    if _renameat2(_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), _RENAME_NOREPLACE):
+    old, new = source.encode(_ENCODING, _ERRORS), target.encode(_ENCODING, _ERRORS)
+    if _renameat2(_AT_FDCWD, old, _AT_FDCWD, new, _RENAME_NOREPLACE):
         raise _failed(source)
 
 
@@ -90,16 +111,19 @@ def what_stands(path: str) -> str | None:
 
     One call, and no exception for what is the rule, as ``os.readlink`` has it. Other trouble is raised.
     """
+    name = path.encode(_ENCODING, _ERRORS)
+    if _readlink(name, _ONE_BYTE, 1) < 0:  # whether, and not where to
+        number = ctypes.get_errno()
+        if number == errno.EINVAL:
+            return ""
+        if number in {errno.ENOENT, errno.ENOTDIR}:
+            return None
+        raise _failed(path)
     buffer = ctypes.create_string_buffer(1024)
-    length = _readlink(os.fsencode(path), buffer, len(buffer))
-    if length >= 0:
-        return os.fsdecode(buffer.raw[:length])
-    number = ctypes.get_errno()
-    if number == errno.EINVAL:
-        return ""
-    if number in {errno.ENOENT, errno.ENOTDIR}:
-        return None
-    raise _failed(path)
+    length = _readlink(name, buffer, ctypes.c_size_t(len(buffer)))
+    if length < 0:
+        raise _failed(path)
+    return os.fsdecode(buffer.raw[:length])
 
 
 def process_umask() -> int:

@@ -21,10 +21,12 @@ from caskeeper.errors import CaskeeperError, LeaseLost, VolumeFailed
 from worker.store import system_calls
 from worker.store.failures import failure
 from worker.store.links import refuse_links
+from worker.store.parallel import Turn
 from worker.store.staged_file import StagedFile, write_all
 
 if TYPE_CHECKING:
     from caskeeper.layout import Layout
+    from worker.protocols import Piece
 
 _NO_NOREPLACE = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
 _NO_LINK = frozenset({errno.EMLINK, errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP})
@@ -64,6 +66,8 @@ class Volume:
         self.layout = layout
         self.umask = system_calls.process_umask()
         self.has_noreplace = system_calls.HAS_RENAMEAT2
+        #: for whoever goes through many small files of it
+        self.turn = Turn()
         try:
             self.block_bytes: int = os.statvfs(layout.root).f_frsize or 4096
         except OSError as error:
@@ -107,7 +111,7 @@ class Volume:
         except OSError as error:
             raise self._failure(error, path) from error
 
-    def stage(self, path: str, data: bytes, *, mode: int = 0o444) -> None:
+    def stage(self, path: str, data: Piece, *, mode: int = 0o444) -> None:
         """A new file: these bytes, exactly this mode, constant modification time. None after a failure."""
         self._change("stage", path)
         try:
@@ -225,13 +229,14 @@ class Volume:
             raise self._failure(error, target) from error
         return True
 
-    def take(self, source: str, target: str) -> bool:
+    def take(self, source: str, target: str, *, below: str = "") -> bool:
         """Rename into a trash folder. False: ``source`` is gone. LeaseLost: the trash folder is.
 
-        VolumeFailed: a folder above ``source`` is a symbolic link, so it is not ours (I9).
+        VolumeFailed: a folder above ``source`` is a symbolic link, so it is not ours (I9); ``below``: as for
+        ``refuse_links``.
         """
         self._change("take", source, target)
-        refuse_links(self.layout, source)
+        refuse_links(self.layout, source, below=below)
         try:
             os.rename(source, target)
         except OSError as error:
@@ -240,12 +245,15 @@ class Volume:
             raise self._failure(error, target) from error
         return True
 
-    def unlink(self, path: str) -> os.stat_result | None:
-        """Remove one name; what it was before, with the number of names it had. None: it was gone."""
+    def unlink(self, path: str, *, was: os.stat_result | None = None) -> os.stat_result | None:
+        """Remove one name; what it was before, with the number of names it had. None: it was gone.
+
+        ``was``: the caller has just looked, and nobody can have given it another name since.
+        """
         self._change("unlink", path)
         refuse_links(self.layout, path)
         try:
-            was = os.lstat(path)
+            was = was or os.lstat(path)
             os.unlink(path)
         except FileNotFoundError:
             return None
@@ -328,12 +336,9 @@ class Volume:
         """Age = now, by the volume's clock and when applied. False: it is gone."""
         self._change("touch", path)
         try:
-            system_calls.touch(path)
+            return system_calls.touch(path)
         except OSError as error:
-            if error.errno == errno.ENOENT:
-                return False
             raise failure(error, path) from error
-        return True
 
     def chmod(self, path: str, mode: int) -> None:
         """Set the mode of a file or folder."""

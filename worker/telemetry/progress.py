@@ -1,12 +1,13 @@
-"""Progress, throttled: verbs report as often as they like, a thread of its own passes the latest on.
+"""Progress, throttled: verbs report as often as they like, another thread passes the latest on.
 
 So a slow or absent Redis holds up the display of a transfer, not the transfer.
 """
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING, Self
+
+from worker.repeating import Repeated
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,29 +29,26 @@ class Reporter:
         self._send = send
         self._interval_s = interval_s
         self._latest: Progress | None = None
-        self._over = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._sent: Progress | None = None
+        self._repeated: Repeated | None = None
 
     def __call__(self, progress: Progress) -> None:
         """Remember; costs nothing, from any thread."""
         self._latest = progress
 
     def __enter__(self) -> Self:
-        self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
-        self._thread.start()
+        self._repeated = Repeated(self._pass_on, every_s=self._interval_s)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._over.set()
-        if self._thread is not None:
-            self._thread.join()
+        if self._repeated is not None:
+            self._repeated.end()
 
-    def _run(self) -> None:
-        sent = None
-        while not self._over.wait(self._interval_s):
-            latest = self._latest
-            if latest is not None and latest != sent:
-                self._send(latest)
-                sent = latest
+    def _pass_on(self) -> bool:
+        latest = self._latest
+        if latest is not None and latest != self._sent:
+            self._send(latest)
+            self._sent = latest
+        return True

@@ -1,8 +1,10 @@
 -- job_take: one execution of an operation at a time (queue.md 2.4); the same token may take it again.
--- KEYS  1 flight, 2 record of the job
+-- KEYS  1 flight, 2 record of the job, 3 where the state of the job is stored, or none
 -- ARGV  1 id, 2 token, 3 life_ms, 4 flight_ms, 5 record_ms, 6 '1' = joinable while it runs, 7 task, 8 lane,
---       9 subject, 10 name of the flight, 11 worker, 12 pid, 13 retries, 14 most jobs
--- Answers OK, starts without an orderly end, for how many ms it has been at it | HELD, by whom | CANCELLED | ENDED.
+--       9 subject, 10 name of the flight, 11 worker, 12 pid, 13 retries, 14 most jobs; with a third key:
+--       15 the state that tells of the begin, 16 its life in seconds, 17.. the ends that stay
+-- Answers OK, starts without an orderly end, for how many ms it has been at it, and the state that stays where the
+-- job has ended by that | HELD, by whom | CANCELLED | ENDED.
 local id, token = ARGV[1], ARGV[2]
 local flight, job = hash(KEYS[1]), hash(KEYS[2])
 if OVER[job.state] and job.state ~= 'cancelled' then
@@ -50,4 +52,4 @@ drop_next(KEYS[1], id)
 redis.call('HSET', KEYS[1], 'running', id, 'token', token, 'until_ms', int(NOW + tonumber(ARGV[3])),
   'joinable', ARGV[6])
 redis.call('PEXPIRE', KEYS[1], ARGV[4])
-return {'OK', int(unended), int(NOW - first)}
+return {'OK', int(unended), int(NOW - first), KEYS[3] and keep_state(KEYS[3], 15)}

@@ -107,6 +107,23 @@ local function count_waiters(key)
   return redis.call('ZCOUNT', key, '(' .. int(NOW), '+inf')
 end
 
+-- The state of a job as the queue's library has it, unless it has ended by what is stored: then nothing is changed,
+-- and the answer is what is stored. What stands there and is no state is written over; what only looks like an end is
+-- for the caller to judge. The state, its life in seconds and the ends that stay are ARGV from the `first` one.
+local function keep_state(key, first)
+  local found = redis.pcall('GET', key)
+  if type(found) == 'string' then
+    local fine, state = pcall(cjson.decode, found)
+    for n = first + 2, #ARGV do
+      if fine and type(state) == 'table' and state.status == ARGV[n] then
+        return found
+      end
+    end
+  end
+  redis.call('SET', key, ARGV[first], 'EX', ARGV[first + 1])
+  redis.call('PUBLISH', key, ARGV[first])  -- who waits by the library's own means hears of it
+end
+
 -- The record as names and values, with whether an execution renews its lease.
 local function told(job)
   local flat, flight = {}, job.flight and hash(FLIGHTS .. job.flight) or {}

@@ -6,7 +6,7 @@ from harness.holders import beginning
 from caskeeper.contract import REQUESTS, PullRequest
 from caskeeper.coordination import jobs as jobs_module
 from caskeeper.coordination import keys as key_names
-from caskeeper.coordination.jobs import RECOVERY_S, Offer, Outcome
+from caskeeper.coordination.jobs import RECOVERY_S, Offer, Outcome, Taken
 
 FLIGHT = "artifacts.pull:0"
 DONE = Outcome("done", transferred_bytes=7)
@@ -287,7 +287,7 @@ def test_damaged_counts_of_a_job_begin_anew(place, jobs, junk):
     jobs.take(begin("1", "a", life_s=0.0))
     damage = dict.fromkeys(("starts", "unended", "first_ms", "begun_ms", "retries"), junk)
     place.raw.hset("caskeeper:job:1", mapping=damage)
-    assert jobs.take(begin("1", "b")) == ("OK", 1, "", 0.0)
+    assert jobs.take(begin("1", "b")) == Taken("OK", 1)
     place.raw.hset("caskeeper:job:1", mapping=damage)
     assert jobs.release("1", FLIGHT, "b", Outcome("queued"))
     assert jobs.take(begin("1", "c"))[:2] == ("OK", 1)

@@ -1,6 +1,6 @@
 """The lines of verify."""
 
-from caskeeper.results import VerifyResult
+from caskeeper.maintenance import VerifyResult
 from tasks.cli.verify import _summary
 
 

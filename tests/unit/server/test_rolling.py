@@ -28,7 +28,7 @@ class Operation:
         self.lost = False
         self.parts = 0
         self.settles_with = None
-        self.staging = SimpleNamespace(announce=None)
+        self.staging = SimpleNamespace(announce=None, batches=None)
 
     def check(self):
         if self.lost:

@@ -261,7 +261,7 @@ def test_a_pin_that_cannot_be_read_is_a_remark(services):
 
 
 def test_an_eviction_that_is_cut_short_after_the_ref_went_is_told_all_the_same(services, monkeypatch):
-    def killed(*_arguments):
+    def killed(_self, _hash_hex, *, looked):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("worker.services.eviction.Evictor.take_object", killed)

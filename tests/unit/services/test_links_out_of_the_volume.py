@@ -8,7 +8,7 @@ from harness.volumes import new_volume
 
 from caskeeper.contract import CleanupRequest
 from worker.protocols import quiet
-from worker.services.trash import delete_tree
+from worker.store.trash import delete_tree
 
 
 def precious(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 from harness.volumes import new_volume
 
 from caskeeper.errors import Busy
-from worker.services.trash import put_back_or_refresh
+from worker.store.trash import put_back_or_refresh
 from worker.store.volume import Volume
 
 HASH = "ab" + "0" * 62

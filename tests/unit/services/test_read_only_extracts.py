@@ -12,7 +12,7 @@ from harness.volumes import new_volume
 from caskeeper.contract import CommitRequest, ExtractRequest, RemoveRequest
 from caskeeper.errors import PermissionDenied
 from worker.protocols import quiet
-from worker.services.trash import delete_tree
+from worker.store.trash import delete_tree
 from worker.store.volume import Volume
 
 REF = "demo/hello/k1"

@@ -7,10 +7,10 @@ from harness.volumes import new_volume
 
 from caskeeper.errors import LeaseLost
 from worker.services.recovery import recover
-from worker.services.trash import Trash
 from worker.store.closures import Closures
 from worker.store.objects import Objects
 from worker.store.refs import Refs
+from worker.store.trash import Trash
 from worker.store.volume import Volume
 
 

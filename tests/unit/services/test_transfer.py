@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import threading
+
 import pytest
 from harness.memory_blobs import MemoryBlobs
 
 from caskeeper.digest import Digest
 from caskeeper.errors import BlobMissing, Cancelled, DigestMismatch, NoSpace, RemoteUnavailable
+from worker import errand
 from worker.protocols import Context, quiet
 from worker.services import transfer
 from worker.services.meter import Meter
@@ -197,3 +200,44 @@ def test_bytes_that_are_not_what_their_digest_says_are_refused():
     source.data[Digest.of(b"true").hash] = b"lies"
     with pytest.raises(DigestMismatch):
         carry(source, MemoryBlobs(), [Digest.of(b"true")])
+
+
+def test_what_a_group_lacks_is_told_while_the_next_one_is_asked_about(monkeypatch):
+    monkeypatch.setattr(transfer, "FIND_GROUP", 10)
+    blobs = MemoryBlobs()
+    digests = [Digest(f"{number:064x}", 1) for number in range(35)]
+    next_asked, told = threading.Event(), []
+
+    class Remote:
+        def find_missing(self, group):
+            if digests[10] in group:
+                next_asked.set()
+            return blobs.find_missing(group) - {digests[3]}
+
+    def look(found):
+        assert next_asked.wait(10)
+        told.append(found)
+
+    missing = transfer.find_missing_ahead(Remote(), digests, quiet(), look)
+    assert missing == [digest for digest in digests if digest != digests[3]]
+    assert [len(group) for group in told] == [9, 10, 10, 5]
+
+
+def test_a_push_that_lacks_something_itself_does_not_wait_for_the_question_under_way(monkeypatch):
+    monkeypatch.setattr(transfer, "FIND_GROUP", 10)
+    digests = [Digest(f"{number:064x}", 1) for number in range(20)]
+
+    class Remote:
+        def find_missing(self, group):
+            if digests[0] in group:
+                return set(group)
+            ended = threading.Event()
+            with errand.under_way(ended.set):
+                assert ended.wait(10)
+            raise Cancelled("ended")
+
+    def look(found):
+        raise BlobMissing("gone", str(found[0]))
+
+    with pytest.raises(BlobMissing, match=digests[0].hash):
+        transfer.find_missing_ahead(Remote(), digests, quiet(), look)

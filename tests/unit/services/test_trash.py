@@ -6,7 +6,7 @@ import pytest
 from harness.volumes import WatchedVolume, new_volume
 
 from caskeeper.errors import Busy, LeaseLost
-from worker.services.trash import Trash
+from worker.store.trash import Trash
 from worker.store.volume import Volume
 
 

@@ -311,18 +311,45 @@ def test_threads_of_one_operation_count_each_object_once(volume, blobs, account)
     assert blobs.staging.added_bytes == account.spent == used_bytes(volume)
 
 
-def test_an_object_that_vanishes_after_publishing_is_written_again(tmp_path, account):
-    vanished = []
+@pytest.mark.parametrize("moment", ["at once", "after the first look"])
+def test_an_object_that_vanishes_after_publishing_is_written_again(tmp_path, account, monkeypatch, moment):
+    vanished, looked, look = [], [], os.lstat
 
-    def rival(verb, *paths):
-        if verb == "touch" and os.path.exists(paths[0]) and not vanished:
-            vanished.append(paths[0])
-            os.unlink(paths[0])
+    def rival(path, *more, **options):
+        if not vanished and str(path) == place and os.path.exists(place):
+            looked.append(path)
+            if moment == "at once":
+                vanished.append(os.unlink(place))
+            elif len(looked) == 1:
+                volume.verbs.append("age")
+                os.utime(place, (1, MTIME_S))  # its clock went back: it is touched, and gone before that
+                volume.before = gone
+        return look(path, *more, **options)
 
-    volume = bare_volume(tmp_path, WatchedVolume, before=rival)
-    blobs_of(begin(volume, account=account)).add(CONTENT)
+    def gone(verb, *_paths):
+        if verb == "touch" and not vanished:
+            vanished.append(os.unlink(place))
+
+    volume = bare_volume(tmp_path, WatchedVolume)
+    place = volume.layout.object(DIGEST.hash)
+    blobs = blobs_of(begin(volume, account=account))
+    monkeypatch.setattr(os, "lstat", rival)
+    blobs.add(CONTENT)
     assert vanished
     assert stored(volume) == CONTENT
+    assert volume.verbs.count("publish") == 2
+
+
+def test_what_was_published_is_touched_when_it_was_staged_and_looked_at_where_it_is(tmp_path, monkeypatch):
+    looked, look = [], os.lstat
+    monkeypatch.setattr(os, "lstat", lambda path, **options: (looked.append(path), look(path, **options))[1])
+    volume = bare_volume(tmp_path, WatchedVolume)
+    blobs = blobs_of(begin(volume))
+    volume.verbs.clear()
+    blobs.add(CONTENT)
+    blobs.add(CONTENT)
+    assert volume.verbs == ["touch", "stage", "publish"]
+    assert looked == [volume.layout.object(DIGEST.hash)]
 
 
 @each_write

@@ -14,7 +14,8 @@ from caskeeper.errors import CacheTooFull, Cancelled, InvalidRequest, LeaseLost,
 from worker.closure import WHOLE, walk
 from worker.directory import parse
 from worker.protocols import Context, quiet
-from worker.store import capture as module
+from worker.store import source as module
+from worker.store.blobs import StoreBlobs
 from worker.store.capture import capture
 from worker.store.measure import used_bytes
 from worker.store.objects import Objects
@@ -150,7 +151,14 @@ def test_a_folder_of_many_files_is_one_directory(volume, source):
 
 
 @pytest.mark.parametrize(
-    "size_bytes", [module.WHOLE_BYTES, module.WHOLE_BYTES + 1, 3 * module.WHOLE_BYTES + 7]
+    "size_bytes",
+    [
+        module.SMALL_BYTES,
+        module.SMALL_BYTES + 1,
+        module.WHOLE_BYTES,
+        module.WHOLE_BYTES + 1,
+        3 * module.WHOLE_BYTES + 7,
+    ],
 )
 def test_large_files_go_through_in_pieces_and_arrive_whole(volume, source, size_bytes):
     content = os.urandom(1000) * (size_bytes // 1000 + 1)
@@ -163,6 +171,40 @@ def test_large_files_go_through_in_pieces_and_arrive_whole(volume, source, size_
         assert file.read() == content[:size_bytes]
     assert captured.files == 2
     assert os.listdir(staging.folder) == ["start"]
+
+
+def test_a_large_file_that_is_most_likely_here_is_not_written_again(volume, source, monkeypatch):
+    for number in range(40):
+        (source / f"{number:02}").write_bytes(b"small %d" % number)
+    large = source / "large"
+    large.write_bytes(os.urandom(module.WHOLE_BYTES + 10))
+    first, _ = take(volume, source)
+    staged = []
+    stage = volume.stage_stream
+    monkeypatch.setattr(volume, "stage_stream", lambda path, **how: staged.append(path) or stage(path, **how))
+    monkeypatch.setattr(StoreBlobs, "finds_most", True)
+    again, staging = take(volume, source, "again")
+    assert again.root == first.root
+    assert staged == []
+    assert staging.added_bytes == 0
+    large.write_bytes(os.urandom(module.WHOLE_BYTES + 10))  # and what is not here after all is
+    other, staging = take(volume, source, "other")
+    assert other.root != first.root
+    assert len(staged) == 1
+    assert used_bytes(volume) >= staging.added_bytes > module.WHOLE_BYTES
+
+
+def test_what_was_found_or_new_tells_what_is_expected_next(volume, source):
+    for number in range(40):
+        (source / f"{number:02}").write_bytes(b"small %d" % number)
+    blobs = blobs_of(begin(volume, "first"))
+    capture(os.fspath(source), blobs, context=quiet())
+    assert not blobs.finds_most
+    blobs = blobs_of(begin(volume, "second"))
+    capture(os.fspath(source), blobs, context=quiet())
+    assert blobs.finds_most
+    blobs.add(b"something new")
+    assert not blobs.finds_most
 
 
 def test_every_directory_appears_after_what_it_names(tmp_path, source):
@@ -261,7 +303,7 @@ def test_a_tree_that_is_too_deep_is_refused(volume, source, monkeypatch):
     assert "deeper" in refused(volume, source, operation="deeper")
 
 
-@pytest.mark.parametrize("size_bytes", [10, module.WHOLE_BYTES + 10])
+@pytest.mark.parametrize("size_bytes", [10, module.SMALL_BYTES + 10, module.WHOLE_BYTES + 10])
 def test_a_file_that_keeps_changing_is_refused_and_nothing_of_it_is_left(
     volume, source, size_bytes, monkeypatch
 ):
@@ -274,18 +316,20 @@ def test_a_file_that_keeps_changing_is_refused_and_nothing_of_it_is_left(
             reads.append(fd)
         return fd
 
-    read = os.read
+    def growing(read):
+        def grown(fd, *arguments):
+            if fd in reads:
+                with open(source / "log", "ab") as file:
+                    file.write(b"more")
+            return read(fd, *arguments)
 
-    def growing(fd, count):
-        if fd in reads:
-            with open(source / "log", "ab") as file:
-                file.write(b"more")
-        return read(fd, count)
+        return grown
 
     reads = []
     before = used_bytes(volume)
     monkeypatch.setattr(os, "open", appending)
-    monkeypatch.setattr(os, "read", growing)
+    monkeypatch.setattr(os, "read", growing(os.read))
+    monkeypatch.setattr(os, "readv", growing(os.readv))
     sentence = refused(volume, source)
     assert f"{source}/log" in sentence
     assert "changes" in sentence

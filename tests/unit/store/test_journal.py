@@ -37,13 +37,23 @@ def test_a_journal_holds_everything_that_was_noted_by_any_thread_once_its_operat
     before = used_bytes(volume)
     digests = [Digest.of(b"%d" % number) for number in range(1000)]
     with ThreadPoolExecutor(4) as threads:
-        list(threads.map(journal.note, digests))
+        list(threads.map(journal.note, [digests[start : start + 7] for start in range(0, 1000, 7)]))
     assert noted(volume) == []  # it may still grow
     journal.close()
     staging.end()
     assert set(noted(volume)) == {(bytes.fromhex(digest.hash), digest.size_bytes) for digest in digests}
     assert len(noted(volume)) == 1000
     assert staging.added_bytes == account.spent == used_bytes(volume) - before
+
+
+def test_what_is_noted_together_may_be_more_than_a_file_of_the_journal_holds(volume):
+    staging = begun(volume)
+    digests = [Digest.of(b"%d" % number) for number in range(1000)]
+    staging.announce(digests)
+    staging.announce([])
+    staging.announce(digests[:1])
+    staging.end()
+    assert [raw.hex() for raw, _ in noted(volume)] == [digest.hash for digest in (*digests, digests[0])]
 
 
 def test_every_way_to_publish_an_object_is_noted_first_and_an_executable_is_not(volume):

@@ -65,7 +65,7 @@ def test_changing_a_copy_changes_nothing_else(volume, source, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "size_bytes", [module.WHOLE_BYTES, module.WHOLE_BYTES + 1, module.COPY_BYTES + 12345]
+    "size_bytes", [module.SMALL_BYTES, module.SMALL_BYTES + 1, module.COPY_BYTES + 12345]
 )
 @pytest.mark.parametrize("ranges", [True, False])
 def test_files_of_any_size_are_copied_whole(volume, tmp_path, size_bytes, ranges, monkeypatch):
@@ -86,7 +86,7 @@ def test_files_of_any_size_are_copied_whole(volume, tmp_path, size_bytes, ranges
 
 def test_a_kernel_that_copies_nothing_and_says_nothing_is_not_believed(volume, tmp_path, monkeypatch):
     (tmp_path / "source").mkdir()
-    content = os.urandom(module.WHOLE_BYTES + 1)
+    content = os.urandom(module.SMALL_BYTES + 1)
     (tmp_path / "source" / "large").write_bytes(content)
     root = store(volume, tmp_path / "source")
     monkeypatch.setattr(os, "copy_file_range", lambda *_arguments: 0)

@@ -1,6 +1,6 @@
 """How an execution begins, as far as it needs no queue."""
 
-import threading
+import time
 from types import SimpleNamespace
 from unittest.mock import Mock
 
@@ -20,11 +20,13 @@ class Jobs:
 
     def __init__(self):
         self.stop = lambda: None
+        self.renewed = 0
 
-    def take(self, begin):
-        return Taken("OK", starts=1)
+    def take(self, begin, state):
+        return Taken("OK", starts=1, stays="ended")
 
     def renew(self, *_about, life_s):
+        self.renewed += 1
         return Renewed(held=True, cancelled=False)
 
     def release(self, *_about):
@@ -34,18 +36,21 @@ class Jobs:
 
 def test_a_worker_that_stops_while_an_execution_begins_leaves_no_lease_that_is_renewed():
     jobs = Jobs()
-    delivery = Delivery(lambda: SimpleNamespace(jobs=jobs), DeliverySettings())
+    delivery = Delivery(lambda: SimpleNamespace(jobs=jobs), DeliverySettings(lease_ttl_s=0.004))
     jobs.stop = delivery.stopping.set
     task = SimpleNamespace(
         name="artifacts.pull",
         request=SimpleNamespace(id="j", hostname="w", retries=0),
-        backend=SimpleNamespace(get_task_meta=Mock(return_value=ENDED)),
+        request_stack=SimpleNamespace(top=None),
+        backend=SimpleNamespace(begun=Mock(), judged=Mock(return_value=ENDED)),
     )
     with pytest.raises(Reject) as put_back:
         delivery.begin(task, Operation("f", "pull", "p/e/k", joinable=True))
     assert put_back.value.requeue
     assert delivery.executions == {}
-    assert "execution lease" not in {thread.name for thread in threading.enumerate()}
+    renewed = jobs.renewed
+    time.sleep(0.05)
+    assert jobs.renewed == renewed
 
 
 class Waits:

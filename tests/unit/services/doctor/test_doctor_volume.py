@@ -134,6 +134,7 @@ def test_a_file_system_that_may_replace_is_found(volume, monkeypatch):
 def test_whole_seconds_are_found(volume, monkeypatch):
     def whole(path):
         os.utime(path, (int(time.time()), os.stat(path).st_mtime))
+        return True
 
     monkeypatch.setattr(system_calls, "touch", whole)
     assert bad(look_at_volume(settings_of(volume), None)) == {"times and renames": "trouble"}

@@ -11,9 +11,9 @@ from caskeeper.contract import CommitRequest, ExtractRequest, RemoveRequest
 from caskeeper.errors import ArtifactNotFound, RemoteUnavailable
 from worker.protocols import quiet
 from worker.services.subjects import Subjects, subjects_of
-from worker.services.trash import REF as REF_IN_TRASH
-from worker.services.trash import ref_name
 from worker.store.damage import damaged, missing
+from worker.store.trash import REF as REF_IN_TRASH
+from worker.store.trash import ref_name
 
 ASKED = Subjects((Ref.parse(REF),), ("demo",))
 

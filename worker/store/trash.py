@@ -178,12 +178,12 @@ def open_up(volume: Volume, path: str) -> None:
         volume.chmod(path, stat.S_IRWXU)
 
 
-def unlink(volume: Volume, path: str) -> int:
-    """Unlink one file; its charged bytes when this was the last name of it, else 0.
+def unlink(volume: Volume, path: str, *, was: os.stat_result | None = None) -> int:
+    """Unlink one file; its charged bytes when this was the last name of it, else 0. ``was``: as there.
 
     Symbolic links were never counted as used (``worker.store.measure``), so they give nothing back.
     """
-    gone = volume.unlink(path)
+    gone = volume.unlink(path, was=was)
     if gone is None or gone.st_nlink != 1 or not stat.S_ISREG(gone.st_mode):
         return 0
     return volume.charge(gone.st_size)

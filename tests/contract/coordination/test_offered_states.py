@@ -1,0 +1,69 @@
+"""The state of a job is stored in the step that it tells of: announced, begun, ended."""
+
+import json
+
+import pytest
+
+from caskeeper.coordination.connection import evaluate
+from caskeeper.coordination.jobs import Begin, Offer, Outcome, Release, Stored
+from caskeeper.coordination.scripts import load
+
+
+def _offer(job_id, flight="artifacts.pull:0"):
+    return Offer(job_id, flight, "artifacts.pull", "pull", "p/e/k", "me@here")
+
+
+def test_the_state_of_a_job_is_stored_with_its_offer_and_never_over_another_or_for_who_joins(place):
+    jobs = place.create().flights.jobs
+    states = [Stored(f"state-{number}", f"queued {number}", 60) for number in "123"]
+    assert jobs.join(_offer("1"), waiter="a", state=states[0]).new
+    assert not jobs.join(_offer("2"), waiter="b", state=states[1]).new
+    place.raw.set("state-1", "begun", ex=60)
+    assert jobs.join(_offer("1"), waiter="a", state=states[0]).new, "who did not hear the answer asks again"
+    assert jobs.join(_offer("3", "other"), waiter="c", state=states[2]).new
+    assert [place.raw.get(state.key) for state in states] == ["begun", None, "queued 3"]
+    assert 0 < place.raw.ttl("state-3") <= 60
+
+
+ENDS = ("SUCCESS", "FAILURE")
+
+
+def _begin(token):
+    return Begin("1", "artifacts.pull:0", token, 60.0, True, "artifacts.pull", "pull", "p/e/k", "w", 7, 0)
+
+
+def _state(status, stay=ENDS):
+    return Stored("state-1", json.dumps({"status": status}), 60, stay)
+
+
+def test_a_begin_is_told_in_the_step_that_takes_the_job_and_an_end_stays(place):
+    jobs = place.create().flights.jobs
+    jobs.join(_offer("1"), waiter="a", state=_state("QUEUED", ()))
+    assert jobs.take(_begin("a"), _state("STARTED")).stays is None
+    assert place.raw.get("state-1") == _state("STARTED").text
+    assert 0 < place.raw.ttl("state-1") <= 60
+    assert jobs.take(_begin("b"), _state("LATER")).word == "HELD"
+    assert place.raw.get("state-1") == _state("STARTED").text, "a copy that waits has not begun"
+    for end in ENDS:
+        place.raw.set("state-1", _state(end).text)
+        assert jobs.take(_begin("a"), _state("STARTED")).stays == _state(end).text
+    place.raw.set("state-1", "no state")
+    assert jobs.take(_begin("a"), _state("STARTED")).stays is None
+    assert place.raw.get("state-1") == _state("STARTED").text
+
+
+@pytest.mark.parametrize("token", ["a", "late"])
+def test_an_end_is_told_in_the_step_that_notes_it(place, token):
+    jobs = place.create().flights.jobs
+    jobs.join(_offer("1"), waiter="a", state=_state("QUEUED", ()))
+    jobs.take(_begin("a"), _state("STARTED"))
+    end = _state("FAILURE", ("SUCCESS",))
+    keys, args = Release("1", "artifacts.pull:0", token, Outcome("failed")).words()
+    words = [str(word) for word in (*args, *end.words())]
+    script = load("job_release", "")
+    answer = evaluate(place.raw, script, (*keys, end.key), words)
+    assert answer == ["OK" if token == "a" else "HELD"], "another execution has begun: its job goes on"
+    assert place.raw.get("state-1") == end.text
+    assert jobs.read("1").state == ("failed" if token == "a" else "running")
+    place.raw.set("state-1", _state("SUCCESS").text)
+    assert evaluate(place.raw, script, (*keys, end.key), words)[1:] == [_state("SUCCESS").text]
