@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +22,7 @@ class Sample:
     peaks: dict[str, int] = field(default_factory=dict)
 
 
-class Contestant:
+class Contestant(ABC):
     """A cache and perhaps a server, in a folder of their own, from ``start`` to ``stop``."""
 
     name = ""
@@ -75,20 +76,21 @@ class Contestant:
         companions = [child for pid in owners for child in children(pid)]
         return {**self.pids, **{f"companion {number}": pid for number, pid in enumerate(companions)}}
 
+    @abstractmethod
     def prepare(self) -> None:
         """Start what is needed."""
 
+    @abstractmethod
     def step(self, operation: str, **asked: Any) -> dict[str, Any]:
         """One operation; what ``measuring.timed`` said of it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def fill(self, tree: str) -> None:
         """Commit every folder of ``tree`` as an artifact; not measured."""
-        raise NotImplementedError
 
+    @abstractmethod
     def forget(self) -> None:
         """The client has an empty cache after this, the server what it had."""
-        raise NotImplementedError
 
 
 class Ours(Contestant):

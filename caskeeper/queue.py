@@ -9,7 +9,6 @@ import socket
 import threading
 import time
 import uuid
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from caskeeper import outage
@@ -65,13 +64,17 @@ class Queue:
         self._patience_s = patience_s
         self._silence = outage.Silence(redis_url, place_of(redis_url))  # while states are waited for
         self._jobs = Jobs.connect(redis_url, answer_s=ANSWER_S)
+        self._library: Messaging | None = None
         broker_url(redis_url)  # what cannot be one: now, not later
 
-    @cached_property
+    @property
     def _messaging(self) -> Messaging:
-        from caskeeper.messaging import Messaging  # noqa: PLC0415 -- 75 ms that who only looks must not pay
+        """Made when it is first wanted, without a lock: one held at a fork is held for ever."""
+        if self._library is None:
+            from caskeeper.messaging import Messaging  # noqa: PLC0415 -- 75 ms that who only looks must not pay
 
-        return Messaging(self.redis_url, answer_s=ANSWER_S)
+            self._library = Messaging(self.redis_url, answer_s=ANSWER_S)
+        return self._library
 
     @property
     def _app(self) -> Any:
@@ -349,9 +352,9 @@ class Queue:
     def close(self) -> None:
         """Drop the connections."""
         self._jobs.close()
-        messaging = self.__dict__.pop("_messaging", None)
-        if messaging is not None:
-            messaging.close()
+        library, self._library = self._library, None
+        if library is not None:
+            library.close()
 
     def _queued(self, job_id: str, request: Request) -> Stored:
         """The state of a job that exists: stored before anybody can take it."""

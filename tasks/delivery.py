@@ -233,7 +233,11 @@ class Execution:
         if self.stopping:
             raise Cancelled("the worker is stopping", f"job {self.task_id}")
         if self.lost:
-            raise LeaseLost("another execution has taken the lease", f"job {self.task_id}")
+            raise self.loss()
+
+    def loss(self) -> LeaseLost:
+        """What a lost lease means for whoever has it."""
+        return LeaseLost("another execution has taken the lease", f"job {self.task_id}")
 
     def take(self, state: Stored | None = None) -> Taken:
         """Whether this execution is the one; then ``state`` tells of it."""

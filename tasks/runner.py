@@ -200,7 +200,7 @@ class ServiceTask(Task):  # type: ignore[type-arg]  # the queue's library has no
         if execution.lost:
             # Another job of the same operation may have taken the lease, and then nobody else has this one's
             # message. Where it was delivered elsewhere already, or is over, this costs nothing.
-            raise Reject("another execution has taken the lease", requeue=True)
+            raise Reject(str(execution.loss()), requeue=True)
         retries = self.request.retries or 0
         limit = retries_of(self.kind, error)
         if isinstance(error, Cancelled) or retries >= limit:

@@ -12,11 +12,9 @@ from typing import Any
 
 from kombu.transport import redis
 
-from caskeeper.channels import keep_clients
+from caskeeper.channels import GUARDED_VERSION, keep_clients
 from tasks.keeping import guard_kept
 from tasks.messages import guard_messages
-
-GUARDED_VERSION = "5.7.0"
 
 
 def guard() -> bool:

@@ -1,93 +1,58 @@
 """The services over one volume, each made when it is first used.
 
-Nothing else picks implementations. What only looks loads and makes the little that it looks with; whoever
-works asks for everything at once (``make_all``, ``worker.everything``).
+Nothing but this and what it stands on, ``worker.foundation``, picks implementations. What only looks loads
+and makes the little that it looks with; whoever works asks for everything at once (``make_all``,
+``worker.everything``).
 """
 
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack
-from functools import partial
 from typing import TYPE_CHECKING
 
 from caskeeper.errors import InvalidRequest
+from worker.foundation import Foundation
 from worker.part import Part
 from worker.store.failures import failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from caskeeper.config.settings import Settings
     from caskeeper.contract import Message, Request
-    from caskeeper.coordination import Coordination
-    from caskeeper.layout import Layout
     from worker.protocols import Context
-    from worker.remote import RemotePool
     from worker.services.browse import Browse
-    from worker.services.cleanup import Cleanup
     from worker.services.commit import Commit
-    from worker.services.desk import OperationDesk
     from worker.services.diff import Diff
     from worker.services.disk_usage import DiskUsageReport
     from worker.services.explain import Explain
     from worker.services.extract import Extract
-    from worker.services.healing import Healing
     from worker.services.importing import Import
     from worker.services.link import Link
     from worker.services.listing import Listing
-    from worker.services.maintenance import Maintenance
-    from worker.services.naming import Naming
     from worker.services.pins import Pinning
-    from worker.services.presence import Presence
     from worker.services.protected import ProtectedBytes
     from worker.services.pull import Pull
     from worker.services.push import Push
-    from worker.services.recount import Recount
     from worker.services.remotes import Remotes
     from worker.services.remove import Remove
-    from worker.services.space import Space
     from worker.services.status import Status
     from worker.services.trees import PullTree, PushDirectory, PushMessage
     from worker.services.verify import Verify
-    from worker.store.closures import Closures
-    from worker.store.companion.owner import Companion
-    from worker.store.objects import Objects
-    from worker.store.pins import Pins
-    from worker.store.refs import Refs
-    from worker.store.volume import Volume
 
 
-class Services:
+class Services(Foundation):
     """Everything one process works with. ``close`` it at the end.
 
     A service that is first asked for by two threads at once may be made twice: whoever has threads calls
     ``make_all`` before they run.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        volume: Volume,
-        coordination: Coordination,
-        remotes: Callable[[], RemotePool],
-    ) -> None:
-        """Contacts nobody. ``remotes`` is called once, when somebody wants one."""
-        self.settings = settings
-        self.volume = volume
-        self.coordination = coordination
-        self._pool = remotes
-
-    @property
-    def layout(self) -> Layout:
-        """Where everything is on the volume."""
-        return self.volume.layout
-
     def make_all(self) -> None:
         """Make every service now."""
-        for name, member in vars(Services).items():
-            if isinstance(member, Part):
-                getattr(self, name)
+        for parts in (Foundation, Services):
+            for name, member in vars(parts).items():
+                if isinstance(member, Part):
+                    getattr(self, name)
 
     def run(self, request: Request, context: Context) -> Message:
         """Do what ``request`` asks for; its result is of the class its ``RESULT`` names."""
@@ -126,118 +91,7 @@ class Services:
             self.maintenance.ensure_ready()
         return self.space.upkeep_wanted(None if state.lost else usage)
 
-    def close(self) -> None:
-        """Leases of operations still running run out; connections are closed."""
-        made = vars(self)
-        with ExitStack() as last:
-            last.callback(self.coordination.close)
-            if "remotes" in made:
-                last.callback(self.remotes.close)
-            if "desk" in made:
-                last.callback(self.desk.close)
-            if "companion" in made:
-                last.callback(self.companion.close)
-
-    # The parts
-
-    @Part
-    def remotes(self) -> RemotePool:
-        """Other caches."""
-        return self._pool()
-
-    @Part
-    def _objects(self) -> Objects:
-        from worker.store.objects import Objects
-
-        return Objects(self.volume)
-
-    @Part
-    def _refs(self) -> Refs:
-        from worker.store.refs import Refs
-
-        return Refs(self.volume)
-
-    @Part
-    def _closures(self) -> Closures:
-        from worker.store.closures import Closures
-
-        return Closures(self.volume)
-
-    @Part
-    def _pins(self) -> Pins:
-        from worker.store.pins import Pins
-
-        return Pins(self.volume)
-
-    @Part
-    def _naming(self) -> Naming:
-        from worker.services.naming import Naming
-
-        return Naming(self._refs, self.coordination)
-
-    @Part
-    def companion(self) -> Companion:
-        """A second process for large trees."""
-        from worker.store.companion.owner import Companion
-
-        return Companion(self.volume)
-
-    @Part
-    def _presence(self) -> Presence:
-        from worker.services.presence import Presence
-
-        return Presence(self._closures, self._objects)
-
-    @Part
-    def space(self) -> Space:
-        """How much may be on the volume."""
-        from worker.services.space import Space
-
-        return Space(self.settings, self.volume, self.coordination)
-
-    @Part
-    def maintenance(self) -> Maintenance:
-        """The way to the one lease."""
-        from worker.services.maintenance import Maintenance
-
-        return Maintenance(
-            volume=self.volume,
-            refs=self._refs,
-            closures=self._closures,
-            objects=self._objects,
-            pins=self._pins,
-            coordination=self.coordination,
-            may_come_back=lambda ref: bool(self.settings.remotes_for(ref.project)),
-        )
-
-    @Part
-    def desk(self) -> OperationDesk:
-        """Where operations come from."""
-        from worker.services.desk import OperationDesk
-        from worker.services.relief import relieve
-        from worker.services.room import Room
-
-        return OperationDesk(
-            volume=self.volume,
-            objects=self._objects,
-            coordination=self.coordination,
-            space=self.space,
-            make_ready=self.maintenance.ensure_ready,
-            room=Room(self.cleanup, self.space, clock_margin_s=self.settings.leases.clock_margin_s),
-            relieve=partial(relieve, self.maintenance),
-            companion=self.companion,
-        )
-
-    @Part
-    def healing(self) -> Healing:
-        """Who takes damaged content away."""
-        from worker.services.healing import Healing
-        from worker.services.restoring import Restore
-
-        restore = Restore(self.desk, settings=self.settings, remotes=self.remotes)
-        return Healing(self.maintenance, restore)
-
-    # The verbs, which ``_VERBS`` names by their tasks
+    # The verbs, which ``_VERBS`` names by their tasks; two of them make room and stand in the foundation
 
     @Part
     def pull(self) -> Pull:
@@ -245,8 +99,8 @@ class Services:
 
         return Pull(
             self.desk,
-            self._naming,
-            self._presence,
+            self.naming,
+            self.presence,
             settings=self.settings,
             remotes=self.remotes,
             extract=self.extract,
@@ -256,19 +110,19 @@ class Services:
     def push(self) -> Push:
         from worker.services.push import Push
 
-        return Push(self.desk, self._naming, self._presence, settings=self.settings, remotes=self.remotes)
+        return Push(self.desk, self.naming, self.presence, settings=self.settings, remotes=self.remotes)
 
     @Part
     def pull_tree(self) -> PullTree:
         from worker.services.trees import PullTree
 
-        return PullTree(self.desk, self._presence, settings=self.settings, remotes=self.remotes)
+        return PullTree(self.desk, self.presence, settings=self.settings, remotes=self.remotes)
 
     @Part
     def push_directory(self) -> PushDirectory:
         from worker.services.trees import PushDirectory
 
-        return PushDirectory(self.desk, self._presence, settings=self.settings, remotes=self.remotes)
+        return PushDirectory(self.desk, self.presence, settings=self.settings, remotes=self.remotes)
 
     @Part
     def push_message(self) -> PushMessage:
@@ -282,8 +136,8 @@ class Services:
 
         return Commit(
             self.desk,
-            self._naming,
-            self._closures,
+            self.naming,
+            self.closures,
             roots=self.settings.roots,
             companion=self.companion,
         )
@@ -292,25 +146,25 @@ class Services:
     def extract(self) -> Extract:
         from worker.services.extract import Extract
 
-        return Extract(self.desk, self._naming, roots=self.settings.roots, companion=self.companion)
+        return Extract(self.desk, self.naming, roots=self.settings.roots, companion=self.companion)
 
     @Part
     def link(self) -> Link:
         from worker.services.link import Link
 
-        return Link(self.desk, self._naming, self._presence)
+        return Link(self.desk, self.naming, self.presence)
 
     @Part
     def diff(self) -> Diff:
         from worker.services.diff import Diff
 
-        return Diff(self.desk, self._naming)
+        return Diff(self.desk, self.naming)
 
     @Part
     def take_over(self) -> Import:
         from worker.services.importing import Import
 
-        return Import(self.desk, self._naming, self._presence, roots=self.settings.roots)
+        return Import(self.desk, self.naming, self.presence, roots=self.settings.roots)
 
     @Part
     def remove(self) -> Remove:
@@ -325,18 +179,6 @@ class Services:
         return Remotes(settings=self.settings, remotes=self.remotes)
 
     @Part
-    def compute_size(self) -> Recount:
-        from worker.services.recount import Recount
-
-        return Recount(self.maintenance)
-
-    @Part
-    def cleanup(self) -> Cleanup:
-        from worker.services.cleanup import Cleanup
-
-        return Cleanup(self.maintenance, self.space, self.compute_size, companion=self.companion)
-
-    @Part
     def verify(self) -> Verify:
         from worker.services.verify import Verify
 
@@ -346,7 +188,7 @@ class Services:
     def explain(self) -> Explain:
         from worker.services.explain import Explain
 
-        return Explain(self.maintenance, self._presence, self.space)
+        return Explain(self.maintenance, self.presence, self.space)
 
     # What needs no job
 
@@ -369,28 +211,28 @@ class Services:
         """What no cleanup may take."""
         from worker.services.protected import ProtectedBytes
 
-        return ProtectedBytes(self._refs, self._closures, self._pins, self.coordination)
+        return ProtectedBytes(self.refs, self.closures, self.pins_on_disk, self.coordination)
 
     @Part
     def listing(self) -> Listing:
         """List and show."""
         from worker.services.listing import Listing
 
-        return Listing(self._refs, self._presence, self.coordination, self._pins)
+        return Listing(self.refs, self.presence, self.coordination, self.pins_on_disk)
 
     @Part
     def browse(self) -> Browse:
         """The files of an artifact."""
         from worker.services.browse import Browse
 
-        return Browse(self._naming, self._objects)
+        return Browse(self.naming, self.objects)
 
     @Part
     def disk_usage(self) -> DiskUsageReport:
         """What artifacts take."""
         from worker.services.disk_usage import DiskUsageReport
 
-        return DiskUsageReport(self._refs, self._closures, self._objects)
+        return DiskUsageReport(self.refs, self.closures, self.objects)
 
 
 #: The service for each task.

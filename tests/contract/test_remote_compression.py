@@ -208,7 +208,6 @@ def test_whatever_a_remote_says_it_has_kept_the_upload_ends_whole(opened, kept):
         server.answers["Write"], server.times["Write"] = Code.UNAVAILABLE, 1
         opened(server.url, HURRY).blobs.write_stream(Digest.of(NOISE), [NOISE])
         assert server.blobs[Digest.of(NOISE).hash] == NOISE
-        refuses = kept is not None and 0 < kept < len(
-            NOISE
-        )  # what it said: asked once more, and no third time
+        # What it said then is refused: asked once more, and no third time.
+        refuses = kept is not None and 0 < kept < len(NOISE)
         assert server.count("QueryWriteStatus") == 1 + refuses

@@ -28,6 +28,7 @@ from harness.volumes import fence, new_volume
 from caskeeper.contract import CommitRequest, ExtractRequest, PushRequest
 from caskeeper.errors import Cancelled, LeaseLost
 from worker.protocols import Context, quiet
+from worker.store.checkout_links import checkout_links
 from worker.store.companion import owner, session
 from worker.store.companion.session import Session
 from worker.store.measure import used_bytes
@@ -111,6 +112,20 @@ def test_killed_at_any_moment(verbs, tmp_path, source, verb, monkeypatch):
         else:
             assert listing(tmp_path / f"out{number}") == listing(source)
     assert met
+
+
+def test_what_was_copied_instead_of_linked_before_it_was_lost_is_paid_once(
+    verbs, tmp_path, source, monkeypatch
+):
+    root = Verbs(verbs.volume, None).commit(source).root
+    monkeypatch.setattr(verbs.volume, "link", lambda _source, _target: False)
+    meeting = Meeting(monkeypatch, verbs.companion, "Done", 2, kill)
+    with verbs.operation() as blobs:
+        path = verbs.staging.path()
+        copied = checkout_links(root, path, blobs=blobs, context=quiet(), companion=verbs.companion)
+        assert listing(path) == listing(source)
+    assert meeting.happened
+    assert verbs.account.spent == copied + verbs.staging.added_bytes
 
 
 @pytest.mark.parametrize("moment", [("Do", 1), ("Done", 1)], ids=["begun", "at work"])

@@ -12,7 +12,8 @@ from harness.volumes import Account, begin, blobs_of
 from worker.protocols import quiet
 from worker.store import parallel
 from worker.store.capture import capture
-from worker.store.checkout import checkout_copy, checkout_links
+from worker.store.checkout_copy import checkout_copy
+from worker.store.checkout_links import checkout_links
 from worker.store.companion.owner import Companion
 from worker.store.companion.session import Session
 

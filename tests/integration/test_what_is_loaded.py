@@ -1,6 +1,7 @@
 """What a command loads before it does its work: that is most of a start, and counted without a clock."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -106,11 +107,16 @@ def test_a_worker_loads_what_its_jobs_use_before_it_forks(volume):
     loaded = after(
         "from worker import wiring\nfrom worker.everything import load_everything\nload_everything()"
     )
+    folder = os.path.dirname(volume)
     used = after(
         "from caskeeper.config import load_settings\n"
+        "from caskeeper.contract import CommitRequest, ExtractRequest\n"
+        "from worker.protocols import quiet\n"
         "from worker.wiring import build\n"
         f"settings = load_settings({volume!r})\n"
         "services = build(settings, redis_url=settings.redis)\n"
+        f"services.run(CommitRequest(path={folder + '/src'!r}, refs=('demo/hello/k2',)), quiet())\n"
+        f"services.run(ExtractRequest(ref={REF!r}, destination={folder + '/out'!r}), quiet())\n"
         "services.close()\n"
     )
     ours = {name for name in used if name.partition(".")[0] in {"worker", "caskeeper", "grpc"}}

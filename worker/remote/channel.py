@@ -5,28 +5,22 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import grpc
-from google.protobuf.message import Message
 
 from caskeeper.errors import ConfigInvalid, RemoteUnavailable
 from worker import status
-from worker.batch_messages import BatchUpdateRequest
 from worker.protocols import CHUNK_BYTES, FRAME_BYTES
 from worker.remote.address import checked_instance_name, parse_url, place_of
 from worker.remote.credentials import Credentials
 from worker.remote.handshake import explain
 from worker.remote.token import BearerToken
-from worker.stream_messages import ReadResponse, WriteRequest
 
 if TYPE_CHECKING:
     from caskeeper.config.remotes import RemoteSpec
     from worker.remote.address import Address
-    from worker.remote.methods import Method
-
-Asked = TypeVar("Asked", bound=Message | BatchUpdateRequest | WriteRequest)
-Answered = TypeVar("Answered", bound=Message | ReadResponse)
+    from worker.remote.methods import Answered, Asked, Method
 
 #: Payloads are at most 1 MiB, some servers stream in 4 MiB; a lying one gets no further than this.
 RECEIVE_LIMIT_BYTES = 16 * 1024 * 1024

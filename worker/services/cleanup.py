@@ -353,6 +353,7 @@ class Cleanup:
             evictor,
             [(steps[group.number], result) for group, result in whole],
             ended=ended,
+            is_shared=inventory.is_shared,
             sharing=sharing,
             check=run.check,
         )

@@ -174,12 +174,14 @@ def take_content(
     going: Sequence[tuple[Group, Evicted]],
     *,
     ended: Callable[[int], None],
+    is_shared: Callable[[str, str], bool],
     sharing: Sharing,
     check: Callable[[], None],
 ) -> Callable[[], bool]:
     """Second half, for groups whose refs are all gone: their free objects, then of each the closure lists.
 
-    ``ended`` is told the place in ``going`` of each group that is through. Answers whether all are: some may
+    ``ended`` is told the place in ``going`` of each group that is through; a closure list that ``is_shared``
+    by then stays for the group that goes after it. Answers whether all are: some may
     still be in the hands of a companion. ``check`` raises LeaseLost when the cleanup's lease is no longer
     ours; what was taken by then lies in the trash folder, and the next cleanup puts it back.
     """
@@ -192,7 +194,7 @@ def take_content(
         result.kept_young += taken.kept
         left[place] -= 1
         if not left[place]:
-            _take_lists(evictor, group, result)
+            _take_lists(evictor, group, result, is_shared)
             ended(place)
 
     for place, (group, _) in enumerate(going):
@@ -202,10 +204,14 @@ def take_content(
     return lambda: not left.total()
 
 
-def _take_lists(evictor: Evictor, group: Group, result: Evicted) -> None:
+def _take_lists(
+    evictor: Evictor, group: Group, result: Evicted, is_shared: Callable[[str, str], bool]
+) -> None:
     """When all of a group's objects are gone: the closure lists go last (I7)."""
     if not result.kept_young:
         for root_hash, scope_id in group.lists:
+            if is_shared(root_hash, scope_id):
+                continue
             freed, kept = evictor.take_closure(root_hash, scope_id)
             result.freed_bytes += freed
             result.kept_young += kept

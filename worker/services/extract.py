@@ -13,7 +13,8 @@ from caskeeper.layout import relative_subdir
 from caskeeper.roots import below_roots, is_own
 from worker.closure import descend, part_of
 from worker.services.naming import ATTEMPTS
-from worker.store.checkout import checkout_copy, checkout_links
+from worker.store.checkout_copy import checkout_copy
+from worker.store.checkout_links import checkout_links
 from worker.store.closures import Closures
 from worker.store.volume import Outcome
 

@@ -233,11 +233,16 @@ class Operation:
         self._refund(self._obtain(size_bytes - there, fewer=fewer))
 
     def _spend(self, size_bytes: int) -> None:
+        if self._spend_at_hand(size_bytes):
+            return
+        batches = self.staging.batches
+        if batches is not None and batches.rest() and self._spend_at_hand(size_bytes):
+            return  # it was handed ahead to whoever had no use for it
         with self._money:
-            if size_bytes <= self._allowance:
-                self._allowance -= size_bytes
-                return
-            taken, self._allowance = self._allowance, 0
+            taken = min(size_bytes, self._allowance)
+            self._allowance -= taken
+        if taken == size_bytes:
+            return
         # Not under the lock: one large blob that waits for room must not stop the small ones beside it.
         try:
             obtained = self._obtain(size_bytes - taken, ahead=SLICE_BYTES)

@@ -118,10 +118,9 @@ class Inventory:
         """The steps' view of a settled group, read before anything of it is gone."""
         assert group.settled, "nobody has asked who else needs what"
         records = self._records(group)
+        lists = group.lists
         if len(records) != self._needs.count(group.number) * RECORD_BYTES:
-            records, lists = b"", []  # somebody was at its list: what it names is found as garbage
-        else:
-            lists = self._lists_of(group, self._shared)
+            records, lists = b"", ()  # somebody was at its list: what it names is found as garbage
         return Group(
             roots=group.roots,
             refs=tuple((entry.ref, entry.record) for entry in group.entries),
@@ -129,6 +128,10 @@ class Inventory:
             free=tuple(self._needs.free(group.number, records)) if records else (),
             extracts=group.extracts,
         )
+
+    def is_shared(self, root_hash: str, scope_id: str) -> bool:
+        """Whether another group that has not gone has this closure list, too."""
+        return self._shared[root_hash, scope_id] > 1
 
     def still_free(self, free: Iterable[bytes]) -> list[bytes]:
         """Without what groups need that did not go although they were to go."""

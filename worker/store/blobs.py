@@ -12,9 +12,9 @@ import time
 from typing import TYPE_CHECKING
 
 from caskeeper.digest import EMPTY, Digest, Hasher
-from caskeeper.errors import DigestMismatch, LeaseLost, NoSpace, VolumeFailed
+from caskeeper.errors import CacheTooFull, DigestMismatch, LeaseLost, NoSpace, VolumeFailed
 from worker.store.arriving import Arriving
-from worker.store.damage import wrong_size
+from worker.store.damage import ObjectDamaged, wrong_size
 from worker.store.failures import failure
 from worker.store.parallel import SMALL_BYTES
 
@@ -215,18 +215,35 @@ class StoreBlobs:
         """Small blobs, each published whole or not at all. DigestMismatch names the first wrong one."""
         batches = self.staging.batches
         size_bytes = sum([len(data) for _, data in blobs])
-        with self._volume.turn.taken(len(blobs), size_bytes, slot=batches) as aside:
-            if not (aside and batches is not None and self._write_aside(blobs, batches)):
+        slot = batches if batches is not None and batches.is_near else None
+        with self._volume.turn.taken(len(blobs), size_bytes, slot=slot) as aside:
+            if not aside:
                 self._write(blobs)
+                return
+            if slot is not None and self._write_aside(blobs, slot):
+                return
+        with self._volume.turn.taken(len(blobs), size_bytes):
+            self._write(blobs)
 
     def _write_aside(self, blobs: Sequence[tuple[Digest, Piece]], batches: Batches) -> bool:
         """In the other process; False: not done."""
         digests = [digest for digest, data in blobs if len(data) == digest.size_bytes]
         if len(digests) < len(blobs):
             return False  # and refused here
-        self.staging.announce(digests)  # which is more than need be where some are there
-        if not batches.write(blobs, missed=self._missed.issuperset(digests)):
-            return False
+
+        def announce() -> bool:
+            try:
+                self.staging.announce(digests)  # which is more than need be where some are there
+            except (CacheTooFull, NoSpace):
+                return False  # and nothing is refused for those
+            return True
+
+        try:
+            if not batches.write(blobs, missed=self._missed.issuperset(digests), announce=announce):
+                return False
+        except ObjectDamaged as trouble:
+            self.objects.told(trouble)  # to the listeners of this call's objects
+            raise
         self._missed.difference_update(digests)
         self._young.update(digests)
         return True

@@ -174,15 +174,12 @@ class _Aside:
     def begin(self) -> bool:
         return self._session.begin()
 
-    def takes(self, unit: _Unit) -> bool:
-        return not isinstance(unit, _Large)
-
     def send(self, units: Sequence[_Unit]) -> None:
         self._session.send(
             [
                 (unit.path, unit.depth) if isinstance(unit, _Folder) else (unit.folder.path, unit.names)
                 for unit in units
-                if not isinstance(unit, _Large)
+                if not isinstance(unit, _Large)  # there is none: they are long
             ]
         )
         self._sent.append(units)

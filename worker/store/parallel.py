@@ -9,7 +9,6 @@ Many small files go to a second process as well, if there is one (``Aside``).
 
 from __future__ import annotations
 
-import itertools
 import threading
 import time
 from contextlib import contextmanager
@@ -118,9 +117,6 @@ class Aside(Protocol[Unit]):
 
     def begin(self) -> bool:
         """Called before the first units; False: nothing can be done there."""
-
-    def takes(self, unit: Unit) -> bool:
-        """Whether it can do this one."""
 
     def send(self, units: Sequence[Unit]) -> None:
         """They are to be done after those that were sent before."""
@@ -277,7 +273,7 @@ class Crew(Generic[Unit]):
                 while self._sent and (following := self._aside.receive(wait_s)) is not None:
                     self._took(following)
                     wait_s = 0.0
-                while units := self._oldest(self._aside):
+                while units := self._oldest():
                     self._aside.send(units)
             finally:
                 self._tending.release()
@@ -300,15 +296,15 @@ class Crew(Generic[Unit]):
             if self._slow:
                 self._to_do.notify_all()
 
-    def _oldest(self, aside: Aside[Unit]) -> list[Unit]:
+    def _oldest(self) -> list[Unit]:
         """Those to be sent now, which are on their way then."""
         with self._to_do:
             if self._sent is None or self._sent >= ASIDE_AHEAD or len(self._short) < WORTH_UNITS:
                 return []
             most = min(ASIDE_UNITS, len(self._short) // 2)
-            units = list(itertools.takewhile(aside.takes, self._short[:most]))
+            units = self._short[:most]
             if units:
-                del self._short[: len(units)]
+                del self._short[:most]
                 self._sent += 1
                 self._busy += 1
             return units

@@ -126,8 +126,8 @@ def what_stands(path: str) -> str | None:
     return os.fsdecode(buffer.raw[:length])
 
 
-def process_umask() -> int:
-    """The umask without changing it: ``os.umask`` would, for every thread."""
+def known_umask() -> int | None:
+    """The umask without changing it: ``os.umask`` would, for every thread. None: it cannot be said."""
     try:
         with open("/proc/self/status", encoding="ascii", errors="replace") as status:
             for line in status:
@@ -135,7 +135,13 @@ def process_umask() -> int:
                     return int(line.split()[1], 8)
     except OSError:
         pass
-    return 0o777  # unknown: every mode is then set explicitly
+    return None
+
+
+def process_umask() -> int:
+    """The umask; 0o777 where it cannot be said: every mode is then set explicitly."""
+    known = known_umask()
+    return 0o777 if known is None else known
 
 
 def syncfs(fd: int, path: str) -> None:

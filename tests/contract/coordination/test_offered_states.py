@@ -52,18 +52,33 @@ def test_a_begin_is_told_in_the_step_that_takes_the_job_and_an_end_stays(place):
     assert place.raw.get("state-1") == _state("STARTED").text
 
 
-@pytest.mark.parametrize("token", ["a", "late"])
-def test_an_end_is_told_in_the_step_that_notes_it(place, token):
+def _end(place, token, state, outcome):
+    keys, args = Release("1", "artifacts.pull:0", token, Outcome(outcome)).words()
+    words = [str(word) for word in (*args, *state.words())]
+    return evaluate(place.raw, load("job_release", ""), (*keys, state.key), words)
+
+
+@pytest.fixture
+def begun(place):
     jobs = place.create().flights.jobs
     jobs.join(_offer("1"), waiter="a", state=_state("QUEUED", ()))
     jobs.take(_begin("a"), _state("STARTED"))
+    return jobs
+
+
+def test_an_end_is_told_in_the_step_that_notes_it(place, begun):
     end = _state("FAILURE", ("SUCCESS",))
-    keys, args = Release("1", "artifacts.pull:0", token, Outcome("failed")).words()
-    words = [str(word) for word in (*args, *end.words())]
-    script = load("job_release", "")
-    answer = evaluate(place.raw, script, (*keys, end.key), words)
-    assert answer == ["OK" if token == "a" else "HELD"], "another execution has begun: its job goes on"
+    assert _end(place, "a", end, "failed") == ["OK"]
     assert place.raw.get("state-1") == end.text
-    assert jobs.read("1").state == ("failed" if token == "a" else "running")
+    assert begun.read("1").state == "failed"
     place.raw.set("state-1", _state("SUCCESS").text)
-    assert evaluate(place.raw, script, (*keys, end.key), words)[1:] == [_state("SUCCESS").text]
+    assert _end(place, "a", end, "failed")[1:] == [_state("SUCCESS").text]
+
+
+def test_of_an_execution_that_lost_its_job_to_another_only_a_success_is_told(place, begun):
+    assert _end(place, "late", _state("FAILURE", ("SUCCESS",)), "failed") == ["HELD"]
+    assert place.raw.get("state-1") == _state("STARTED").text, "who waits for it waits for the other"
+    success = _state("SUCCESS", ("SUCCESS",))
+    assert _end(place, "late", success, "done") == ["HELD"]
+    assert place.raw.get("state-1") == success.text
+    assert begun.read("1").state == "running", "that one finds its result, and ends it"

@@ -18,6 +18,7 @@ from worker.protocols import quiet
 from worker.services import batches
 from worker.services.eviction import Evictor
 from worker.services.plan import Planned
+from worker.store.refs import RefRecord
 
 COUNT = 40
 
@@ -93,6 +94,17 @@ def test_one_whose_ref_was_bound_anew_stays_with_all_it_needs(services, monkeypa
     )
     assert clean(services).evicted_refs == COUNT - 1
     assert here(services) == {"p/e7/key7"}
+    assert_exact(services)
+
+
+def test_a_closure_list_that_two_groups_have_goes_with_the_last_of_them(services):
+    both = Ref.parse("p/both/key")
+    with services.desk.writer("test", str(both), quiet()) as operation:
+        roots = tuple(services.listing._find(Ref.parse(f"p/e{n}/key{n}")).roots[0] for n in (1, 2))
+        services.naming.publish(operation, [both], RefRecord.fresh(roots, origin="test"))
+    time.sleep(0.02)
+    assert clean(services).evicted_refs == COUNT + 1
+    assert not [names for _folder, _folders, names in os.walk(services.layout.closures) if names]
     assert_exact(services)
 
 

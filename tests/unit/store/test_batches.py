@@ -8,12 +8,13 @@ from harness.companions import Till, companion_of, force, kill, pid_of
 from harness.volumes import begin, blobs_of, fence, new_volume
 
 from caskeeper.digest import Digest
-from caskeeper.errors import CacheTooFull, DigestMismatch, LeaseLost
+from caskeeper.errors import CacheTooFull, DigestMismatch, LeaseLost, NoSpace
 from worker.store import blobs as module
-from worker.store.blobs import MISSING, TROUBLE, YOUNG
+from worker.store.blobs import MISSING, TROUBLE, YOUNG, StoreBlobs
 from worker.store.companion.batches import Batches
 from worker.store.companion.session import Session
 from worker.store.damage import ObjectDamaged
+from worker.store.objects import Objects
 
 DATA = [b"blob %d" % number for number in range(100)]
 BATCH = [(Digest.of(data), data) for data in DATA]
@@ -92,6 +93,71 @@ def test_a_batch_that_goes_aside_is_stored_counted_and_announced(volume, divided
     assert divided.staging.added_bytes == len(BATCH) * volume.charge(1)
     divided.batches.close()
     assert divided.account.spent == divided.staging.added_bytes, "the room that was left was given back"
+
+
+def test_what_was_taken_away_in_between_is_looked_for_and_stored_again(volume, divided, helped):
+    """As a server does with damage, whatever its age: nothing that is gone may be answered for."""
+    divided.write_aside(BATCH)
+    os.unlink(volume.layout.object(DIGESTS[3].hash))
+    assert blobs_of(divided.staging).find_missing(DIGESTS) == {DIGESTS[3]}
+    divided.write_aside(BATCH, blobs=blobs_of(divided.staging))
+    assert len(helped) == 3
+    assert [content(volume, digest) for digest in DIGESTS] == DATA
+
+
+@pytest.mark.parametrize("runs", [False, True], ids=["not started", "at another's work"])
+def test_what_cannot_go_aside_is_done_here_and_announced_once(volume, companion, helped, runs):
+    busy = Divided(volume, companion, "busy")
+    if runs:
+        assert busy.batches.begin()
+        assert volume.turn.claim(busy.batches)
+    operation = Divided(volume, companion)
+    operation.write_aside(BATCH)
+    assert sorted(operation.told) == sorted(DIGESTS)
+    if runs:
+        volume.turn.free(busy.batches)
+    operation.end()
+    busy.end()
+    assert helped == []
+    assert [content(volume, digest) for digest in DIGESTS] == DATA
+
+
+def test_what_is_there_is_not_refused_for_what_cannot_be_announced(volume, divided):
+    divided.blobs.write_batch(BATCH)
+
+    def refuse(_digests):
+        raise NoSpace("not a block")
+
+    divided.staging.announce = refuse
+    divided.write_aside(BATCH, blobs=blobs_of(divided.staging))
+    with pytest.raises(NoSpace):
+        divided.write_aside([(Digest.of(b"new"), b"new")])
+
+
+def test_without_room_for_its_folder_all_is_done_here(volume, companion, monkeypatch, helped):
+    def refuse():
+        raise NoSpace("not an inode")
+
+    operation = Divided(volume, companion)
+    operation.blobs.write_batch(BATCH[:50])
+    monkeypatch.setattr(operation.staging, "place_apart", refuse)
+    assert operation.blobs.find_missing(DIGESTS) == set(DIGESTS[50:])
+    operation.write_aside(BATCH)
+    operation.end()
+    assert helped == []
+
+
+def test_damage_that_is_met_aside_is_told_to_the_listener_of_the_call(volume, divided, helped):
+    divided.blobs.write_batch(BATCH)
+    path = volume.layout.object(DIGESTS[7].hash)
+    os.chmod(path, 0o644)
+    with open(path, "ab") as file:
+        file.write(b"more")
+    blobs, told = StoreBlobs(divided.staging, Objects(volume)), []
+    blobs.objects.on_damage = told.append
+    with pytest.raises(ObjectDamaged):
+        divided.write_aside(BATCH, blobs=blobs)
+    assert [trouble.digest for trouble in told] == [DIGESTS[7]]
 
 
 def test_the_turn_here_is_taken_first(volume, divided, helped):

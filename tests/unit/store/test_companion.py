@@ -24,7 +24,8 @@ from caskeeper.digest import EMPTY, Digest
 from caskeeper.errors import Cancelled, LeaseLost, NoSpace, TooLarge
 from worker.closure import Scope
 from worker.protocols import Context, quiet
-from worker.store.checkout import checkout_copy, checkout_links
+from worker.store.checkout_copy import checkout_copy
+from worker.store.checkout_links import checkout_links
 from worker.store.companion import owner
 from worker.store.companion.session import Session
 from worker.store.damage import ObjectDamaged

@@ -186,9 +186,6 @@ class Elsewhere:
         self.asked += 1
         return self._begins
 
-    def takes(self, unit):
-        return unit != "here"
-
     def send(self, units):
         assert units
         self.sent.extend(units)
@@ -247,12 +244,16 @@ def test_who_is_not_there_is_asked_once():
 
 
 @pytest.mark.usefixtures("at_once")
-def test_what_cannot_go_aside_stays_and_holds_up_nothing():
+def test_long_units_stay_here():
     done = []
-    elsewhere = Elsewhere(lambda _unit: [])
-    Crew(lambda unit: done.append(unit) or [], nothing, aside=elsewhere).run(["here"] * 10)
-    assert done == ["here"] * 10
-    assert not elsewhere.sent
+    elsewhere = Elsewhere(lambda unit: done.append(unit) or [])
+    crew = Crew(
+        lambda unit: done.append(unit) or [], nothing, is_long=lambda unit: unit < 10, aside=elsewhere
+    )
+    crew.run(range(40))
+    assert sorted(done) == list(range(40))
+    assert elsewhere.sent
+    assert min(elsewhere.sent) >= 10
 
 
 @pytest.mark.usefixtures("at_once")

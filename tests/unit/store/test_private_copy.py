@@ -20,7 +20,7 @@ from caskeeper.errors import (
 from worker.closure import WHOLE
 from worker.directory import Directory, FileEntry, serialise
 from worker.protocols import Context
-from worker.store import checkout as module
+from worker.store import checkout_copy as module
 
 HELLO = VECTORS["files/bin/hello"]
 

@@ -11,9 +11,11 @@ from tasks import transport
 
 @pytest.fixture
 def unguarded():
-    original = Channel._connparams
+    guarded = ("_connparams", "_create_client")
+    originals = {name: getattr(Channel, name) for name in guarded}
     yield
-    Channel._connparams = original
+    for name, original in originals.items():
+        setattr(Channel, name, original)
 
 
 def closed_channel(connection):

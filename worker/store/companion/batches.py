@@ -12,7 +12,7 @@ from worker.store.companion.messages import CompanionLost
 from worker.store.parallel import Slot
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from caskeeper.digest import Digest
     from worker.protocols import Piece
@@ -46,13 +46,23 @@ class Batches(Slot):
         states: bytes | None = self._answer()
         return states
 
-    def write(self, blobs: Sequence[tuple[Digest, Piece]], *, missed: bool) -> bool:
-        """As ``StoreBlobs.write_batch``. ``missed``: all were looked for in vain. False: to be done here."""
-        if self._session is None and not (self._companion.is_running and self.begin()):
-            return False  # a few batches are not worth a start
+    @property
+    def is_near(self) -> bool:
+        """Whether a batch may go aside: a few of them are not worth a start."""
+        return self._session is not None or (self._companion.is_running and not self._over)
+
+    def write(
+        self, blobs: Sequence[tuple[Digest, Piece]], *, missed: bool, announce: Callable[[], bool]
+    ) -> bool:
+        """As ``StoreBlobs.write_batch``. ``missed``: all were looked for in vain. False: to be done here.
+
+        ``announce`` is called before they are given away; False: they cannot be.
+        """
+        if not self.is_near or not self.begin():
+            return False
         digests = [digest for digest, _data in blobs]
         memory = self._companion.memory
-        if memory is None or sum([size for _hash, size in digests]) > len(memory):
+        if memory is None or sum([size for _hash, size in digests]) > len(memory) or not announce():
             return False
         at = 0
         for _digest, data in blobs:
@@ -86,7 +96,7 @@ class Batches(Slot):
     def close(self) -> None:
         """The operation ends."""
         self._over = True
-        while self._session is not None and not self.rest():
+        while not self.rest():  # also while somebody begins or ends one
             self._turn.wait(LOOK_S)
 
     def _send(self, unit: tuple[Any, ...]) -> bool:

@@ -45,7 +45,6 @@ class Companion:
         self._begin_anew()
 
     def _begin_anew(self) -> None:
-        self._owner = os.getpid()
         self._taken = threading.Lock()
         self._closed = False
         self._process: subprocess.Popen[bytes] | None = None
@@ -57,6 +56,7 @@ class Companion:
         self.idle: Callable[[], bool] | None = None
         self._sessions = 0
         self._in_vain = 0
+        self._owner = os.getpid()  # last: from here on the lock above is the one that is taken
 
     def session(self, work: str, blobs: StoreBlobs, **particulars: Any) -> Session:
         """Its use for one piece of work, as a context. It takes it when the first unit goes there."""
@@ -117,7 +117,8 @@ class Companion:
         if self._line is None:
             try:
                 self._line = self._start()
-            except (OSError, RuntimeError, ValueError, subprocess.SubprocessError) as error:
+            except (OSError, RuntimeError, ValueError, subprocess.SubprocessError, AttributeError) as error:
+                # AttributeError: a Python that was built where there is no `memfd_create`
                 raise CompanionLost(f"it cannot be started: {error}") from error
         return self._line
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 #: After so long it answers with what it has: the work that is left is then divided anew.
 AT_ONCE_S = 0.02
-#: So many small things between two looks whether to stop.
+#: So many files between two looks whether to stop.
 _CHECK_EACH = 64
 
 
@@ -44,7 +44,7 @@ def main(fd: int, owner: int) -> None:
     gc.set_threshold(20_000)
     try:
         watched = os.pidfd_open(owner)
-    except OSError:  # not everywhere; it ends with the line, too
+    except (AttributeError, OSError):  # not everywhere; it ends with the line, too
         watched = -1
     if os.getppid() == owner:  # else it ended before it could be watched
         serve(Line(socket.socket(fileno=fd), peer=watched))
@@ -135,7 +135,7 @@ class _Desk:
             opened.operation_id,
             spend=self._spend,
             refund=self._refund,
-            check=self._check,
+            check=mail.look,  # once for many blobs, so each time
             spend_at_hand=self._spend_at_hand,
             place=opened.place,
         )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import re
 import time
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
-from caskeeper.errors import CaskeeperError
+from caskeeper.errors import CaskeeperError, NoSpace
 from worker.store.companion.messages import STOP, CompanionLost, Do, Done, Open, Over, Spend
+from worker.store.system_calls import known_umask
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,6 +74,9 @@ class Session:
             return False
         try:
             self._place = self._staging.place_apart()
+        except NoSpace:  # not a block or an inode for a folder: what needs none goes on without it
+            self._companion.give_back(lost=False, heard=False)
+            return False
         except BaseException:
             self._companion.give_back(lost=False, heard=False)
             raise
@@ -124,7 +127,7 @@ class Session:
             operation_id=self._staging.id,
             start_ns=self._staging.start_ns,
             place=self._place,
-            umask=_umask(),
+            umask=known_umask(),  # of now: the files of a private copy are made with it
             memory=self._companion.memory_fd,
             particulars=self._particulars,
         )
@@ -201,13 +204,3 @@ class Session:
     def _lose(self, why: str) -> NoReturn:
         self._lost = why
         raise CompanionLost(why)
-
-
-def _umask() -> int | None:
-    """Of this process now; the files of a private copy are made with it. None: it cannot be said."""
-    try:
-        with open("/proc/self/status", encoding="ascii", errors="replace") as file:
-            found = re.search(r"^Umask:\s*([0-7]+)$", file.read(), re.MULTILINE)
-    except OSError:
-        return None
-    return int(found[1], 8) if found else None

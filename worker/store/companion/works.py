@@ -7,12 +7,12 @@ import mmap
 from typing import TYPE_CHECKING, Any
 
 from caskeeper.digest import Digest
+from worker.store.blobs import StoreBlobs
 from worker.store.taking import take_aside
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from worker.store.blobs import StoreBlobs
     from worker.store.companion.messages import Open
     from worker.store.source import Listed, Stored
 
@@ -30,12 +30,17 @@ def _capture(blobs: StoreBlobs, check: Callable[[], None]) -> Callable[[Any], Li
     return read
 
 
-def _blobs(blobs: StoreBlobs, memory: int) -> Callable[[Any], bytes]:
-    """A unit is a look at many digests, or a batch, whose bytes are in the common memory."""
+def _blobs(like: StoreBlobs, memory: int) -> Callable[[Any], bytes]:
+    """A unit is a look at many digests, or a batch, whose bytes are in the common memory.
+
+    What one unit relied on is looked at again by the next: its owner may have had it taken away in between,
+    as a server does with damage. Who may remember longer does so itself.
+    """
     content = memoryview(mmap.mmap(memory, 0))
 
     def do(unit: tuple[Any, ...]) -> bytes:
         what, hashes, sizes, *missed = unit
+        blobs = StoreBlobs(like.staging, like.objects)
         digests = [Digest(hashes[64 * at : 64 * at + 64], size) for at, size in enumerate(sizes)]
         if what == "look":
             return blobs.states(digests)
@@ -53,13 +58,13 @@ def _blobs(blobs: StoreBlobs, memory: int) -> Callable[[Any], bytes]:
 
 
 def _links(blobs: StoreBlobs, check: Callable[[], None], **particulars: Any) -> Callable[[Any], Any]:
-    from worker.store.checkout import links_aside  # noqa: PLC0415 -- as above
+    from worker.store.checkout_links import links_aside  # noqa: PLC0415 -- as above
 
     return links_aside(blobs, check, **particulars)
 
 
 def _copy(blobs: StoreBlobs, check: Callable[[], None], **particulars: Any) -> Callable[[Any], Any]:
-    from worker.store.checkout import copy_aside  # noqa: PLC0415 -- as above
+    from worker.store.checkout_copy import copy_aside  # noqa: PLC0415 -- as above
 
     return copy_aside(blobs, check, **particulars)
 
