@@ -48,6 +48,11 @@ Ratios are medians of the ratios within a round, *best* the best of one to the b
 seconds are those of all processes together; memory is the most that a process held in RAM during the
 operation (VmHWM). The machine is shared: compare ratios, not seconds."""
 
+_WHY = (
+    "Where the time of a missed row goes, and what was tried for it, says decision",
+    "[0017](decisions/0017-speed.md).",
+)
+
 
 def table(measured: Measured) -> list[str]:
     """A row for everybody who did an operation, with our share of its time."""
@@ -137,7 +142,7 @@ def _ratio(measured: Measured, operation: str, who: str, other: str) -> str:
 def _tables(results: Sequence[Measured]) -> list[str]:
     if not results:
         return []
-    lines = ["## Targets", "", *target_table(results), "", "## Overview", "", *overview(results)]
+    lines = ["## Targets", "", *target_table(results), "", *_WHY, "", "## Overview", "", *overview(results)]
     for measured in results:
         workload = measured.workload
         rounds = max(len(found) for who in measured.samples.values() for found in who.values())

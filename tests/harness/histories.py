@@ -30,12 +30,14 @@ from harness.histories_journal import Journal, read_journal
 from harness.histories_trees import make_trees
 from harness.histories_watch import Watch
 from harness.impatient import TESTS
-from harness.nemesis import Filler, Nemesis
+from harness.nemesis import OLD_SNAPSHOT, Filler, Nemesis
 from harness.scene import can_mount
 
 from caskeeper.client import Client
+from caskeeper.coordination import keys as key_names
 from caskeeper.errors import CaskeeperError
 from caskeeper.job import FINAL
+from caskeeper.queue import QUEUED
 
 DISK = "size=28m"
 #: From the last fault on: clients end what they do, leases run out, the last counts are made.
@@ -190,15 +192,28 @@ class History:
         """Jobs whose stored state is not a final one.
 
         Not of those whose clients were told that they are forgotten: a Redis that comes back with older data
-        may know such a job again, without its message.
+        may know such a job again, without its message. Nor of those whose clients were told of their end, and
+        then it came back to where the job was announced and not yet sent: nobody sends it any more.
         """
         lines = read_journal(self.journal.path)
         forgotten = {line["job"] for line in lines if FORGOTTEN in line.get("error", "") and "job" in line}
         sent = {line["job"] for line in lines if line["event"] == "sent"}
+        ended = {line["job"]: line["at"] for line in lines if line["event"] == "ended"}
+        back = max((line["at"] for line in lines if line.get("kind") == OLD_SNAPSHOT), default=0.0)
         states = {job: client.queue.state(job) for job in sent - forgotten}
-        return {
+        left = {
             job: state["status"] for job, state in states.items() if state and state["status"] not in FINAL
         }
+        with self.fleet.valkey.client() as redis:
+            return {
+                job: status
+                for job, status in left.items()
+                if not (
+                    status == QUEUED
+                    and ended.get(job, back) < back
+                    and redis.hget(key_names.job(job), "sent") != "1"
+                )
+            }
 
     def _keep_evidence(self):
         """The disk goes with this process: what it looks like is written down."""

@@ -37,7 +37,8 @@ DECK = {
 }
 #: After one of these the fleet has so long before the next of them: else nothing would ever be evicted.
 REST_S = 10.0
-_LOSSES = {"redis emptied", "redis killed", "redis from an old snapshot"}
+OLD_SNAPSHOT = "redis from an old snapshot"
+_LOSSES = {"redis emptied", "redis killed", OLD_SNAPSHOT}
 
 
 class Nemesis:
@@ -67,7 +68,7 @@ class Nemesis:
 
     def _may(self, kind):
         if kind in _LOSSES:
-            return time.monotonic() > self._rested and (kind != "redis from an old snapshot" or self._saved)
+            return time.monotonic() > self._rested and (kind != OLD_SNAPSHOT or self._saved)
         if kind == "kill companion":
             return bool(self._fleet.companions())
         return kind != "disk full" or self._filler is not None
@@ -194,7 +195,7 @@ class Nemesis:
 
     def _redis_from_an_old_snapshot(self):
         valkey = self._fleet.valkey
-        self._note("redis from an old snapshot")
+        self._note(OLD_SNAPSHOT)
         with self._fleet.guard:
             valkey.kill()
         state, newer = f"{valkey.folder}/appendonlydir", f"{self._snapshot}.new"

@@ -33,7 +33,7 @@ def test_what_is_settled_is_not_tried_again():
 
 def test_an_execution_that_lost_its_lease_puts_its_message_back():
     """Another job of the same operation may hold it: then nobody else has this message."""
-    lost = SimpleNamespace(cancelled=False, stopping=False, lost=True)
-    with pytest.raises(Reject) as put_back:
+    lost = SimpleNamespace(cancelled=False, stopping=False, lost=True, loss=lambda: LeaseLost("taken"))
+    with pytest.raises(Reject, match="lease lost: taken") as put_back:
         ServiceTask._again(ServiceTask(), lost, LeaseLost("x"))
     assert put_back.value.requeue
