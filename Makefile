@@ -44,7 +44,7 @@ demo: $(READY)
 bench: $(READY)
 	$(BIN)/python -P benchmarks/run.py
 
-# Seven rounds, and the command line too: an hour.
+# Seven rounds, the peers with our client and our command line too: an hour and a half.
 bench-full: bench-peers
 	$(BIN)/python -P benchmarks/run.py --full
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 from harness.memory_blobs import MemoryBlobs
@@ -106,11 +107,20 @@ def test_one_failure_ends_the_whole_copy_and_no_thread_outlives_it():
 
 
 def test_a_copy_stops_when_its_context_says_so():
+    asked = threading.Event()
+
     def refuse():
+        asked.set()
         raise Cancelled("enough")
 
-    source, sink = MemoryBlobs(), MemoryBlobs()
-    digests = [source.add(b"%d" % number * 1_500_000) for number in range(9)]
+    class Slow(MemoryBlobs):
+        def write_stream(self, digest, chunks):
+            asked.wait(30)
+            time.sleep(0.05)
+            super().write_stream(digest, chunks)
+
+    source, sink = MemoryBlobs(), Slow()
+    digests = [source.add(b"%d" % number * 1_500_000) for number in range(40)]
     with pytest.raises(Cancelled, match="enough"):
         carry(source, sink, digests, context=Context(progress=lambda _progress: None, check=refuse))
     assert len(sink.data) < len(digests)
