@@ -38,10 +38,11 @@ def test_questions_of_a_job_that_finds_its_work_done(tmp_path):
                 client.commit(source, ref).result(WAIT_S)
                 client.extract(ref).result(WAIT_S)
             until(lambda: len(children_that_work(client)) == 2)
+            # What follows a result is asked before its message is done with.
+            until(lambda: not client.queue.taken())
             with server_monitored(redis) as seen:
                 for ref in REFS * (JOBS // len(REFS)):
                     client.extract(ref).result(WAIT_S)
-                # What follows a result is asked before its message is done with.
                 until(lambda: not client.queue.taken())
     assert set(seen) <= {*EACH, *BY_THE_CLOCK}
     for name, times in EACH.items():
