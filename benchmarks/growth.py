@@ -42,7 +42,8 @@ def main() -> int:
     parser.add_argument("--sizes", type=_numbers, default=_SIZES, metavar="10000,100000")
     parser.add_argument("--simulated", type=_numbers, default=_SIMULATED, metavar="10000000")
     asked = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything is taken away again
+    for ending in (signal.SIGTERM, signal.SIGHUP):  # so that everything is taken away again
+        signal.signal(ending, lambda number, _frame: sys.exit(128 + number))
     needed = max([*asked.sizes, *(size // 20 for size in asked.simulated)]) * _OBJECT_BYTES
     base = tempfile.mkdtemp(prefix="ck-growth-", dir=room(needed))
     growth: Growth = {}

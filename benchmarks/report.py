@@ -41,8 +41,12 @@ servers are new in each. W3 is done by one after the other, as the caches of all
   them, without a name for what is pushed; **bst1** is the artifact cache of BuildStream 1.6 in process, and
   its server.
 - *links* is an extract that shares the content, *copy* a private one; *cleanup* evicts half of W5, *plan
-  one* and *evict one* are the two parts of evicting the next artifact. bst1's cleanup removes all that are
-  to go and then walks once; its own command walks the whole store for each of them.
+  one* and *evict one* are the two parts of evicting the next artifact; bst1's *evict one* has its walk in
+  it, which is to be compared with both. bst1's cleanup removes all that are to go and then walks once; its
+  own command walks the whole store for each of them.
+
+W1 to W5 are described above their tables. *Missed by* is the share of the target that is lacking, or what
+is above it. Where *best* is on the other side of the target than the median, the row is within the noise.
 
 Ratios are medians of the ratios within a round, *best* the best of one to the best of the other. CPU
 seconds are those of all processes together; memory is the most that a process held in RAM during the
@@ -166,7 +170,7 @@ def write_results(
     command: str,
     left_out: Sequence[str],
 ) -> None:
-    """results.json and docs/performance.md, both as a whole; what growth.py found is taken over."""
+    """results.json and docs/performance.md, both as a whole."""
     document = {
         "machine": machine,
         "command": command,
@@ -176,6 +180,18 @@ def write_results(
     }
     with open(RESULTS, "w", encoding="utf-8") as file:
         file.write(json.dumps(document, indent=1) + "\n")
+    write_page(machine, results, jobs, command=command, left_out=left_out)
+
+
+def write_page(
+    machine: dict[str, Any],
+    results: Sequence[Measured],
+    jobs: Jobs,
+    *,
+    command: str,
+    left_out: Sequence[str],
+) -> None:
+    """docs/performance.md; what growth.py found is taken over."""
     in_memory = machine["file_system"] in {"tmpfs", "ramfs"}
     kind = "a RAM disk" if in_memory else "a disk, which is measured too"
     where = (

@@ -1,7 +1,8 @@
 """`make bench` and `make bench-full`: our services beside the peers and the limits, in the same rounds.
 
-Writes benchmarks/results.json and docs/performance.md, unless only a part is asked for with ``--only``,
-``--op``, ``--who`` or ``--tiny``. Times mean little by themselves: compare ratios.
+Writes benchmarks/results.json and docs/performance.md, unless a part or something else is asked for: with
+``--only``, ``--op``, ``--who``, ``--tiny``, ``--rounds``, ``--disk`` or ``--profile``. Times mean little by
+themselves: compare ratios.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))  # with -P a script finds no neighbours
 
+import kept as kept_results
 import workloads
 from contestants import Contestant, Ours
 from machine import describe, room, warm_up
 from peers import Bst1, Casd, OursIntoBst1, OursIntoCasd, bst1_python, bst2_python
-from report import print_tables, write_results
+from report import RESULTS, print_tables, write_page, write_results
 from rounds import ORDER, Measured, measure, remove_trees, write_trees
 from small_jobs import Jobs, measure_jobs
 from whole_path import ThroughCommand, ThroughQueue
@@ -53,9 +55,14 @@ _WHO = [one.name for one in (Ours, Casd, OursIntoCasd, Bst1, OursIntoBst1, Throu
 
 def main() -> int:
     asked = _arguments()
+    if asked.page:
+        kept = kept_results.read(RESULTS, _FULL)
+        write_page(kept.machine, kept.results, kept.jobs, command=kept.command, left_out=kept.left_out)
+        return 0
     chosen = [one for one in (_TINY if asked.tiny else _FULL) if one.name in asked.only]
     entrants, left_out = _entrants(asked)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything is taken away again
+    for ending in (signal.SIGTERM, signal.SIGHUP):  # so that everything is taken away again
+        signal.signal(ending, lambda number, _frame: sys.exit(128 + number))
     needed = max((_room_for(one, len(entrants)) for one in chosen), default=0)
     base = tempfile.mkdtemp(prefix="ck-bench-", dir=room(needed, disk=asked.disk))
     try:
@@ -65,8 +72,9 @@ def main() -> int:
     finally:
         shutil.rmtree(base)
     print_tables(machine, results, jobs)
-    is_part = asked.tiny or asked.only != _NAMES or asked.op != ORDER or asked.who or asked.profile
-    if jobs is not None and not is_part:
+    is_whole = set(asked.only) == set(_NAMES) and set(asked.op) == set(ORDER) and not asked.who
+    is_other = asked.tiny or asked.profile or asked.rounds or asked.disk
+    if jobs is not None and is_whole and not is_other:
         command = f"make bench{'-full' if asked.full else ''}"
         write_results(machine, results, jobs, command=command, left_out=left_out)
     return 0
@@ -76,19 +84,33 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--full", action="store_true", help="seven rounds, and what takes long")
     parser.add_argument("--tiny", action="store_true", help="a hundredth, to see that it works")
-    parser.add_argument("--only", type=_list_of(_NAMES), default=_NAMES, metavar="W1,W2", help="workloads")
+    parser.add_argument("--page", action="store_true", help="write the page anew from results.json")
+    parser.add_argument(
+        "--only", type=_list_of(_NAMES), default=_NAMES, metavar="W1,W2", help=", ".join(_NAMES)
+    )
     parser.add_argument(
         "--op", type=_list_of(ORDER), default=ORDER, metavar="commit,pull", help=", ".join(ORDER)
     )
     parser.add_argument(
         "--who", type=_list_of(_WHO), default=[], metavar="caskeeper,casd", help=", ".join(_WHO)
     )
-    parser.add_argument("--rounds", type=int)
+    parser.add_argument("--rounds", type=_count, help="without it 2 or 3, and 7 with --full")
     parser.add_argument("--disk", action="store_true", help="without a RAM disk: the disk is measured too")
     parser.add_argument(
-        "--profile", metavar="PREFIX", help="cProfile of ours: PREFIX.W1.OP of the last round"
+        "--profile",
+        metavar="PREFIX",
+        help="cProfile of our calling thread: PREFIX.W1.OP of the last round, and of what OP needs",
     )
-    return parser.parse_args()
+    asked = parser.parse_args()
+    if asked.profile and not os.path.isdir(os.path.dirname(os.path.abspath(asked.profile))):
+        parser.error(f"argument --profile: there is no folder {os.path.dirname(asked.profile)!r}")
+    return asked
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of rounds")
+    return int(text)
 
 
 def _list_of(names: list[str] | tuple[str, ...]) -> Callable[[str], list[str]]:
@@ -161,4 +183,7 @@ def _say(line: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit("interrupted")

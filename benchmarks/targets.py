@@ -48,10 +48,10 @@ class Judged(NamedTuple):
 
     @property
     def missed_by(self) -> float:
-        """How many times more than what was allowed, less one."""
+        """The share of the target that is lacking, or what is above it."""
         target = self.target
         if target.at_least:
-            return target.at_least / self.reached - 1
+            return 1 - self.reached / target.at_least
         return self.reached / (target.at_most or target.at_most_ms) - 1
 
 
