@@ -81,10 +81,10 @@ class StoredStates(RedisBackend):  # named in broker.STATES
         return result
 
     def _keep(self, task_id: Any, result: Any, state: Any, traceback: Any = None, request: Any = None) -> Any:
-        """One round trip, where the library looks first and then writes. What stays there; None: this may.
+        """One round trip, where the library looks first and then writes. What stays there; None: it is this.
 
         The end of an execution that still has its lease is noted in its record in the same step: whoever sees
-        the one sees the other. Of one that lost its job to another execution only a success is stored.
+        the one sees the other.
         """
         told = self._stored(task_id, result, state, traceback, request)
         execution: Ending | None = getattr(request, "execution", None)

@@ -235,6 +235,10 @@ class Execution:
         if self.lost:
             raise self.loss()
 
+    def is_lost(self) -> bool:
+        """Whether another execution has the lease, asked now; while Redis is away, as far as is known."""
+        return not self._renew() or self.lost
+
     def loss(self) -> LeaseLost:
         """What a lost lease means for whoever has it."""
         return LeaseLost("another execution has taken the lease", f"job {self.task_id}")

@@ -166,6 +166,8 @@ class ServiceTask(Task):  # type: ignore[type-arg]  # the queue's library has no
         except Transient as error:
             self._again(execution, error)
         except CaskeeperError as error:
+            if execution.is_lost():  # another one is at it and will tell; what failed here may be its doing
+                raise Reject(str(execution.loss()), requeue=True) from error
             raise _plain(error) from error
 
     def _serve(self, execution: Execution, request: Request) -> Message:

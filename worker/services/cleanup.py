@@ -256,6 +256,7 @@ class Cleanup:
             group = chosen[number]
             if group.entries and lacking is None:
                 group.action, group.reason, group.frees_bytes = KEPT, "the target was reached before", 0
+                inventory.keep(group)  # others may write meanwhile, and then a later one goes after all
                 number += 1
                 continue
             context.progress(

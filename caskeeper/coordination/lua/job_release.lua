@@ -1,15 +1,14 @@
 -- job_release: the execution is over. One that is put back or tried again stays its flight's next.
--- With a third key the state that tells of the end is stored in the same step, except when it is no success and
--- another execution of the same job is at it: that one will tell.
+-- With a third key the state that tells of the end is stored in the same step, whatever becomes of the rest: its
+-- message is then done with, and the other execution may have none of its own that comes back.
 -- KEYS  1 flight, 2 record of the job, 3 where the state of the job is stored, or none
 -- ARGV  1 id, 2 token, 3 flight_ms, 4 record_ms, 5 state, 6 error, 7 exit code, 8 sentence, 9 bytes; with a third
 --       key: 10 the state, 11 its life in seconds, 12.. the ends that stay
 -- Answers OK | HELD: the job has ended, or another execution of it has begun. Then the state that stays, if one does.
+local stays = KEYS[3] and keep_state(KEYS[3], 10)
 local flight, job = hash(KEYS[1]), hash(KEYS[2])
 local lost = flight.running and flight.token ~= ARGV[2]
-local again = lost and flight.running == ARGV[1]
-local stays = KEYS[3] and (ARGV[5] == 'done' or not again) and keep_state(KEYS[3], 10) or nil
-if OVER[job.state] or again then
+if OVER[job.state] or lost and flight.running == ARGV[1] then
   return {'HELD', stays}
 end
 if not lost then  -- else another job has the lease, and nobody but this execution speaks for its job

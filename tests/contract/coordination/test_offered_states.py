@@ -75,9 +75,10 @@ def test_an_end_is_told_in_the_step_that_notes_it(place, begun):
     assert _end(place, "a", end, "failed")[1:] == [_state("SUCCESS").text]
 
 
-def test_of_an_execution_that_lost_its_job_to_another_only_a_success_is_told(place, begun):
-    assert _end(place, "late", _state("FAILURE", ("SUCCESS",)), "failed") == ["HELD"]
-    assert place.raw.get("state-1") == _state("STARTED").text, "who waits for it waits for the other"
+def test_the_end_of_an_execution_that_lost_its_job_to_another_is_told_and_not_noted(place, begun):
+    failure = _state("FAILURE", ("SUCCESS",))
+    assert _end(place, "late", failure, "failed") == ["HELD"]
+    assert place.raw.get("state-1") == failure.text, "nobody may have its message any more"
     success = _state("SUCCESS", ("SUCCESS",))
     assert _end(place, "late", success, "done") == ["HELD"]
     assert place.raw.get("state-1") == success.text
