@@ -102,6 +102,17 @@ class Services:
         if read_journal(self._journal)[("begin", ref)] <= int(key):
             raise Busy("the test says so", ref)
 
+    def late(self, key, ref, context):
+        """The first to begin fails for good when it is told to, without a look; the others end when told."""
+        first = read_journal(self._journal)[("begin", ref)] == 1
+        while not os.path.exists(f"{self._journal}.{'fail' if first else 'end'}"):
+            if not first:
+                context.check()
+            time.sleep(0.02)
+        if first:
+            self.note("fails", ref)
+            raise ArtifactNotFound("the test says so", ref, "look elsewhere")
+
     def missing(self, key, ref, context):
         raise ArtifactNotFound("the test says so", ref, "look elsewhere")
 

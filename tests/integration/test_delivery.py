@@ -67,6 +67,31 @@ def test_results_and_errors_arrive_as_what_they_were(server, queue, journal):
         assert queue.job(fine.id).result(WAIT_S) == fine.result()
 
 
+def test_who_lost_its_job_while_it_stood_still_puts_it_back_and_tells_no_failure(server, queue, journal):
+    """Both have the same message: acknowledged by the one, it would not come back from the other."""
+    ref = "t/late/x"
+    with WorkerProcess(server.url, journal, concurrency=1) as first:
+        job = pull(queue, ref)
+        begun(journal, ref)
+        os.killpg(first.pid, signal.SIGSTOP)
+        with WorkerProcess(server.url, journal, concurrency=1) as second:
+            begun(journal, ref, 2)
+            write(f"{journal}.fail")
+            os.killpg(first.pid, signal.SIGCONT)
+            until(lambda: read_journal(journal)["fails", ref], "the first one fails")
+            until(lambda: not queue.is_nowhere(job.id), "its message is back")
+            assert not job.done
+            os.killpg(second.pid, signal.SIGKILL)
+            write(f"{journal}.end")
+            assert job.result(WAIT_S).pulled
+    assert queue.record(job.id).state == "done"
+
+
+def write(path):
+    with open(path, "w", encoding="utf-8"):
+        pass
+
+
 def test_a_transient_error_is_tried_again_and_a_lasting_one_is_the_result(server, queue, journal):
     with WorkerProcess(server.url, journal):
         assert pull(queue, "t/busy/1").result(WAIT_S).pulled
