@@ -6,6 +6,7 @@ on. The bytes of a batch travel through memory that both processes have.
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 from worker.store.companion.messages import CompanionLost
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 #: How often whoever waits for an answer looks whether to stop, in seconds.
 LOOK_S = 0.1
+#: How long the end of an operation waits for whoever has the slot and no session: it begins or ends one.
+CLOSE_S = 5.0
 
 
 class Batches(Slot):
@@ -96,7 +99,8 @@ class Batches(Slot):
     def close(self) -> None:
         """The operation ends."""
         self._over = True
-        while not self.rest():  # also while somebody begins or ends one
+        end_s = time.monotonic() + CLOSE_S
+        while not self.rest() and (self._session is not None or time.monotonic() < end_s):
             self._turn.wait(LOOK_S)
 
     def _send(self, unit: tuple[Any, ...]) -> bool:
