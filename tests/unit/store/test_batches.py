@@ -65,21 +65,6 @@ def divided(volume, companion):
     operation.end()
 
 
-@pytest.fixture
-def helped(monkeypatch):
-    """The units that came back done."""
-    done = []
-    receive = Session.receive
-
-    def received(session, wait_s):
-        results = receive(session, wait_s)
-        done.extend(results or ())
-        return results
-
-    monkeypatch.setattr(Session, "receive", received)
-    return done
-
-
 def content(volume, digest):
     with open(volume.layout.object(digest.hash), "rb") as file:
         return file.read()
