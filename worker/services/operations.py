@@ -235,9 +235,6 @@ class Operation:
     def _spend(self, size_bytes: int) -> None:
         if self._spend_at_hand(size_bytes):
             return
-        batches = self.staging.batches
-        if batches is not None and batches.rest() and self._spend_at_hand(size_bytes):
-            return  # it was handed ahead to whoever had no use for it
         with self._money:
             taken = min(size_bytes, self._allowance)
             self._allowance -= taken
@@ -270,27 +267,47 @@ class Operation:
         def ask() -> bool:
             nonlocal obtained
             if fewer is not None:
-                obtained = max(0, fewer())
+                obtained = max(0, fewer() - back)
             return self._ask(obtained) if obtained else True
 
         for wanted in dict.fromkeys((max(size_bytes, ahead), size_bytes)):
             # What is ahead may become as many files as it has blocks.
             if self._ask(wanted, files=1 + (wanted - size_bytes) // self._desk.volume.block_bytes):
                 return wanted
-        # What is published already stands on the disk *and* in the reservation: where the disk is the
-        # limit it would count twice.
-        with suppress(StateLost):
-            self._settle_written(spare_bytes=0)
-        self.context.progress(Progress(phase="waiting for room"))
-        self._desk.room.make(
-            size_bytes,
-            reserved_bytes=self._granted,
-            written_bytes=self._settled,
-            wait_s=self._room_wait_s,
-            ask=ask,
-            check=self.check,
-        )
-        return obtained
+        back = self._take_back(size_bytes)
+        if back == size_bytes:
+            return back
+        obtained = size_bytes - back
+        try:
+            # What is published already stands on the disk *and* in the reservation: where the disk is the
+            # limit it would count twice.
+            with suppress(StateLost):
+                self._settle_written(spare_bytes=0)
+            self.context.progress(Progress(phase="waiting for room"))
+            self._desk.room.make(
+                obtained,
+                reserved_bytes=self._granted,
+                written_bytes=self._settled,
+                wait_s=self._room_wait_s,
+                ask=ask,
+                check=self.check,
+            )
+        except BaseException:
+            self._refund(back)
+            raise
+        return back + obtained
+
+    def _take_back(self, most_bytes: int) -> int:
+        """Of what was handed ahead to the companion, if it has no use for it now; how many bytes."""
+        batches = self.staging.batches
+        with self._money:
+            before = self._allowance
+        if batches is None or not batches.rest():
+            return 0
+        with self._money:
+            back = min(most_bytes, max(0, self._allowance - before))
+            self._allowance -= back
+        return back
 
     def _ask(self, size_bytes: int, *, files: int = 1) -> bool:
         self.check()
