@@ -13,6 +13,8 @@ import click
 
 from caskeeper.config.settings import MetricsSettings, NamedFile
 from caskeeper.contract import LANES
+from tasks.cli.failures import Ended
+from tasks.cli.interrupt import unwound_by_sigterm
 from tasks.cli.lazy import command
 
 if TYPE_CHECKING:
@@ -93,7 +95,7 @@ def server(
     indexes: str | None,
     metrics: str | None,
     **files: str | None,
-) -> None:
+) -> int:
     """Serve the volume over gRPC until SIGTERM or Ctrl-C; running calls get time to end.
 
     Certificates and tokens are read again when their files change.
@@ -107,7 +109,6 @@ def server(
     with _grpc_logging(wanted=invocation.verbose):
         from worker.server.app import serve
     offered = parse_indexes(indexes)
-    stop = stop_by_signal()
     from tasks.process import tune_memory
     from tasks.server_metrics import ServerMetrics
     from worker.server.security import Security
@@ -118,9 +119,13 @@ def server(
     tune_memory()
     security = Security(_with_files(settings, files))
     told = ServerMetrics(told_at(invocation.settings.metrics, metrics), invocation)
-    running = serve(
-        invocation.services, listen=listen, read_only=read_only, security=security, indexes=offered
-    )
+    try:
+        with unwound_by_sigterm():
+            services = invocation.services  # waits, half a minute at most, where Redis has lost its state
+    except (Ended, KeyboardInterrupt):
+        return 0
+    stop = stop_by_signal()
+    running = serve(services, listen=listen, read_only=read_only, security=security, indexes=offered)
     try:
         told.start()
         shown = [f"index {' and '.join(offered)}"] if indexes else []
@@ -140,6 +145,7 @@ def server(
         told.stopping()
         running.stop(_GRACE_S)
         told.close()
+    return 0
 
 
 @command("beat")

@@ -113,7 +113,10 @@ class Fleet:
         with self.guard, open(self.log_of(name), "a", encoding="utf-8") as log:
             self.processes[name] = subprocess.Popen(
                 [*_END_WITH_PARENT, *words] if "/" in words[0] else words,
-                env=environment(PYTHONPATH=os.pathsep.join([TESTS, os.environ.get("PYTHONPATH", "")])),
+                env=environment(
+                    PYTHONPATH=os.pathsep.join([TESTS, os.environ.get("PYTHONPATH", "")]),
+                    PYTHONFAULTHANDLER="1",
+                ),
                 stdin=subprocess.PIPE if name == REMOTE else subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -163,8 +166,12 @@ class Fleet:
             try:
                 codes[name] = process.wait(30)
             except subprocess.TimeoutExpired:
-                codes[name] = "killed: it did not end in 30 s"
-                for pid in self.family(process.pid):
+                codes[name] = "killed: it did not end in 30 s, its log says where it was"
+                family = self.family(process.pid)
+                _signal(process.pid, signal.SIGABRT)  # faulthandler writes the stacks of all its threads
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(5)
+                for pid in family:
                     _signal(pid, signal.SIGKILL)
                 process.wait()
         return codes

@@ -19,7 +19,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from caskeeper.errors import CaskeeperError, LeaseLost
+from caskeeper.errors import Cancelled, CaskeeperError, LeaseLost
 from worker.protocols import quiet
 from worker.store.journal import Journal
 
@@ -153,7 +153,7 @@ class Rolling:
             log.warning("rolling operation not settled in part", extra={"error": str(trouble)})
 
     def close(self) -> None:
-        """End all operations; calls that still run lose theirs. What was told is kept by the files."""
+        """End all operations; calls that still run or come end with Cancelled. Files keep what was told."""
         self._closing.set()
         if self._thread is not None:
             self._thread.join()
@@ -174,6 +174,7 @@ class Rolling:
 
     def _current(self) -> _Tenure:
         """The youngest tenure, or a new one where it is lost or no longer current. Guard held."""
+        self._check()
         if self._tenures:
             youngest = self._tenures[-1]
             try:
@@ -183,7 +184,8 @@ class Rolling:
             if not youngest.lost and self._clock() - youngest.born_s < CURRENT * self._grace_s:
                 return youngest
         ending = contextlib.ExitStack()
-        writer = self._desk.writer("serve", self._subject, quiet(), room_wait_s=ROOM_WAIT_S)
+        context = quiet()._replace(check=self._check)
+        writer = self._desk.writer("serve", self._subject, context, room_wait_s=ROOM_WAIT_S)
         operation = ending.enter_context(writer)
         try:
             promise = self._promises.make()  # before anything is done under it: nothing of it is older
@@ -195,6 +197,11 @@ class Rolling:
         now_s = self._clock()
         self._tenures.append(_Tenure(operation, promise, journal, ending, now_s, now_s))
         return self._tenures[-1]
+
+    def _check(self) -> None:
+        """A call that waits, for room or for a name that is being removed, must not hold up the end."""
+        if self._closing.is_set():
+            raise Cancelled("the server stops", self._subject)
 
     def _tenure_of(self, operation: Operation) -> _Tenure:
         for tenure in self._tenures:

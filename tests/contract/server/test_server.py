@@ -272,6 +272,30 @@ def test_stopping_lets_running_calls_end(services):
     peer.channel.close()
 
 
+def test_a_call_that_waits_for_a_name_to_be_free_does_not_hold_up_the_end(services, monkeypatch):
+    """Its thread would be waited for when the process ends."""
+    monkeypatch.setattr("worker.services.operations.HOLD_WAIT_S", 3600.0)
+    root, blobs = small_tree()
+    maintenance = services.coordination.maintenance
+    grant = maintenance.acquire("c1", purpose="cleanup")
+    assert maintenance.condemn("c1", grant.epoch, roots=[], refs=[KEY], keys=[]) == ""
+    hold = services.coordination.operations.hold
+    asked = threading.Event()
+
+    def held(*arguments, **options):
+        asked.set()
+        return hold(*arguments, **options)
+
+    monkeypatch.setattr(services.coordination.operations, "hold", held)
+    with ThreadPoolExecutor(1) as pool, serving(services) as peer:
+        peer.upload(*blobs)
+        waiting = pool.submit(peer.update, root, KEY)
+        assert asked.wait(20)
+    assert waiting.exception() is not None
+    settled(lambda: not [one for one in threading.enumerate() if one.name.startswith("serve")])
+    assert operations(services) == []
+
+
 @pytest.mark.parametrize(
     ("call", "request_of_many"),
     [

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from harness.volumes import bare_volume
 
-from caskeeper.errors import CaskeeperError, CoordinatorUnavailable, LeaseLost
+from caskeeper.errors import Cancelled, CaskeeperError, CoordinatorUnavailable, LeaseLost
 from worker.server.rolling import Rolling
 from worker.store.promises import HEEDED, Promises
 
@@ -22,8 +22,9 @@ class Clock:
 
 
 class Operation:
-    def __init__(self, desk):
+    def __init__(self, desk, context):
         self.desk = desk
+        self.context = context
         self.born_s = desk.clock()
         self.lost = False
         self.parts = 0
@@ -33,6 +34,7 @@ class Operation:
     def check(self):
         if self.lost:
             raise LeaseLost("fenced")
+        self.context.check()
 
     def settle_part(self):
         if self.settles_with is not None:
@@ -53,7 +55,7 @@ class Desk:
     def writer(self, verb, subject, context, *, room_wait_s):
         if self.down:
             raise CoordinatorUnavailable("down")
-        operation = Operation(self)
+        operation = Operation(self, context)
         self.open.append(operation)
         yield operation
         self.open.remove(operation)
@@ -231,3 +233,13 @@ def test_an_operation_that_can_promise_nothing_is_not_lent(rolling, volume, desk
         pass
     os.mkdir(volume.layout.staging)
     assert desk.open == []
+
+
+def test_once_it_ends_a_call_that_waits_is_broken_off_and_none_begins_another_operation(rolling, desk):
+    with rolling.lent(lambda: None) as operation:
+        rolling.close()
+        with pytest.raises(Cancelled, match="the server stops"):
+            operation.check()
+    with pytest.raises(Cancelled), rolling.lent(lambda: None):
+        pass
+    assert (desk.open, desk.ended) == ([], [operation])
