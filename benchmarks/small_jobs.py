@@ -155,4 +155,6 @@ def job_lines(jobs: Jobs) -> list[str]:
 def _verdict(scaling: float, bound: float) -> str:
     if not bound:
         return " | "
-    return f"≥ {bound:g} | " + ("met" if scaling >= bound else f"**missed** by {bound / scaling - 1:.0%}")
+    return f"≥ {bound:g} times one | " + (
+        "met" if scaling >= bound else f"**missed** by {1 - scaling / bound:.0%}"
+    )

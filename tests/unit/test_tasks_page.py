@@ -1,0 +1,31 @@
+"""``docs/tasks.md`` is what the requests say."""
+
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from caskeeper.contract import REQUESTS, queue_of
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs/tasks.md").read_text(encoding="utf-8")
+
+
+def test_generating_again_gives_the_checked_in_page(tmp_path):
+    made = tmp_path / "tasks.md"
+    subprocess.run([sys.executable, "-P", ROOT / "docs/generate_tasks.py", made], check=True, timeout=60)
+    assert made.read_text(encoding="utf-8") == PAGE, "run `make docs`"
+
+
+@pytest.mark.parametrize("task", REQUESTS)
+def test_every_task_is_on_the_page_with_its_queue_its_arguments_and_its_result(task):
+    request = REQUESTS[task]
+    (row,) = [line for line in PAGE.splitlines() if f"`{queue_of(request.LANE)}` |" in line]
+    assert f"[`{task}`]" in row
+    section = PAGE.partition(f"\n## {task}\n")[2].partition("\n## ")[0]
+    arguments, _, result = section.partition("\nResult: ")
+    for part, kind in ((arguments, request), (result, request.RESULT)):
+        named = {field.name for field in fields(kind)} - {"version"}
+        assert {line.split("`")[1] for line in part.splitlines() if line.startswith("| `")} == named
