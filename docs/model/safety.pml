@@ -163,11 +163,12 @@ inline obtain(w, n) {
            if :: FITS(n) -> COUNT(res[w]=res[w]+n); KNOWS(gr[w]=gr[w]+n); printf("W%d is granted %d\n",w,n); chk() :: else fi };
   SAYS(w,gr[w])                                                                    /* after a refusal */
 }
-inline settle_part(w) {                                                            /* and what is spare goes too */
+inline settle_part(w) {                                      /* and what is spare goes too; a dying one keeps it */
 #ifdef M_LINK_LOWERED_FIRST
   SAYS(w,0);
 #endif
-  atomic { if :: opep[w]==epoch && opreg[w]!=0 -> used=used+ad[w]; delta=delta+ad[w]; res[w]=(res[w]>gr[w] -> res[w]-gr[w] : 0);
+  atomic { if :: opep[w]==epoch && opreg[w]!=0 -> used=used+ad[w]; delta=delta+ad[w];
+                 res[w]=(opreg[w]==3 -> (res[w]>ad[w] -> res[w]-ad[w] : 0) : (res[w]>gr[w] -> res[w]-gr[w] : 0));
                  gr[w]=0; ad[w]=0; printf("W%d settles a part\n",w); chk()
               :: else -> skip fi };
   SAYS(w,gr[w])

@@ -1,6 +1,7 @@
 """Accounting when things end at the wrong moment (I5): each of these was wrong once."""
 
 import os
+import threading
 import time
 from types import SimpleNamespace
 
@@ -16,9 +17,12 @@ from caskeeper.contract import (
     ExtractRequest,
     RemoveRequest,
 )
-from caskeeper.errors import Busy
+from caskeeper.errors import Busy, CoordinatorUnavailable
 from worker.closure import Scope
 from worker.protocols import quiet
+from worker.server import rolling
+from worker.server.rolling import Rolling
+from worker.store.promises import Promises
 
 
 def commit(services, folder, files, *refs):
@@ -118,3 +122,68 @@ def test_an_extract_that_is_taken_away_while_it_gains_a_folder_is_made_whole(tmp
         one.volume._change = remove_meanwhile
         again = one.run(ExtractRequest(ref="p/a/k"), quiet()).path
         assert sorted(os.listdir(again)) == ["buildtree", "lib", "top"]
+
+
+def test_i5_what_a_call_publishes_while_its_server_ends_stays_accounted(tmp_path, valkey, monkeypatch):
+    """Its operation ends between the rename and the count: nobody tells of that object."""
+    monkeypatch.setattr(rolling, "LEAVE_S", 0.0)
+    with fleet(tmp_path, valkey.url) as services:
+        server = Rolling(services.desk, Promises(services.volume), subject="here", grace_s=600.0)
+        publish = services.volume.publish
+
+        def published(staged, target):
+            done = publish(staged, target)
+            if target.startswith(services.layout.objects):
+                server.close()
+            return done
+
+        with server.lent(lambda: None) as operation:
+            operation.blobs.add(b"before")
+            monkeypatch.setattr(services.volume, "publish", published)
+            operation.blobs.add(b"x" * 3_000_000)
+        assert_never_understated(services)
+        services.run(CleanupRequest(target_bytes=10**12), quiet())
+        assert_never_understated(services)
+        services.run(ComputeSizeRequest(), quiet())
+        usage = services.coordination.usage.snapshot()
+        assert (usage.used_bytes, usage.reserved_bytes) == (Oracle(services.layout.root).used_bytes(), 0)
+
+
+def test_a_part_whose_answer_was_lost_before_the_end_counts_once(tmp_path, valkey, monkeypatch):
+    with fleet(tmp_path, valkey.url) as services:
+        told = services.coordination.operations.settle_part
+        losing = [True]
+
+        def lost(*arguments, **options):
+            told(*arguments, **options)
+            if losing:
+                losing.clear()
+                raise CoordinatorUnavailable("the answer was lost")
+
+        monkeypatch.setattr(services.coordination.operations, "settle_part", lost)
+        with services.desk.writer("serve", "x", quiet()) as operation:
+            operation.blobs.add(b"x" * 3_000_000)
+            with pytest.raises(CoordinatorUnavailable):
+                operation.settle_part()
+            operation.blobs.add(b"y" * 1_000_000)
+        usage = services.coordination.usage.snapshot()
+        assert (usage.used_bytes, usage.reserved_bytes) == (Oracle(services.layout.root).used_bytes(), 0)
+
+
+def test_after_a_thread_that_could_not_be_started_the_next_operation_is_renewed(
+    tmp_path, valkey, monkeypatch
+):
+    with fleet(tmp_path, valkey.url, leases=quick(operation_s=0.6)) as services:
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse_to_start)
+            first = services.desk.writer("pull", "p/e/k", quiet())
+            with pytest.raises(RuntimeError):
+                first.__enter__()
+        with services.desk.writer("pull", "p/e/k", quiet()) as operation:
+            time.sleep(1.0)
+            services.run(CleanupRequest(), quiet())  # fences whose lease has run out
+            operation.blobs.add(b"still at work")
+
+
+def refuse_to_start(_thread):
+    raise RuntimeError("can't start new thread")

@@ -9,6 +9,7 @@ from harness.fleet import fleet
 from caskeeper.digest import Digest
 from caskeeper.errors import Busy
 from worker.protocols import quiet
+from worker.services import operations
 from worker.services.operations import SLICE_BYTES
 
 SMALL = [b"%d" % number for number in range(10)]
@@ -73,6 +74,22 @@ def test_with_less_than_is_wanted_only_the_difference_is_made_room_for(lent):
     lent.operation.blobs.add(b"x" * 8_000_000)
     assert lent.room == [spent - owned]
     assert lent.operation._allowance == 0
+
+
+def test_what_comes_back_only_later_counts_as_soon_as_it_does(lent, monkeypatch):
+    """It is at work when it is asked, and ends while room is made."""
+    monkeypatch.setattr(operations, "COMPANION_S", 0.0)
+    turn, batches = lent.operation._desk.volume.turn, lent.operation.staging.batches
+    assert turn.claim(batches)
+
+    def made(size_bytes, *, ask, **_rest):
+        turn.free(batches)
+        assert ask(), "Redis would refuse still"
+        lent.room.append(size_bytes)
+
+    lent.operation._desk.room.make = made
+    lent.operation.blobs.add(b"x" * 3_000_000)
+    assert len(lent.room) == 1
 
 
 @pytest.mark.parametrize("size", [4_500_000, 8_000_000])

@@ -145,7 +145,12 @@ class ByteStream:
         if first.write_offset == 0:
             with self._rolling.lent(context.cancel) as operation:
                 arriving = StoreBlobs(operation.staging, self._objects).receive(resource.digest)
-                yield self._uploads.begin(name, operation, arriving, context.cancel)
+                try:
+                    begun = self._uploads.begin(name, operation, arriving, context.cancel)
+                except BaseException:
+                    arriving.discard()
+                    raise
+                yield begun
             return
         upload = self._uploads.take(name, first.write_offset, context.cancel)
         if upload is None:

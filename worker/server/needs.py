@@ -33,6 +33,9 @@ class Operation(Protocol):
     def hold(self, refs: Sequence[Ref], roots: Sequence[Digest]) -> None:
         """The last gate before publishing refs (safety.md section 9). Raises LeaseLost, Busy."""
 
+    def in_use(self) -> None:
+        """Somebody still works under it while it ends: what is reserved then stays so until it is counted."""
+
     def settle_part(self) -> None:
         """Turn what was published since the last time from reserved into used; the operation goes on."""
 

@@ -34,8 +34,11 @@ log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 #: How often reservations become used, and ages are looked at, at the latest.
 TURN_S = 5.0
+_LOOK_S = 0.02
 #: So much of a grace one operation is current.
 CURRENT = 0.25
+#: How long calls that still run may take to notice that the server has ended, before its operations do.
+LEAVE_S = 2.0
 #: How long an upload waits for room: less than a client waits for its server, so that it hears «full».
 ROOM_WAIT_S = 10.0
 
@@ -132,8 +135,7 @@ class Rolling:
             ended = [tenure for tenure in self._tenures if self._served(tenure)]
             self._tenures = [tenure for tenure in self._tenures if tenure not in ended]
             kept = list(self._tenures)
-        for tenure in ended:
-            self._end(tenure)
+        self._end_all(ended)
         for tenure in kept:
             self._settle_part(tenure)
         for follower in self._followers:
@@ -157,10 +159,18 @@ class Rolling:
         self._closing.set()
         if self._thread is not None:
             self._thread.join()
+        self._await_leaving(LEAVE_S)
         with self._guard:
             ended, self._tenures = self._tenures, []
-        for tenure in ended:
-            self._end(tenure)
+        self._end_all(ended)
+
+    def _await_leaving(self, wait_s: float) -> None:
+        end_s = time.monotonic() + wait_s
+        while time.monotonic() < end_s:
+            with self._guard:
+                if not any(tenure.users for tenure in self._tenures):
+                    return
+            time.sleep(_LOOK_S)
 
     def _follow(self) -> None:
         while not self._closing.wait(min(TURN_S, self._grace_s / 4)):
@@ -223,7 +233,18 @@ class Rolling:
             return True
         return not tenure.users and (tenure.lost or now_s - tenure.used_s >= self._grace_s)
 
+    def _end_all(self, tenures: list[_Tenure]) -> None:
+        for tenure in tenures:
+            try:
+                self._end(tenure)
+            except Exception:
+                # One that is never ended is renewed, and stops all eviction: the others end in any case.
+                log.exception("bug in the end of a rolling operation")
+
     def _end(self, tenure: _Tenure) -> None:
+        with self._guard:
+            if tenure.users:
+                tenure.operation.in_use()
         try:
             for follower in self._followers:
                 follower.ended(tenure.operation)

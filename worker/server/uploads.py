@@ -57,9 +57,9 @@ class Uploads:
         upload = Upload(name, operation, arriving, stop)
         with self._changed:
             before = self._by_name.get(name)
-            self._by_name[name] = upload
             if before is not None and before.stop is None:
-                before.arriving.discard()
+                self._drop(before)
+            self._by_name[name] = upload
         return upload
 
     def committed(self, name: str) -> int | None:

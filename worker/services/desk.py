@@ -104,8 +104,9 @@ class OperationDesk:
         with self._guard:
             self._running.add(operation)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._renew_all, name="leases", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._renew_all, name="leases", daemon=True)
+                thread.start()  # may fail: then the next operation tries it again
+                self._thread = thread
 
     def _renew_all(self) -> None:
         while not self._wake.wait(self.leases.operation_s / 3):

@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 
 #: What is reserved ahead when work of unknown size spends: fewer round trips, little waste.
 SLICE_BYTES = 16 * 1024 * 1024
+#: How long whoever is refused more waits for what its companion is at, to have back what that has ahead.
+COMPANION_S = 1.0
 #: How long a writer waits for a condemned name to be free again before it gives up.
 HOLD_WAIT_S = 30.0
 
@@ -81,6 +83,7 @@ class Operation:
         self._claimed: set[str] = set()
         self._held: set[str] = set()
         self._lost = ""
+        self._in_use = False
         self._born = time.monotonic()
         self._renewed = self._born
 
@@ -139,14 +142,21 @@ class Operation:
             raise LeaseLost(self._lost, f"{self.verb} {self.subject}")
         self.context.check()
 
+    def in_use(self) -> None:
+        """Somebody still works under it while it ends: what he publishes may be told by nobody.
+
+        So what is reserved then stays reserved until a cleanup converts it, which brings a recount (I5).
+        """
+        self._in_use = True
+
     def end(self) -> None:
         """The folder goes, then what was published is settled as used, whatever became of the rest.
 
         Raises VolumeFailed and the like when something staged cannot be removed.
         """
         try:
-            if self.staging.batches is not None:
-                self.staging.batches.close()
+            if self.staging.batches is not None and not self.staging.batches.close():
+                self.in_use()
         finally:
             self._end()
 
@@ -155,7 +165,7 @@ class Operation:
         # reservation is converted when the folder is fenced (I5).
         whole = self.staging.end()
         try:
-            self._settle(fenced=not whole)
+            self._settle(fenced=not whole or self._in_use)
         except (Busy, CoordinatorUnavailable, LeaseLost):
             # Redis cannot be told, or a cleanup has it by now. Lost state means a recount before anything
             # is evicted; a record that survived expires, and its whole reservation is converted: never
@@ -168,16 +178,23 @@ class Operation:
         What a fenced one had staged may still lie in a trash folder, also when the cleanup that took it had
         not known of its record.
         """
-        coordination = self._desk.coordination
         fenced = fenced and self._granted > 0
-        added = self.staging.added_bytes - self._settled
-        if coordination.operations.settle(self.id, self.epoch, added, fenced=fenced):
+        if self._settle_whole(fenced=fenced):
             return
-        if self._granted and coordination.state().epoch != self.epoch:
+        if self._granted and self._desk.coordination.state().epoch != self.epoch:
             self._claimed.clear()
             self._held.clear()
             self._desk.when_ready(self._register)
-            coordination.operations.settle(self.id, self.epoch, added, fenced=fenced)
+            self._settle_whole(fenced=fenced)
+
+    def _settle_whole(self, *, fenced: bool) -> bool:
+        """False: it is not known there any more."""
+        with self._books, self._money:
+            with suppress(LeaseLost, StateLost):
+                self._send_doubt()  # else it would be in what follows, and counted twice
+            added = self.staging.added_bytes - self._settled
+            settle = self._desk.coordination.operations.settle
+            return settle(self.id, self.epoch, added, fenced=fenced)
 
     def settle_part(self) -> None:
         """What was published since the last time becomes used; the operation goes on (the server's).
@@ -194,9 +211,7 @@ class Operation:
 
     def _settle_added(self, spare_bytes: int) -> None:
         with self._money:
-            if self._doubt and self._doubt.epoch == self.epoch:
-                self._send_part(self._doubt)  # once more under its number: it counts once
-            self._doubt = None
+            self._send_doubt()
             added = self.staging.added_bytes - self._settled
             spare = min(spare_bytes, self._allowance)
             if added or spare:
@@ -205,6 +220,11 @@ class Operation:
                 self._allowance -= spare
                 self._parts += 1
                 self._send_part(_Part(self.epoch, self._parts, added, added + spare))
+
+    def _send_doubt(self) -> None:
+        if self._doubt and self._doubt.epoch == self.epoch:
+            self._send_part(self._doubt)  # once more under its number: it counts once
+        self._doubt = None
 
     def _send_part(self, part: _Part) -> None:
         try:
@@ -230,7 +250,7 @@ class Operation:
         if size_bytes <= there:
             return
         fewer = None if look_again is None else lambda: look_again() - there
-        self._refund(self._obtain(size_bytes - there, fewer=fewer))
+        self._refund(self._obtain(size_bytes - there, besides=there, fewer=fewer))
 
     def _spend(self, size_bytes: int) -> None:
         if self._spend_at_hand(size_bytes):
@@ -260,24 +280,29 @@ class Operation:
         with self._money:
             self._allowance += size_bytes
 
-    def _obtain(self, size_bytes: int, *, ahead: int = 0, fewer: Callable[[], int] | None = None) -> int:
-        """So many more bytes reserved for whoever asked, some ahead, or what ``fewer`` left; how many."""
-        obtained = size_bytes
+    def _obtain(
+        self, size_bytes: int, *, ahead: int = 0, besides: int = 0, fewer: Callable[[], int] | None = None
+    ) -> int:
+        """So many more bytes reserved for whoever asked, some ahead, or what ``fewer`` left; how many.
+
+        Where Redis has no more: also of what was refunded meanwhile, ``besides`` what stays at hand.
+        """
+        back = obtained = 0
 
         def ask() -> bool:
-            nonlocal obtained
-            if fewer is not None:
-                obtained = max(0, fewer() - back)
+            nonlocal back, obtained
+            wanted = size_bytes if fewer is None else max(0, fewer())
+            back += self._take_back(wanted - back, besides)
+            obtained = max(0, wanted - back)
             return self._ask(obtained) if obtained else True
 
         for wanted in dict.fromkeys((max(size_bytes, ahead), size_bytes)):
             # What is ahead may become as many files as it has blocks.
             if self._ask(wanted, files=1 + (wanted - size_bytes) // self._desk.volume.block_bytes):
                 return wanted
-        back = self._take_back(size_bytes)
+        back = self._take_back(size_bytes, besides, wait_s=COMPANION_S)
         if back == size_bytes:
             return back
-        obtained = size_bytes - back
         try:
             # What is published already stands on the disk *and* in the reservation: where the disk is the
             # limit it would count twice.
@@ -285,7 +310,7 @@ class Operation:
                 self._settle_written(spare_bytes=0)
             self.context.progress(Progress(phase="waiting for room"))
             self._desk.room.make(
-                obtained,
+                size_bytes - back,
                 reserved_bytes=self._granted,
                 written_bytes=self._settled,
                 wait_s=self._room_wait_s,
@@ -297,15 +322,13 @@ class Operation:
             raise
         return back + obtained
 
-    def _take_back(self, most_bytes: int) -> int:
-        """Of what was handed ahead to the companion, if it has no use for it now; how many bytes."""
+    def _take_back(self, most_bytes: int, besides: int, *, wait_s: float = 0.0) -> int:
+        """Of what is at hand, also what was handed ahead to the companion and it has no use for; how many."""
         batches = self.staging.batches
+        if batches is not None:
+            batches.rest(wait_s)
         with self._money:
-            before = self._allowance
-        if batches is None or not batches.rest():
-            return 0
-        with self._money:
-            back = min(most_bytes, max(0, self._allowance - before))
+            back = max(0, min(most_bytes, self._allowance - besides))
             self._allowance -= back
         return back
 

@@ -75,13 +75,17 @@ class Journal:
             file.close()
             raise VolumeFailed("a journal of this operation stands there already", target)
         file.path = target
-        self.close()
+        self._close()
         self._files += 1
         self._at, self._length = 0, length
         return file
 
     def close(self) -> None:
         """Nothing more is published."""
+        with self._guard:
+            self._close()
+
+    def _close(self) -> None:
         if self._file is not None:
             self._file.close()
             self._file = None

@@ -174,9 +174,9 @@ class Crew(Generic[Unit]):
         self._add(units)
         threads = [threading.Thread(target=self._work, name=f"crew-{number}") for number in range(THREADS)]
         self._threads = threads
-        for thread in threads:
-            thread.start()
         try:
+            for thread in threads:
+                thread.start()
             while not self._wait():
                 self._watch()
             self._watch()
@@ -185,7 +185,8 @@ class Crew(Generic[Unit]):
             raise
         finally:
             for thread in threads:
-                thread.join()
+                if thread.ident is not None:  # it was started
+                    thread.join()
         if self._failure is not None:
             raise self._failure
 

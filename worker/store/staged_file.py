@@ -70,7 +70,10 @@ class StagedFile:
         self._volume.unlink(self.path)
 
     def close(self) -> None:
-        """Leave it as it is."""
+        """Leave it as it is. VolumeFailed: what was written may not have arrived."""
         fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
+        try:
+            if fd >= 0:
+                os.close(fd)
+        except OSError as error:
+            raise failure(error, self.path) from error

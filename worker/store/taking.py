@@ -141,7 +141,13 @@ class Taker:
         if age_ns >= self.horizon_ns and put_back_or_refresh(self.volume, taken, place):
             return 0, True
         # Its path is known to nobody who links, so it has no more names than when it was looked at.
-        return unlink(self.volume, taken, was=was), False
+        freed = unlink(self.volume, taken, was=was)
+        if not freed or self.volume.has_noreplace:
+            return freed, False
+        # Where a rename may replace something a reader puts it back by a link instead, and may just have.
+        there = _look(place)
+        back = there is not None and os.path.samestat(there, was)
+        return (0 if back else freed), back
 
 
 def take_aside(

@@ -195,6 +195,15 @@ def test_a_part_whose_answer_was_lost_counts_once(place):
     assert coordination.usage.snapshot() == Usage(4, 4, 4, known=True)
 
 
+def test_i5_a_part_of_a_dying_operation_leaves_what_it_was_refunded(place):
+    """It may lie in the trash of the cleanup that took its folder away."""
+    coordination = place.create()
+    epoch = registered(coordination, reserved_bytes=10)
+    dying(place, coordination)
+    coordination.operations.settle_part("op", epoch, 3, unreserve_bytes=9, number=1)
+    assert coordination.usage.snapshot() == Usage(3, 7, 3, known=True)
+
+
 def test_no_more_is_unreserved_than_the_operation_had(place):
     coordination = place.create()
     epoch = registered(coordination, reserved_bytes=10)

@@ -7,6 +7,7 @@ import grpc
 from harness.serving import open_services, operations, refusal, serving, settled, staged, upload_name
 
 from caskeeper.digest import EMPTY, Digest
+from caskeeper.errors import VolumeFailed
 from worker import zstd
 from worker._protos.bytestream_pb2 import QueryWriteStatusRequest, WriteRequest
 from worker.server import rolling, uploads
@@ -217,3 +218,22 @@ def test_an_upload_that_finds_no_room_to_go_on_is_dropped(tmp_path, valkey, monk
             assert staged(services)[1] == []
     finally:
         services.close()
+
+
+def test_what_cannot_take_the_place_of_a_kept_one_leaves_nothing(peer, services, monkeypatch):
+    """A disk that does not let go of the kept one."""
+    name = upload_name(DIGEST)
+    broken_off(peer, name)
+    (kept,) = staged(services)[1]
+    unlink, spared = services.volume.unlink, []
+
+    def spares(path, **options):
+        if path.endswith(f"/{kept}") and not spared:
+            spared.append(path)
+            raise VolumeFailed("a broken disk", path)
+        return unlink(path, **options)
+
+    monkeypatch.setattr(services.volume, "unlink", spares)
+    assert refusal(peer.write, *whole(name)) is CODE.INTERNAL
+    assert staged(services)[1] == [kept]
+    assert peer.write(*whole(name)) == len(DATA)

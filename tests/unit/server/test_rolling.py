@@ -1,6 +1,8 @@
 """What was answered stays protected for a grace; a server that nobody asks holds up nothing."""
 
 import os
+import threading
+import time
 from contextlib import contextmanager
 from types import SimpleNamespace
 
@@ -8,6 +10,7 @@ import pytest
 from harness.volumes import bare_volume
 
 from caskeeper.errors import Cancelled, CaskeeperError, CoordinatorUnavailable, LeaseLost
+from worker.server import rolling as module
 from worker.server.rolling import Rolling
 from worker.store.promises import HEEDED, Promises
 
@@ -28,6 +31,7 @@ class Operation:
         self.born_s = desk.clock()
         self.lost = False
         self.parts = 0
+        self.used_on = False
         self.settles_with = None
         self.staging = SimpleNamespace(announce=None, batches=None)
 
@@ -35,6 +39,9 @@ class Operation:
         if self.lost:
             raise LeaseLost("fenced")
         self.context.check()
+
+    def in_use(self):
+        self.used_on = True
 
     def settle_part(self):
         if self.settles_with is not None:
@@ -140,6 +147,60 @@ def test_an_operation_that_cannot_be_settled_does_not_stop_the_others(desk, cloc
     rolling.turn()
     assert (first in desk.ended) == isinstance(trouble, LeaseLost)
     rolling.close()
+
+
+def test_a_bug_in_the_end_of_one_operation_leaves_no_other_alive(desk, clock, volume):
+    met = []
+
+    def ended(operation):
+        met.append(operation)
+        if len(met) == 1:
+            raise OSError("close")
+
+    follower = SimpleNamespace(turn=lambda: None, ended=ended)
+    rolling = Rolling(
+        desk, Promises(volume), subject="here", grace_s=GRACE_S, clock=clock, followers=[follower]
+    )
+    for now_s in (0.0, 0.5 * GRACE_S):
+        clock.now_s = now_s
+        with rolling.lent(lambda: None):
+            pass
+    clock.now_s = 3 * GRACE_S
+    rolling.turn()
+    assert desk.ended == met[1:]
+    rolling.close()
+
+
+def test_its_end_waits_for_calls_that_leave(rolling, desk):
+    left = threading.Event()
+
+    def call():
+        with rolling.lent(lambda: None) as operation:
+            left.set()
+            while not ended_by(operation):
+                time.sleep(0.001)
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    left.wait()
+    rolling.close()
+    thread.join()
+    assert [operation.used_on for operation in desk.ended] == [False]
+
+
+def ended_by(operation):
+    try:
+        operation.check()
+    except Cancelled:
+        return True
+    return False
+
+
+def test_an_operation_that_ends_beside_a_call_is_told_of_it(rolling, desk, monkeypatch):
+    monkeypatch.setattr(module, "LEAVE_S", 0.0)
+    with rolling.lent(lambda: None):
+        rolling.close()
+    assert [operation.used_on for operation in desk.ended] == [True]
 
 
 def test_a_lost_operation_is_replaced_by_the_next_call(rolling, desk):

@@ -11,6 +11,7 @@ from caskeeper.digest import Digest
 from caskeeper.errors import CacheTooFull, DigestMismatch, LeaseLost, NoSpace
 from worker.store import blobs as module
 from worker.store.blobs import MISSING, TROUBLE, YOUNG, StoreBlobs
+from worker.store.companion import batches
 from worker.store.companion.batches import Batches
 from worker.store.companion.session import Session
 from worker.store.damage import ObjectDamaged
@@ -249,6 +250,14 @@ def test_it_is_let_go_for_another_operation_unless_it_is_at_work(volume, compani
         assert [content(volume, digest) for digest in DIGESTS[:30]] == DATA[:30]
     finally:
         other.end()
+
+
+def test_an_end_does_not_wait_for_ever_for_who_does_not_get_on(volume, divided, monkeypatch):
+    monkeypatch.setattr(batches, "WORK_S", 0.1)
+    assert volume.turn.claim(divided.batches)
+    assert not divided.batches.close()
+    volume.turn.free(divided.batches)
+    assert divided.batches.close()
 
 
 def test_many_threads_divide_their_batches(volume, divided, helped):

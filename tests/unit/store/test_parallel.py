@@ -281,3 +281,23 @@ def test_who_never_answers_holds_up_no_cancellation():
     with pytest.raises(Cancelled):
         Crew(lambda unit: [unit - 1] * 2 if unit else [], watch, aside=elsewhere).run([3])
     assert looks
+
+
+def test_where_a_thread_cannot_be_started_those_that_were_end_before_it_is_told(monkeypatch):
+    start, done = threading.Thread.start, []
+
+    def start_one(thread):
+        if thread.name.endswith("-1"):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    def do(number):
+        done.append(number)
+        time.sleep(0.001)
+        return [number + 1]  # without an end
+
+    before = set(threading.enumerate())
+    monkeypatch.setattr(threading.Thread, "start", start_one)
+    with pytest.raises(RuntimeError, match="can't start"):
+        Crew(do, nothing).run([1])
+    assert set(threading.enumerate()) == before

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
 #: How often whoever waits for an answer looks whether to stop, in seconds.
 LOOK_S = 0.1
-#: How long the end of an operation waits for whoever has the slot and no session: it begins or ends one.
-CLOSE_S = 5.0
+#: How long the end of an operation waits for whoever has the slot: without a session it begins or ends one,
+#: with one it is at work, which is given up or fails before that.
+CLOSE_S, WORK_S = 5.0, 60.0
 
 
 class Batches(Slot):
@@ -86,22 +87,32 @@ class Batches(Slot):
         """What was asked is not waited for."""
         self._end()
 
-    def rest(self) -> bool:
-        """Let it go, unless it is at work: another operation wants it, or this one has not for a while."""
-        if not self._turn.claim(self):
-            return False
+    def rest(self, wait_s: float = 0.0) -> bool:
+        """Let it go, unless it is at work: another operation wants it, or this one has not for a while.
+
+        ``wait_s``: so long for what it is at.
+        """
+        end_s = time.monotonic() + wait_s
+        while not self._turn.claim(self):
+            left_s = end_s - time.monotonic()
+            if left_s <= 0:
+                return False
+            self._turn.wait(min(LOOK_S, left_s))
         try:
             self._end()
         finally:
             self._turn.free(self)
         return True
 
-    def close(self) -> None:
-        """The operation ends."""
+    def close(self) -> bool:
+        """The operation ends. False: somebody is still at work, and does not get on."""
         self._over = True
-        end_s = time.monotonic() + CLOSE_S
-        while not self.rest() and (self._session is not None or time.monotonic() < end_s):
-            self._turn.wait(LOOK_S)
+        began_s = time.monotonic()
+        while not self.rest(LOOK_S):
+            most_s = CLOSE_S if self._session is None else WORK_S
+            if time.monotonic() - began_s > most_s:
+                return False
+        return True
 
     def _send(self, unit: tuple[Any, ...]) -> bool:
         if not self.begin() or self._session is None:
