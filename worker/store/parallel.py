@@ -174,9 +174,11 @@ class Crew(Generic[Unit]):
         self._add(units)
         threads = [threading.Thread(target=self._work, name=f"crew-{number}") for number in range(THREADS)]
         self._threads = threads
+        started = []
         try:
             for thread in threads:
                 thread.start()
+                started.append(thread)
             while not self._wait():
                 self._watch()
             self._watch()
@@ -184,9 +186,8 @@ class Crew(Generic[Unit]):
             self._fail(failure)
             raise
         finally:
-            for thread in threads:
-                if thread.ident is not None:  # it was started
-                    thread.join()
+            for thread in started:
+                thread.join()
         if self._failure is not None:
             raise self._failure
 
