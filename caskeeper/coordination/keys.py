@@ -47,7 +47,8 @@ WAITERS = "caskeeper:waiters:"
 #: finish_recount, clean_stop, resume.
 STATE = "state"
 
-#: Hash: epoch; used, reserved, added_total in bytes; converted (from drop_dead until finish_recount).
+#: Hash: epoch; used, reserved, added_total in bytes; converted (from drop_dead or settle until
+#: finish_recount).
 #: Written by register, reserve, settle, settle_part, drop_dead, give_back, set_provisional,
 #: finish_recount.
 USAGE = "usage"

@@ -368,7 +368,12 @@ def surroundings(monkeypatch, root, clock):
         idle = SimpleNamespace(Event=threading.Event, Lock=_Lock, Thread=_Idle)
         for module in (operations, desk, maintenance):
             patch.setattr(module, "threading", idle)
-        crew = SimpleNamespace(Condition=threading.Condition, Lock=threading.Lock, Thread=_Inline)
+        crew = SimpleNamespace(
+            Condition=threading.Condition,
+            Lock=threading.Lock,
+            Thread=_Inline,
+            get_ident=threading.get_ident,
+        )
         patch.setattr(parallel, "threading", crew)
         patch.setattr(transfer, "ThreadPoolExecutor", _Pool)
         yield

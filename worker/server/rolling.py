@@ -37,7 +37,7 @@ TURN_S = 5.0
 _LOOK_S = 0.02
 #: So much of a grace one operation is current.
 CURRENT = 0.25
-#: How long calls that still run may take to notice that the server has ended, before its operations do.
+#: How long calls that are stopped may take to leave before their operation ends.
 LEAVE_S = 2.0
 #: How long an upload waits for room: less than a client waits for its server, so that it hears «full».
 ROOM_WAIT_S = 10.0
@@ -64,6 +64,8 @@ class _Tenure:
     born_s: float
     used_s: float
     lost: bool = False
+    #: when its calls were told to stop
+    stopped_s: float | None = None
     #: how to stop each call that is using it
     users: dict[object, Callable[[], object]] = field(default_factory=dict)
 
@@ -209,7 +211,7 @@ class Rolling:
         return self._tenures[-1]
 
     def _check(self) -> None:
-        """A call that waits, for room or for a name that is being removed, must not hold up the end."""
+        """A call that waits for room must not hold up the end."""
         if self._closing.is_set():
             raise Cancelled("the server stops", self._subject)
 
@@ -224,13 +226,15 @@ class Rolling:
         """Whether nobody uses it and a whole grace has passed since somebody did.
 
         A call that runs for two graces is stopped: a client that hangs must not hold up eviction
-        (safety.md section 3, maximum life).
+        (safety.md section 3, maximum life). It has a moment to leave in order.
         """
         now_s = self._clock()
         if now_s - tenure.born_s >= (2 + CURRENT) * self._grace_s and tenure.users:
-            for stop in tenure.users.values():
-                stop()
-            return True
+            if tenure.stopped_s is None:
+                tenure.lost, tenure.stopped_s = True, now_s
+                for stop in tenure.users.values():
+                    stop()
+            return now_s - tenure.stopped_s >= LEAVE_S
         return not tenure.users and (tenure.lost or now_s - tenure.used_s >= self._grace_s)
 
     def _end_all(self, tenures: list[_Tenure]) -> None:
@@ -250,12 +254,17 @@ class Rolling:
                 follower.ended(tenure.operation)
         except CaskeeperError as trouble:
             log.warning("what was kept was not removed", extra={"error": str(trouble)})  # its folder goes
+        except Exception:
+            log.exception("bug in what follows the rolling operation")  # which must end in any case
         try:
             tenure.ending.close()
         except CaskeeperError as trouble:
             # Its record expires and its whole reservation is converted: never understated (I5).
             log.warning("rolling operation not settled", extra={"error": str(trouble)})
-        tenure.journal.close()
+        try:
+            tenure.journal.close()
+        except CaskeeperError as trouble:
+            log.warning("journal not closed", extra={"error": str(trouble)})
         if self._clock() - tenure.used_s >= self._grace_s:
             try:
                 self._promises.end(tenure.promise)

@@ -33,6 +33,8 @@ _RECORD = struct.Struct(">32sQ")
 _NOTHING = bytes(_RECORD.size)
 #: The first file of a journal takes this much, each further one twice as much up to the last figure.
 _FIRST_BYTES, _MOST_BYTES = 4096, 256 * 1024
+#: How long the end waits for whoever writes.
+CLOSE_S = 5.0
 _NAME = re.compile(r"uploads-([a-z-]+-[0-9a-f]{32})\.[0-9]+\Z")
 
 
@@ -75,20 +77,23 @@ class Journal:
             file.close()
             raise VolumeFailed("a journal of this operation stands there already", target)
         file.path = target
-        self._close()
         self._files += 1
+        self._close()
         self._at, self._length = 0, length
         return file
 
     def close(self) -> None:
-        """Nothing more is published."""
-        with self._guard:
-            self._close()
+        """Nothing more is published. Who writes now, and does not get on, is left to it."""
+        if self._guard.acquire(timeout=CLOSE_S):
+            try:
+                self._close()
+            finally:
+                self._guard.release()
 
     def _close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
 
 
 class JournalFile(NamedTuple):

@@ -47,6 +47,16 @@ class Slot:
 
     def __init__(self) -> None:
         self.taken = False
+        self._owner = 0
+
+    def take(self) -> None:
+        """By this thread."""
+        self.taken, self._owner = True, threading.get_ident()
+
+    @property
+    def is_mine(self) -> bool:
+        """This thread has it: to wait for it is in vain."""
+        return self.taken and self._owner == threading.get_ident()
 
 
 class Turn:
@@ -90,14 +100,15 @@ class Turn:
                 self._taken = True
                 return True, None
             if slot is not None:
-                slot.taken = True
+                slot.take()
             return False, slot
 
     def claim(self, slot: Slot) -> bool:
         """Take the slot if nobody has it; ``free`` it."""
         with self._changed:
             claimed = not slot.taken
-            slot.taken = True
+            if claimed:
+                slot.take()
         return claimed
 
     def free(self, slot: Slot) -> None:

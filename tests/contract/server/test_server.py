@@ -3,6 +3,7 @@
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import grpc
 import pytest
@@ -272,29 +273,31 @@ def test_stopping_lets_running_calls_end(services):
     peer.channel.close()
 
 
-def test_a_call_that_waits_for_a_name_to_be_free_does_not_hold_up_the_end(services, monkeypatch):
+def test_a_call_that_waits_for_room_does_not_hold_up_the_end(tmp_path, valkey, monkeypatch):
     """Its thread would be waited for when the process ends."""
-    monkeypatch.setattr("worker.services.operations.HOLD_WAIT_S", 3600.0)
-    root, blobs = small_tree()
-    maintenance = services.coordination.maintenance
-    grant = maintenance.acquire("c1", purpose="cleanup")
-    assert maintenance.condemn("c1", grant.epoch, roots=[], refs=[KEY], keys=[]) == ""
-    hold = services.coordination.operations.hold
-    asked = threading.Event()
+    monkeypatch.setattr(rolling, "ROOM_WAIT_S", 3600.0)
+    services = open_services(tmp_path, valkey.url, quota="8M")
+    others, asked = set(threading.enumerate()), threading.Event()
+    make = services.desk.room.make
 
-    def held(*arguments, **options):
+    def made(size_bytes, **options):
         asked.set()
-        return hold(*arguments, **options)
+        make(size_bytes, **options)
 
-    monkeypatch.setattr(services.coordination.operations, "hold", held)
-    others = set(threading.enumerate())
-    with ThreadPoolExecutor(1) as pool, serving(services) as peer:
-        peer.upload(*blobs)
-        waiting = pool.submit(peer.update, root, KEY)
-        assert asked.wait(20)
-    assert waiting.exception() is not None
-    settled(lambda: not [one for one in set(threading.enumerate()) - others if one.name.startswith("serve")])
-    assert operations(services) == []
+    monkeypatch.setattr(services.desk.room, "make", made)
+    data = os.urandom(1_000_000)
+    with (
+        closing(services),
+        services.desk.writer("held", "everything", quiet()) as operation,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        operation.reserve(services.space.limits().quota_bytes - services.space.used_bytes() - 65_536)
+        with serving(services) as peer:
+            waiting = pool.submit(peer.upload, data)
+            assert asked.wait(20)
+        assert waiting.exception() is not None
+        settled(lambda: not {one for one in threading.enumerate() if one.name[:5] == "serve"} - others)
+        assert operations(services) == [operation.id]
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ def test_a_server_that_waits_for_redis_to_be_brought_back_ends_when_it_is_told_t
             services.coordination.maintenance.acquire("somebody", purpose="recovery")
             before = client.info("commandstats")["cmdstat_evalsha"]["calls"]
             server = start("--config", config, "server", "--listen", "127.0.0.1:0")
-            until(lambda: client.info("commandstats")["cmdstat_evalsha"]["calls"] > before + 5)
+            until(lambda: client.info("commandstats")["cmdstat_evalsha"]["calls"] > before + 5, wait_s=50)
         server.send_signal(number)
         out, err = server.communicate(timeout=60)
     assert (server.returncode, out, err) == (0, "", "")

@@ -149,7 +149,7 @@ def test_an_operation_that_cannot_be_settled_does_not_stop_the_others(desk, cloc
     rolling.close()
 
 
-def test_a_bug_in_the_end_of_one_operation_leaves_no_other_alive(desk, clock, volume):
+def test_a_bug_in_the_end_of_one_operation_leaves_none_alive(desk, clock, volume):
     met = []
 
     def ended(operation):
@@ -167,11 +167,12 @@ def test_a_bug_in_the_end_of_one_operation_leaves_no_other_alive(desk, clock, vo
             pass
     clock.now_s = 3 * GRACE_S
     rolling.turn()
-    assert desk.ended == met[1:]
+    assert desk.ended == met
     rolling.close()
 
 
-def test_its_end_waits_for_calls_that_leave(rolling, desk):
+def test_its_end_waits_for_calls_that_leave(rolling, desk, monkeypatch):
+    monkeypatch.setattr(module, "LEAVE_S", 60.0)
     left = threading.Event()
 
     def call():
@@ -237,7 +238,23 @@ def test_an_operation_in_use_outlives_its_time_and_after_two_graces_its_call_is_
         clock.now_s = 2.3 * GRACE_S
         rolling.turn()
         assert stopped == ["stopped"]
+        assert held in desk.open, "it may leave in order"
+        clock.now_s += module.LEAVE_S
+        rolling.turn()
+        assert stopped == ["stopped"]
         assert held in desk.ended
+        assert held.used_on
+
+
+def test_the_operation_of_a_stopped_call_that_left_is_as_any_other(rolling, desk, clock):
+    with rolling.lent(lambda: None) as held:
+        clock.now_s = 2.3 * GRACE_S
+        rolling.turn()
+        with rolling.lent(lambda: None) as other:
+            assert other is not held
+    rolling.turn()
+    assert held in desk.ended
+    assert not held.used_on
 
 
 def test_without_redis_a_call_fails_and_what_was_answered_before_stays_protected(rolling, desk, clock):

@@ -254,9 +254,18 @@ def test_it_is_let_go_for_another_operation_unless_it_is_at_work(volume, compani
 
 def test_an_end_does_not_wait_for_ever_for_who_does_not_get_on(volume, divided, monkeypatch):
     monkeypatch.setattr(batches, "WORK_S", 0.1)
-    assert volume.turn.claim(divided.batches)
+    claim = threading.Thread(target=volume.turn.claim, args=[divided.batches])
+    claim.start()
+    claim.join()
     assert not divided.batches.close()
     volume.turn.free(divided.batches)
+    assert divided.batches.close()
+
+
+def test_who_has_the_slot_itself_waits_for_nobody(volume, divided):
+    """Neither where it asks for room at work, nor where it lost the slot by an exception from outside."""
+    assert volume.turn.claim(divided.batches)
+    assert not divided.batches.rest(3600.0)
     assert divided.batches.close()
 
 

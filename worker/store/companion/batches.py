@@ -95,7 +95,7 @@ class Batches(Slot):
         end_s = time.monotonic() + wait_s
         while not self._turn.claim(self):
             left_s = end_s - time.monotonic()
-            if left_s <= 0:
+            if left_s <= 0 or self.is_mine:
                 return False
             self._turn.wait(min(LOOK_S, left_s))
         try:
@@ -107,6 +107,8 @@ class Batches(Slot):
     def close(self) -> bool:
         """The operation ends. False: somebody is still at work, and does not get on."""
         self._over = True
+        if self.is_mine:  # an exception from outside came between a claim and what frees it
+            self._turn.free(self)
         began_s = time.monotonic()
         while not self.rest(LOOK_S):
             most_s = CLOSE_S if self._session is None else WORK_S
