@@ -18,7 +18,7 @@ from caskeeper.contract import (
     ExtractRequest,
     RemoveRequest,
 )
-from caskeeper.errors import Busy, CoordinatorUnavailable
+from caskeeper.errors import Busy, CoordinatorUnavailable, LeaseLost
 from worker.closure import Scope
 from worker.protocols import quiet
 from worker.server import rolling
@@ -43,7 +43,10 @@ def stop_renewing(services):
 def test_i5_an_operation_that_ends_while_its_fence_is_half_done_stays_accounted(tmp_path, valkey):
     with fleet(tmp_path, valkey.url, 3, leases=quick(operation_s=0.5)) as (paused, killed, other):
         stop_renewing(paused)
-        with paused.desk.writer("pull", "p/e/k", quiet()) as operation:
+        with (
+            pytest.raises(LeaseLost, match="taken for dead before it had ended"),
+            paused.desk.writer("pull", "p/e/k", quiet()) as operation,
+        ):
             operation.staging.stage(b"y" * 4_000_000)
             time.sleep(0.7)
 

@@ -125,7 +125,7 @@ def test_who_is_still_expected_after_the_waiting_period_is_fenced_whatever_its_e
     """Nobody knows its claims: it must not come back with them after a cleanup that could not see them."""
     with fleet(tmp_path, valkey.url, 2, leases=quick(operation_s=30.0)) as (mine, theirs):
         root = commit(mine, tmp_path, "p/e/1")
-        with mine.desk.reader("push", "p/e/1", quiet()) as operation:
+        with ended_as_fenced(), mine.desk.reader("push", "p/e/1", quiet()) as operation:
             assert operation.claim([root])
             mine.desk._running.discard(operation)  # it is paused: nobody renews it
             valkey.client().flushall()
@@ -177,7 +177,7 @@ def test_i5_a_fenced_operation_that_no_cleanup_knew_leaves_its_rest_to_the_next_
     """Its folder was taken for an unregistered one; what it had staged lies in the trash of who took it."""
     with fleet(tmp_path, valkey.url) as services:
         layout = services.layout
-        with services.desk.writer("commit", "p/e/1", quiet()) as operation:
+        with ended_as_fenced(), services.desk.writer("commit", "p/e/1", quiet()) as operation:
             operation.staging.stage(b"x" * 50_000)
             os.mkdir(layout.trash("cleanup-paused"))
             os.rename(operation.staging.folder, f"{layout.trash('cleanup-paused')}/e-1")
@@ -201,9 +201,15 @@ def test_what_is_condemned_meanwhile_is_not_claimed_again(tmp_path, valkey):
         maintenance.release("cleanup")
 
 
+def ended_as_fenced():
+    """Nobody is told that it is done: what it published may be evicted by then."""
+    return pytest.raises(LeaseLost, match="taken for dead before it had ended")
+
+
 def test_an_operation_whose_folder_was_taken_cannot_confirm_what_it_answers(tmp_path, valkey):
     with (
         fleet(tmp_path, valkey.url) as services,
+        ended_as_fenced(),
         services.desk.reader("pull", "p/e/1", quiet()) as operation,
     ):
         operation.staging.confirm()

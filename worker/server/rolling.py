@@ -258,6 +258,8 @@ class Rolling:
             log.exception("bug in what follows the rolling operation")  # which must end in any case
         try:
             tenure.ending.close()
+        except LeaseLost as lost:
+            log.info("rolling operation was fenced", extra={"error": str(lost)})
         except CaskeeperError as trouble:
             # Its record expires and its whole reservation is converted: never understated (I5).
             log.warning("rolling operation not settled", extra={"error": str(trouble)})

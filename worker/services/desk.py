@@ -66,7 +66,11 @@ class OperationDesk:
     def writer(
         self, verb: str, subject: str, context: Context, *, room_wait_s: float = WAIT_S
     ) -> Iterator[Operation]:
-        """An operation that may add to the volume; what does not fit waits so long for room."""
+        """An operation that may add to the volume; what does not fit waits so long for room.
+
+        LeaseLost also at its end, where a cleanup took it for dead before: what it published may be evicted
+        by then, and nobody is told that it is done (safety.md section 4, I8).
+        """
         operation = Operation(self, verb, subject, context, room_wait_s=room_wait_s)
         try:
             operation.begin()
@@ -79,6 +83,7 @@ class OperationDesk:
             with self._guard:
                 self._running.discard(operation)
             operation.end()
+        operation.confirm()
 
     def _note_refused(self, operation: Operation, full: CaskeeperError) -> None:
         """For whoever asks later why an artifact never came."""

@@ -8,6 +8,7 @@ reservation, or because its folder is gone: never by damaging what others rely o
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 import uuid
@@ -84,6 +85,7 @@ class Operation:
         self._held: set[str] = set()
         self._lost = ""
         self._in_use = False
+        self._fenced = False
         self._born = time.monotonic()
         self._renewed = self._born
 
@@ -160,10 +162,16 @@ class Operation:
         finally:
             self._end()
 
+    def confirm(self) -> None:
+        """After the end: raises LeaseLost where somebody had taken its folder away before."""
+        if self._fenced:
+            raise LeaseLost("it was taken for dead before it had ended", f"{self.verb} {self.subject}")
+
     def _end(self) -> None:
         # What stays in the folder stays paid for: nothing is settled then, the record expires, and its whole
         # reservation is converted when the folder is fenced (I5).
         whole = self.staging.end()
+        self._fenced = not whole and not os.path.lexists(self.staging.folder)
         try:
             self._settle(fenced=not whole or self._in_use)
         except (Busy, CoordinatorUnavailable, LeaseLost):
