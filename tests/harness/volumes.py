@@ -1,5 +1,8 @@
 """Volumes for tests: a real one in a temporary folder, its operations, and one that fails on demand."""
 
+import pytest
+
+from caskeeper.errors import LeaseLost
 from caskeeper.layout import Layout
 from worker.store.blobs import StoreBlobs
 from worker.store.format import new_format, prepare_folders, publish_format, stage_format
@@ -119,3 +122,8 @@ def fence(volume, operation_id="op"):
     away = volume.layout.trash(f"fence-{operation_id}")
     volume.move_folder(volume.layout.operation(operation_id), away)
     return away
+
+
+def ended_as_fenced():
+    """An operation in it tells nobody that it is done: what it published may be evicted by then."""
+    return pytest.raises(LeaseLost, match="taken for dead before it had ended")

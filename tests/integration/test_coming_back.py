@@ -6,6 +6,7 @@ from functools import partial
 import pytest
 from harness.fleet import Oracle, fleet, quick, write_tree
 from harness.mortal import expire_leases
+from harness.volumes import ended_as_fenced
 
 from caskeeper.contract import CleanupRequest, CommitRequest
 from caskeeper.digest import Digest
@@ -199,11 +200,6 @@ def test_what_is_condemned_meanwhile_is_not_claimed_again(tmp_path, valkey):
             operations.register("late", verb="push", subject="s", host="h", roots=["bb", "aa"])
         assert operations.list() == []
         maintenance.release("cleanup")
-
-
-def ended_as_fenced():
-    """Nobody is told that it is done: what it published may be evicted by then."""
-    return pytest.raises(LeaseLost, match="taken for dead before it had ended")
 
 
 def test_an_operation_whose_folder_was_taken_cannot_confirm_what_it_answers(tmp_path, valkey):
