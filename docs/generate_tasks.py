@@ -49,8 +49,7 @@ def render() -> str:
     told: dict[str, type[Message]] = {}
     for task, request in REQUESTS.items():
         parts.append(_task(task, request, told))
-    if told:
-        parts.append("## Parts of results\n")
+    parts.append("## Parts of results\n")
     seen: set[str] = set()
     while names := [name for name in told if name not in seen]:
         seen |= set(names)

@@ -350,7 +350,7 @@ def _uuid4():
 @contextmanager
 def surroundings(monkeypatch, root, clock):
     """As long as it lasts, actors see everything through the schedule."""
-    from worker.services import desk, maintenance, operations, transfer
+    from worker.services import desk, maintenance, reservation, transfer
 
     with monkeypatch.context() as patch:
         for name in _LOOKS:
@@ -366,7 +366,7 @@ def surroundings(monkeypatch, root, clock):
         patch.setattr(system_calls, "touch_late", clock.touch_late, raising=False)
         patch.setattr(system_calls, "syncfs", lambda *_arguments: None)
         idle = SimpleNamespace(Event=threading.Event, Lock=_Lock, Thread=_Idle)
-        for module in (operations, desk, maintenance):
+        for module in (reservation, desk, maintenance):
             patch.setattr(module, "threading", idle)
         crew = SimpleNamespace(
             Condition=threading.Condition,

@@ -88,8 +88,9 @@ def test_one_write_that_waits_for_room_does_not_stop_a_small_one_beside_it(tmp_p
 
         services.desk.room = SimpleNamespace(make=no_room)
         operation.reserve(1_000_000)
-        ask = operation._ask
-        operation._ask = lambda size_bytes, **more: size_bytes < 100_000 and ask(size_bytes, **more)
+        reservation = operation._reservation
+        ask = reservation._ask
+        reservation._ask = lambda size_bytes, **more: size_bytes < 100_000 and ask(size_bytes, **more)
         with pytest.raises(Busy, match="full"):
             operation.blobs.add(b"x" * 3_000_000)
         assert small

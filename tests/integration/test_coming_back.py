@@ -160,7 +160,11 @@ def test_i5_a_settlement_whose_answer_was_lost_counts_once(tmp_path, valkey):
         operation.settle_part()
         usage = services.coordination.usage.snapshot()
         assert usage.used_bytes == Oracle(services.layout.root).used_bytes()
-        assert usage.reserved_bytes == operation._allowance == stated_reserved(services.layout, operation.id)
+        assert (
+            usage.reserved_bytes
+            == operation._reservation._allowance
+            == stated_reserved(services.layout, operation.id)
+        )
 
 
 def test_a_loss_reserves_nothing_that_was_only_asked_for(tmp_path, valkey):

@@ -9,8 +9,8 @@ from harness.fleet import fleet
 from caskeeper.digest import Digest
 from caskeeper.errors import Busy
 from worker.protocols import quiet
-from worker.services import operations
-from worker.services.operations import SLICE_BYTES
+from worker.services import reservation
+from worker.services.reservation import SLICE_BYTES
 
 SMALL = [b"%d" % number for number in range(10)]
 
@@ -27,11 +27,11 @@ class Lent:
             operation.blobs.write_batch([(Digest.of(data), data) for data in SMALL])
         self.asked = []
         self.room = []
-        self._ask = operation._ask
-        operation._ask = self.ask
+        self._ask = operation._reservation._ask
+        operation._reservation._ask = self.ask
         services.desk.room = SimpleNamespace(make=self.make)
         self.refuses = True
-        self.at_hand = operation._allowance
+        self.at_hand = operation._reservation._allowance
         assert 0 < self.at_hand < 2_000_000
 
     def ask(self, size_bytes, **_files):
@@ -45,7 +45,7 @@ class Lent:
             raise Busy("full")
 
     def granted(self):
-        return self.operation._granted
+        return self.operation._reservation.granted
 
 
 @pytest.fixture
@@ -73,12 +73,12 @@ def test_with_less_than_is_wanted_only_the_difference_is_made_room_for(lent):
     owned = lent.granted() - lent.operation._desk.volume.charge(1) * len(SMALL)
     lent.operation.blobs.add(b"x" * 8_000_000)
     assert lent.room == [spent - owned]
-    assert lent.operation._allowance == 0
+    assert lent.operation._reservation._allowance == 0
 
 
 def test_what_comes_back_only_later_counts_as_soon_as_it_does(lent, monkeypatch):
     """It is at work when it is asked, and ends while room is made."""
-    monkeypatch.setattr(operations, "COMPANION_S", 0.0)
+    monkeypatch.setattr(reservation, "COMPANION_S", 0.0)
     turn, batches = lent.operation._desk.volume.turn, lent.operation.staging.batches
     assert turn.claim(batches)
 
@@ -95,7 +95,7 @@ def test_what_comes_back_only_later_counts_as_soon_as_it_does(lent, monkeypatch)
 @pytest.mark.parametrize("size", [4_500_000, 8_000_000])
 def test_a_reservation_counts_it_too(lent, size):
     lent.operation.reserve(size)
-    assert lent.operation._allowance >= size
+    assert lent.operation._reservation._allowance >= size
     assert bool(lent.room) == (size > 5_000_000)
 
 
@@ -106,4 +106,6 @@ def test_what_was_asked_back_is_not_lost_where_no_room_can_be_made(lent):
     lent.operation._desk.room.make = refuse
     with pytest.raises(Busy, match="full"):
         lent.operation.blobs.add(b"x" * 8_000_000)
-    assert lent.operation._allowance == lent.granted() > 4_900_000, "what was published is settled"
+    assert lent.operation._reservation._allowance == lent.granted() > 4_900_000, (
+        "what was published is settled"
+    )

@@ -134,7 +134,6 @@ class Pull:
                 self._naming.publish(operation, [ref], record)
                 return True
             if again.roots == record.roots and again.scope == record.scope:
-                operation.staging.confirm()  # nothing was changed here, so nothing else met the fence
                 self._naming.used([ref], touch=True)
                 return True
         raise Busy("it is bound to something else again and again", f"ref {ref}")

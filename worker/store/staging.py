@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from worker.protocols import Piece
     from worker.store.companion.batches import Batches
     from worker.store.staged_file import StagedFile
-    from worker.store.volume import Volume
+    from worker.store.volume import Outcome, Volume
 
 #: The name in an operation's folder under which it says what is reserved for it.
 RESERVED = "reserved"
@@ -221,14 +221,14 @@ class Staging:
 
     # -- the end ---------------------------------------------------------------------------------------
 
-    def end(self) -> bool:
-        """Remove what was left unpublished, ``start`` last, and the folder. False: it was taken away.
+    def end(self) -> Outcome:
+        """Remove what was left unpublished, ``start`` last, and the folder. GONE: it was taken away.
 
         Before the settlement, which drops the reservation for what is removed here (I5).
         """
         self.clear(self.folder)
         self.volume.unlink(f"{self.folder}/start")
-        return bool(self.volume.remove_folder(self.folder))
+        return self.volume.remove_folder(self.folder)
 
     def clear(self, folder: str) -> None:
         """Remove what is in a folder of this operation; ``start`` stays."""

@@ -1,9 +1,10 @@
 -- settle: the end of an operation; what it added counts as used, and the rest of its reservation goes.
 -- A dying one keeps that rest: its staged bytes may still lie in a trash folder, so only the cleanup
 -- that has removed them converts it (drop_dead), and nothing is understated meanwhile (I5). So does one whose
--- folder was taken away before a cleanup knew of it.
+-- folder was taken away before a cleanup knew of it, and one that ended while somebody worked under it: «converted»
+-- has upkeep ask for the recount that removes it.
 -- KEYS  1-7 as in prelude
--- ARGV  1 epoch, 2 operation, 3 added bytes, 4 '1' = its folder was taken away
+-- ARGV  1 epoch, 2 operation, 3 added bytes, 4 '1' = its folder was taken away, or somebody still works under it
 -- Answers OK | LOST | GONE.
 local record, why = operation(ARGV[2])
 if not record then

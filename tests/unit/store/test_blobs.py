@@ -37,16 +37,6 @@ def volume(tmp_path):
     return bare_volume(tmp_path)
 
 
-@pytest.fixture
-def account():
-    return Account()
-
-
-@pytest.fixture
-def blobs(volume, account):
-    return blobs_of(begin(volume, account=account))
-
-
 def pieces(content, length=1000):
     return [content[start : start + length] for start in range(0, len(content), length)]
 

@@ -25,13 +25,6 @@ def volume(tmp_path):
     return new_volume(tmp_path)
 
 
-@pytest.fixture
-def source(tmp_path):
-    folder = tmp_path / "source"
-    folder.mkdir()
-    return folder
-
-
 def test_the_spec_s_tree_has_the_spec_s_digests(volume, source):
     captured, _ = take(volume, write_spec_tree(source))
     assert captured.root == ROOT

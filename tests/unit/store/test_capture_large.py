@@ -19,13 +19,6 @@ def volume(tmp_path):
     return new_volume(tmp_path)
 
 
-@pytest.fixture
-def source(tmp_path):
-    folder = tmp_path / "source"
-    folder.mkdir()
-    return folder
-
-
 @pytest.mark.parametrize(
     "size_bytes",
     [

@@ -4,7 +4,7 @@ import os
 import stat
 
 import pytest
-from harness.volumes import Account, bare_volume, begin, blobs_of
+from harness.volumes import bare_volume, begin, blobs_of
 
 from caskeeper.digest import EMPTY, Digest
 from caskeeper.errors import BlobMissing, DigestMismatch
@@ -18,16 +18,6 @@ DIGEST = Digest.of(CONTENT)
 @pytest.fixture
 def volume(tmp_path):
     return bare_volume(tmp_path)
-
-
-@pytest.fixture
-def account():
-    return Account()
-
-
-@pytest.fixture
-def blobs(volume, account):
-    return blobs_of(begin(volume, account=account))
 
 
 def test_an_executable_is_an_inode_of_its_own(volume, blobs, account):
