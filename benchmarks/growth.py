@@ -88,7 +88,7 @@ def _write(growth: Growth, simulated: tuple[int, ...], machine: dict[str, Any], 
     document = {"machine": machine, "simulated": simulated, "objects": growth}
     for path, content in (
         (f"{_HERE}/growth.json", json.dumps(document, indent=1) + "\n"),
-        (f"{_HERE}/growth.md", text),
+        (f"{_HERE}/growth.md", text.replace("(growth.svg)", "(../docs/growth.svg)")),
         (f"{os.path.dirname(_HERE)}/docs/growth.svg", plot(growth)),
     ):
         with open(path, "w", encoding="utf-8") as file:

@@ -229,7 +229,7 @@ def _growth() -> list[str]:
     if not os.path.exists(GROWTH):
         return []
     with open(GROWTH, encoding="utf-8") as file:
-        return ["", *file.read().rstrip().splitlines()]
+        return ["", *file.read().replace("(../docs/growth.svg)", "(growth.svg)").rstrip().splitlines()]
 
 
 def _as_json(measured: Measured) -> dict[str, Any]:

@@ -108,10 +108,13 @@ def error_of(state: dict[str, Any]) -> CaskeeperError:
     where = f"job {job_id}"
     failure = state.get("result")
     failure = failure if isinstance(failure, dict) else {}
+    args = failure.get("exc_message")
+    if isinstance(args, tuple):  # told in the process that failed; what was stored as JSON is a list
+        args = list(args)
     if state.get("status") == "REVOKED":
-        late = failure.get("exc_message") == ["expired"]
+        late = args == ["expired"]
         return Cancelled("no worker began the job in its time" if late else "the job was withdrawn", where)
-    name, args = str(failure.get("exc_type", "")), failure.get("exc_message")
+    name = str(failure.get("exc_type", ""))
     values = [str(value) for value in args] if isinstance(args, list) else [str(args or "")]
     if name in every_error() or failure.get("exc_module") == CaskeeperError.__module__:
         if name == CaskeeperError.__name__:

@@ -1,7 +1,8 @@
 """What a job's end says in numbers: for this worker's `/metrics`, and for the totals of the whole fleet.
 
 Everything comes out of results and errors as they are answered to the client, so the numbers and the
-answers cannot disagree, and no verb has to count.
+answers cannot disagree, and no verb has to count. Evictions are no part of it: any write may need some, and
+not only a job makes them. They are counted where they are noted (``caskeeper.coordination.events``).
 """
 
 from __future__ import annotations
@@ -108,12 +109,6 @@ def _committed(made: Account, answer: Mapping[str, Any]) -> None:
     made.moved("committed", _LOCAL, size_bytes=_whole(answer, "added_bytes"))
 
 
-def _cleaned(made: Account, answer: Mapping[str, Any]) -> None:
-    if not answer.get("dry_run"):
-        made.total("evicted refs", _whole(answer, "evicted_refs"))
-        made.total("evicted bytes", _whole(answer, "freed_bytes"))
-
-
 def _counted(made: Account, answer: Mapping[str, Any]) -> None:
     made.now["drift_bytes"] = _whole(answer, "estimate_bytes") - _whole(answer, "used_bytes")
 
@@ -131,7 +126,6 @@ _READERS: dict[str, Callable[[Account, Mapping[str, Any]], None]] = {
     "artifacts.push_directory": _pushed,
     "artifacts.push_message": _pushed,
     "artifacts.commit": _committed,
-    "cache.cleanup": _cleaned,
     "cache.compute_size": _counted,
     "cache.verify": _verified,
 }

@@ -37,7 +37,7 @@ _LIST_KEYS = (*_SERVER_KEYS, *_CERTIFICATES, "instance_name")
 _SECTION_KEYS = ("servers", "override-project-caches")
 _AUTH_KEYS = (*_CERTIFICATES, "access-token", "access-token-reload-interval")
 _CONNECTION_KEYS = ("keepalive-time", "retry-limit", "retry-delay", "request-timeout")
-_USER_PART = re.compile(r"//[^/?#]*@")
+_USER_PART = re.compile(r"(?:\A|//)[^/?#]*@")
 _SCHEMES = ("http://", "https://")
 
 
@@ -116,14 +116,7 @@ class _Reader:
                     f"write `auth: {{{key}: …}}`",
                 )
         refuse_unknown_keys(mapping, _SERVER_KEYS, section="servers")
-        spec = self._spec(mapping)
-        if not spec.url.lower().startswith(_SCHEMES):
-            raise ConfigInvalid(
-                f"`url` cannot be {spec.url[:80]!r}",
-                str(mapping.members["url"].where),
-                "start it with http:// or https://",
-            )
-        return spec
+        return self._spec(mapping)
 
     def _spec(self, mapping: MappingNode) -> RemoteSpec:
         members = mapping.members
@@ -147,7 +140,7 @@ class _Reader:
                 str(members["index"].where),
                 "take it out, or change the `type`",
             )
-        return RemoteSpec(
+        spec = RemoteSpec(
             url,
             push,
             self._path(credentials, "server-cert"),
@@ -166,6 +159,13 @@ class _Reader:
             connection=_connection(members.get("connection-config")),
             where=str(mapping.where),
         )
+        if not url.lower().startswith(_SCHEMES):  # last: the mistakes of AC-10 come first
+            raise ConfigInvalid(
+                f"`url` cannot be {url[:80]!r}",
+                str(members["url"].where),
+                "start it with http:// or https://",
+            )
+        return spec
 
     def _credentials(self, mapping: MappingNode) -> MappingNode:
         """The mapping that names the files: `auth`, or in the form of 2019 the server's own."""

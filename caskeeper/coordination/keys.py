@@ -47,14 +47,15 @@ WAITERS = "caskeeper:waiters:"
 #: finish_recount, clean_stop, resume.
 STATE = "state"
 
-#: Hash: epoch; used, reserved, added_total in bytes; converted (from drop_dead or settle until
-#: finish_recount).
+#: Hash: epoch; used, reserved, added_total in bytes; converted (from drop_dead or settle until a
+#: finish_recount, which leaves what ended meanwhile).
 #: Written by register, reserve, settle, settle_part, drop_dead, give_back, set_provisional,
 #: finish_recount.
 USAGE = "usage"
 
 #: Hash: epoch; operation id -> JSON {verb, subject, host, started_ms, expires_ms, reserved_bytes,
-#: dying, claims}, integers as text. Written by register, renew, reserve, hold, settle, settle_part,
+#: dying, ended (by a settle that left a rest), part (the number of the last one), expected, claims},
+#: integers as text. Written by register, renew, reserve, hold, settle, settle_part,
 #: mark_dying, drop_dead.
 OPERATIONS = "operations"
 

@@ -156,7 +156,10 @@ class Maintenance:
     def finish_recount(
         self, holder: str, epoch: str, *, scanned_bytes: int, added_total_at_start: int
     ) -> int:
-        """The scan's sum and what was added since it began are the size from now on, and the answer."""
+        """The scan's sum and what was added since it began are the size from now on, and the answer.
+
+        What is left of operations that ended as ``fenced`` meanwhile stays to be converted, by the next one.
+        """
         return int(self._run("finish_recount", holder, epoch, scanned_bytes, added_total_at_start)[1])
 
     def _run(

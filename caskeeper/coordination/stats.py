@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
+
+from caskeeper.errors import CaskeeperError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from caskeeper.coordination.scripts import Scripts
+
+log = logging.getLogger(__name__)
 
 #: Since when, as Redis TIME in ms.
 SINCE = "since_ms"
@@ -16,7 +21,7 @@ MOST_FIELDS = 2000
 
 
 class Stats:
-    """One hash of whole numbers. Every method raises CoordinatorUnavailable."""
+    """One hash of whole numbers. Every method but ``evicted`` raises CoordinatorUnavailable."""
 
     def __init__(self, scripts: Scripts) -> None:
         self._scripts = scripts
@@ -28,6 +33,16 @@ class Stats:
         words += [word for field, value in (now or {}).items() for word in ("=", field, value)]
         if words:
             self._scripts.run_plain("stats_add", self._key, MOST_FIELDS, *words)
+
+    def evicted(self, refs: int, size_bytes: int) -> None:
+        """So much went to make room. Asks nothing when that is nothing.
+
+        Never raises: room was made, and whoever wanted it goes on. Trouble is a line for those who search.
+        """
+        try:
+            self.add({"evicted refs": refs, "evicted bytes": size_bytes})
+        except CaskeeperError as trouble:
+            log.debug("evictions not counted", extra={"refs": refs, "reason": str(trouble)})
 
     def read(self) -> dict[str, int]:
         """All of them; {}: nothing was counted yet."""

@@ -46,7 +46,7 @@ class Usage(NamedTuple):
     """The size estimate (safety.md section 6); an upper bound of the disk once ``known``.
 
     ``converted_bytes``: reservations of dead operations that were counted as used since the last recount,
-    though not all of them was written.
+    though not all of them was written, and what is left of those that ended under somebody's work.
     """
 
     used_bytes: int

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.option("--reset", is_flag=True, help="Set all of them to nothing, after they were shown.")
 @click.pass_obj
 def stats(invocation: Invocation, *, reset: bool) -> None:
-    """Hits, misses, errors and bytes: totals of the jobs that all workers did.
+    """Hits, misses, errors and bytes: totals of the jobs that all workers did, and of what was evicted.
 
     They are kept in Redis and lost with it; numbers over time are what /metrics is for.
     """

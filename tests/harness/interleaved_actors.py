@@ -269,8 +269,8 @@ class _Idle:
 class _Inline(_Idle):
     """A thread that works: in the thread of its actor."""
 
-    def __init__(self, target, **_options):
-        self.start = target
+    def __init__(self, target, args=(), **_options):
+        self.start = lambda: target(*args)
 
 
 class _Lock:
@@ -350,6 +350,7 @@ def _uuid4():
 @contextmanager
 def surroundings(monkeypatch, root, clock):
     """As long as it lasts, actors see everything through the schedule."""
+    from worker.server import rolling
     from worker.services import desk, maintenance, reservation, transfer
 
     with monkeypatch.context() as patch:
@@ -370,10 +371,12 @@ def surroundings(monkeypatch, root, clock):
             patch.setattr(module, "threading", idle)
         crew = SimpleNamespace(
             Condition=threading.Condition,
+            Event=threading.Event,
             Lock=threading.Lock,
             Thread=_Inline,
             get_ident=threading.get_ident,
         )
-        patch.setattr(parallel, "threading", crew)
+        for module in (parallel, rolling):
+            patch.setattr(module, "threading", crew)
         patch.setattr(transfer, "ThreadPoolExecutor", _Pool)
         yield

@@ -28,7 +28,7 @@ _SCRIPTS = {
     "uncondemn": ((_LEASE, _STATE), (_CONDEMNED,)),
     "give_back": ((_LEASE, _STATE), (_USAGE,)),
     "begin_recount": ((_LEASE, _STATE, _USAGE), ()),
-    "finish_recount": ((_LEASE,), (_USAGE, _STATE)),
+    "finish_recount": ((_LEASE, _OPS), (_USAGE, _STATE)),
     "register": ((_STATE, _CONDEMNED), (f"{_OPS}/{{}}", _USAGE, _CLAIMS)),
     "renew": ((_STATE,), (f"{_OPS}/{{}}",)),
     "reserve": ((_STATE,), (f"{_OPS}/{{}}", _USAGE)),

@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+from contextlib import closing, suppress
 from types import SimpleNamespace
 
 import pytest
@@ -18,7 +19,7 @@ from caskeeper.contract import (
     ExtractRequest,
     RemoveRequest,
 )
-from caskeeper.errors import Busy, CoordinatorUnavailable
+from caskeeper.errors import Busy, CoordinatorUnavailable, NoSpace, TooLarge
 from worker.closure import Scope
 from worker.protocols import quiet
 from worker.server import rolling
@@ -191,3 +192,62 @@ def test_after_a_thread_that_could_not_be_started_the_next_operation_is_renewed(
 
 def refuse_to_start(_thread):
     raise RuntimeError("can't start new thread")
+
+
+class Torn(BaseException):
+    """From outside: a signal's handler raised it, at no moment that anybody chose."""
+
+
+def test_i5_an_operation_that_is_torn_out_between_a_rename_and_its_count_is_recounted(
+    tmp_path, valkey, monkeypatch
+):
+    with fleet(tmp_path, valkey.url) as services:
+        replace = services.volume.replace
+
+        def torn(staged, path):
+            replace(staged, path)
+            if path == services.layout.ref(Ref("p", "e", "k")):
+                raise Torn
+
+        monkeypatch.setattr(services.volume, "replace", torn)
+        with pytest.raises(Torn):
+            commit(services, tmp_path, {"a": b"x" * 100_000}, "p/e/k")
+        assert_never_understated(services)
+        wanted = services.upkeep_wanted()
+        assert wanted is not None
+        services.run(wanted, quiet())
+        assert services.upkeep_wanted() is None
+        assert services.space.used_bytes() == Oracle(services.layout.root).used_bytes()
+        assert services.coordination.usage.snapshot().reserved_bytes == 0
+
+
+def test_a_part_that_was_told_when_its_operation_was_torn_out_counts_once(tmp_path, valkey, monkeypatch):
+    with fleet(tmp_path, valkey.url) as services:
+        operations = services.coordination.operations
+        tell = operations.settle_part
+
+        def torn(*arguments, **options):
+            tell(*arguments, **options)
+            monkeypatch.setattr(operations, "settle_part", tell)
+            raise Torn
+
+        monkeypatch.setattr(operations, "settle_part", torn)
+        with suppress(Torn), services.desk.writer("pull", "x", quiet()) as operation:
+            operation.blobs.add(b"x" * 3_000_000)
+            operation.settle_part()
+        assert operations.settle_part == tell, "it was torn"
+        assert services.space.used_bytes() == Oracle(services.layout.root).used_bytes()
+
+
+def test_a_servers_upload_that_fits_alone_is_not_too_large_for_good(tmp_path, valkey, monkeypatch):
+    """What others sent under the same operation is in its way only until that ends."""
+    monkeypatch.setattr(rolling, "ROOM_WAIT_S", 0.3)
+    with fleet(tmp_path, valkey.url, quota="20M") as services:
+        server = Rolling(services.desk, Promises(services.volume), subject="x", grace_s=600.0)
+        with closing(server):
+            with server.lent(lambda: None) as operation:
+                operation.blobs.add(os.urandom(12_000_000))
+            server.turn()
+            for size, trouble in ((11_000_000, NoSpace), (22_000_000, TooLarge)):
+                with pytest.raises(trouble), server.lent(lambda: None) as operation:
+                    operation.blobs.add(os.urandom(size))

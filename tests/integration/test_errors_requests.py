@@ -268,6 +268,7 @@ def test_a_project_without_a_remote_is_17(scene):
         ("leases: {operation: fast}\n", "[line 1 column 20]", "fast"),
         ("cachedir: [a\n", "[line 2", "yaml"),
         ("redis: nowhere\n", "[line 1 column 7]", "redis://"),
+        ("artifacts:\n  url: ftp://x\n", "[line 2 column 7]", "http:// or https://"),
         ("- a\n- b\n", "[line 1 column 0]", "key: value"),
         ("cachedir: \xff\n", "", "UTF-8"),
     ],

@@ -76,6 +76,17 @@ def test_every_error_arrives_as_the_class_that_was_raised(name):
     assert error.args == ("what", "where", "way out")
 
 
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_an_error_says_the_same_stored_or_told_in_the_process_that_failed(kind):
+    words = ("there is no such ref", "ref demo/nope/7", "pull it, or commit it")
+    told = failure("ArtifactNotFound")
+    told["result"]["exc_message"] = kind(words)
+    expected = "artifact not found: there is no such ref [ref demo/nope/7]: pull it, or commit it"
+    assert str(error_of(told)) == expected
+    late = {"status": "REVOKED", "task_id": "j", "result": {"exc_message": kind(["expired"])}}
+    assert "in its time" in str(error_of(late))
+
+
 def test_an_error_of_a_newer_worker_is_permanent_and_keeps_its_words():
     error = error_of(failure("SomethingNew", "what", "where", "way out"))
     assert isinstance(error, Permanent)

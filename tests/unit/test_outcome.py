@@ -1,8 +1,12 @@
 """How a job ended, in the words of its record."""
 
-import pytest
+import json
 
-from caskeeper.errors import Busy, Cancelled
+import pytest
+from celery import Celery
+from celery.backends.base import KeyValueStoreBackend
+
+from caskeeper.errors import ArtifactNotFound, Busy, Cancelled
 from caskeeper.outcome import outcome_of_error, outcome_of_state, transferred
 
 
@@ -27,6 +31,16 @@ def test_an_error_keeps_its_class_its_exit_code_and_its_sentence():
     assert "held" in found.sentence
     stored = {"exc_type": "Busy", "exc_message": ["held", "p/e/k"], "exc_module": "caskeeper.errors"}
     assert outcome_of_state({"status": "FAILURE", "result": stored}) == found
+
+
+def test_an_error_as_it_is_told_in_the_process_that_failed_has_the_sentence_that_is_stored():
+    words = ("there is no such ref", "ref demo/nope/7", "pull it, or commit it")
+    backend = KeyValueStoreBackend(app=Celery(set_as_current=False))
+    told = backend.prepare_exception(ArtifactNotFound(*words), "json")
+    stored = json.loads(json.dumps(told))
+    for result in (told, stored):
+        found = outcome_of_state({"status": "FAILURE", "result": result})
+        assert found.sentence == str(ArtifactNotFound(*words))
 
 
 def test_what_was_withdrawn_is_cancelled_and_no_failure():

@@ -44,9 +44,12 @@ class Desk(Protocol):
     """Where operations come from."""
 
     def writer(
-        self, verb: str, subject: str, context: Context, *, room_wait_s: float = ...
+        self, verb: str, subject: str, context: Context, *, room_wait_s: float = ..., of_many: bool = ...
     ) -> AbstractContextManager[Operation]:
-        """An operation that lives as long as its ``with`` block, and so long waits for room."""
+        """An operation that lives as long as its ``with`` block, and so long waits for room.
+
+        ``of_many``: what it writes is of many callers, and need not fit into the quota together.
+        """
 
 
 class Healing(Protocol):

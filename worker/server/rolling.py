@@ -6,8 +6,9 @@ operation's folder. So calls run under a *current* operation, which is opened by
 one, current for a quarter of a grace, and kept until a whole grace after the last call that used it.
 
 An answer is thus protected for at least one grace; eviction is held up for little more than one, and not
-at all by a server that nobody asks (docs/decisions/0004). Beside each operation stands a file that says so
-when the server has ended or was killed, and the journal of what was published under it.
+at all by a server that nobody asks. Calls that go on for longer are stopped, and hold it up for three and a
+quarter at most (docs/decisions/0004). Beside each operation stands a file that says so when the server has
+ended or was killed, and the journal of what was published under it.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ TURN_S = 5.0
 _LOOK_S = 0.02
 #: So much of a grace one operation is current.
 CURRENT = 0.25
+#: So many graces after its beginning its calls are stopped, and no more begin.
+CALLS = 2 + CURRENT
 #: How long calls that are stopped may take to leave before their operation ends.
 LEAVE_S = 2.0
 #: How long an upload waits for room: less than a client waits for its server, so that it hears «full».
@@ -63,8 +66,9 @@ class _Tenure:
     ending: contextlib.ExitStack
     born_s: float
     used_s: float
+    #: fenced: it protects nothing any more
     lost: bool = False
-    #: when its calls were told to stop
+    #: when its calls were told to stop; what was answered before is protected still
     stopped_s: float | None = None
     #: how to stop each call that is using it
     users: dict[object, Callable[[], object]] = field(default_factory=dict)
@@ -116,7 +120,8 @@ class Rolling:
             raise
         finally:
             with self._guard:
-                tenure.used_s = self._clock()
+                if tenure.stopped_s is None:  # else the call was answered nothing that is to be protected
+                    tenure.used_s = self._clock()
                 del tenure.users[user]
 
     def run(self, work: Callable[[Operation], Result], *, stop: Callable[[], object]) -> Result:
@@ -134,11 +139,15 @@ class Rolling:
     def turn(self) -> None:
         """One look at the clock: end the operations that have served, settle what the others stored."""
         with self._guard:
+            if self._closing.is_set():
+                return  # all end at the same time then, not some before the others
             ended = [tenure for tenure in self._tenures if self._served(tenure)]
             self._tenures = [tenure for tenure in self._tenures if tenure not in ended]
             kept = list(self._tenures)
         self._end_all(ended)
         for tenure in kept:
+            if self._closing.is_set():
+                return  # each may wait for a silent Redis, and the end settles them all
             self._settle_part(tenure)
         for follower in self._followers:
             follower.turn()
@@ -157,7 +166,10 @@ class Rolling:
             log.warning("rolling operation not settled in part", extra={"error": str(trouble)})
 
     def close(self) -> None:
-        """End all operations; calls that still run or come end with Cancelled. Files keep what was told."""
+        """End all operations; calls that still run or come end with Cancelled. Files keep what was told.
+
+        Where Redis is silent that takes little longer than a call or two, however many operations there are.
+        """
         self._closing.set()
         if self._thread is not None:
             self._thread.join()
@@ -197,7 +209,7 @@ class Rolling:
                 return youngest
         ending = contextlib.ExitStack()
         context = quiet()._replace(check=self._check)
-        writer = self._desk.writer("serve", self._subject, context, room_wait_s=ROOM_WAIT_S)
+        writer = self._desk.writer("serve", self._subject, context, room_wait_s=ROOM_WAIT_S, of_many=True)
         operation = ending.enter_context(writer)
         try:
             promise = self._promises.make()  # before anything is done under it: nothing of it is older
@@ -217,38 +229,52 @@ class Rolling:
 
     def _tenure_of(self, operation: Operation) -> _Tenure:
         for tenure in self._tenures:
-            if tenure.operation is operation and not tenure.lost:
+            if tenure.operation is operation and not tenure.lost and not self._is_old(tenure):
                 operation.check()
                 return tenure
         raise LeaseLost("the operation it began under is over", self._subject)
+
+    def _is_old(self, tenure: _Tenure) -> bool:
+        """Whether its calls are to end. One that could still begin would be stopped at the next turn."""
+        return self._clock() - tenure.born_s >= CALLS * self._grace_s
 
     def _served(self, tenure: _Tenure) -> bool:
         """Whether nobody uses it and a whole grace has passed since somebody did.
 
         A call that runs for two graces is stopped: a client that hangs must not hold up eviction
-        (safety.md section 3, maximum life). It has a moment to leave in order.
+        (safety.md section 3, maximum life). It has a moment to leave in order, and is not waited for any
+        longer; but what others were told under the same operation stays protected for its grace. A lost
+        operation protects nothing: it only waits for its calls.
         """
         now_s = self._clock()
-        if now_s - tenure.born_s >= (2 + CURRENT) * self._grace_s and tenure.users:
-            if tenure.stopped_s is None:
-                tenure.lost, tenure.stopped_s = True, now_s
-                for stop in tenure.users.values():
-                    stop()
-            return now_s - tenure.stopped_s >= LEAVE_S
-        return not tenure.users and (tenure.lost or now_s - tenure.used_s >= self._grace_s)
+        if tenure.users and tenure.stopped_s is None and self._is_old(tenure):
+            tenure.stopped_s = now_s
+            for stop in tenure.users.values():
+                stop()
+        had_time = tenure.stopped_s is not None and now_s - tenure.stopped_s >= LEAVE_S
+        if tenure.users and not had_time:
+            return False
+        return tenure.lost or now_s - tenure.used_s >= self._grace_s
 
     def _end_all(self, tenures: list[_Tenure]) -> None:
+        """Beside one another: each may wait for a silent Redis, and a server that stops has little time."""
         for tenure in tenures:
+            self._tell_followers(tenure)
+        here, threads = tenures[:1], []
+        for tenure in tenures[1:]:
             try:
-                self._end(tenure)
-            except Exception:
-                # One that is never ended is renewed, and stops all eviction: the others end in any case.
-                log.exception("bug in the end of a rolling operation")
+                thread = threading.Thread(target=self._end, args=(tenure,), name="rolling end", daemon=True)
+                thread.start()
+            except (RuntimeError, MemoryError):
+                here.append(tenure)  # there is no room for a thread: it ends later, but it does
+            else:
+                threads.append(thread)
+        for tenure in here:
+            self._end(tenure)
+        for thread in threads:
+            thread.join()
 
-    def _end(self, tenure: _Tenure) -> None:
-        with self._guard:
-            if tenure.users:
-                tenure.operation.in_use()
+    def _tell_followers(self, tenure: _Tenure) -> None:
         try:
             for follower in self._followers:
                 follower.ended(tenure.operation)
@@ -256,6 +282,18 @@ class Rolling:
             log.warning("what was kept was not removed", extra={"error": str(trouble)})  # its folder goes
         except Exception:
             log.exception("bug in what follows the rolling operation")  # which must end in any case
+
+    def _end(self, tenure: _Tenure) -> None:
+        try:
+            self._end_one(tenure)
+        except Exception:
+            # One that is never ended is renewed, and stops all eviction: the others end in any case.
+            log.exception("bug in the end of a rolling operation")
+
+    def _end_one(self, tenure: _Tenure) -> None:
+        with self._guard:
+            if tenure.users:
+                tenure.operation.in_use()
         try:
             tenure.ending.close()
         except LeaseLost as lost:

@@ -124,7 +124,6 @@ class Cleanup:
                 pins=pins,
                 inodes=self._space.inodes_lacking(inodes) - uploaded.objects,
             )
-
             gone = 0
             maintenance = self._maintenance.coordination.maintenance
             if not dry_run:
@@ -142,6 +141,9 @@ class Cleanup:
                 evictor.kept_young_bytes = 0
                 if self._lacking(target, inodes) is not None:
                     freed += self._sweep(run, evictor, inventory)
+                # What had a name is counted where its end is noted.
+                noted = sum(g.frees_bytes for g in inventory.groups if g.entries and g.action == EVICT)
+                self._maintenance.coordination.stats.evicted(0, freed - noted)
             holders: tuple[CleanupHolder, ...] = ()
             if dry_run or self._lacking(target, inodes) is not None:
                 holders = find_holders(

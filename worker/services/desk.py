@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from caskeeper.coordination import StateLost
 from caskeeper.coordination.events import REFUSED
-from caskeeper.errors import CacheTooFull, NoSpace, TooLarge
+from caskeeper.errors import CacheTooFull, CaskeeperError, NoSpace, TooLarge
 from worker.services.operations import Operation
 from worker.services.room import WAIT_S
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from caskeeper.coordination import Coordination
-    from caskeeper.errors import CaskeeperError
     from worker.protocols import Context
     from worker.services.room import Room
     from worker.services.space import Space
@@ -64,20 +63,33 @@ class OperationDesk:
 
     @contextmanager
     def writer(
-        self, verb: str, subject: str, context: Context, *, room_wait_s: float = WAIT_S
+        self,
+        verb: str,
+        subject: str,
+        context: Context,
+        *,
+        room_wait_s: float = WAIT_S,
+        of_many: bool = False,
     ) -> Iterator[Operation]:
         """An operation that may add to the volume; what does not fit waits so long for room.
 
+        ``of_many``: what it writes is of many callers, and need not fit into the quota together.
         LeaseLost also at its end, where a cleanup took it for dead before: what it published may be evicted
         by then, and nobody is told that it is done (safety.md section 4, I8).
         """
-        operation = Operation(self, verb, subject, context, room_wait_s=room_wait_s)
+        operation = Operation(self, verb, subject, context, room_wait_s=room_wait_s, of_many=of_many)
         try:
             operation.begin()
             self._watch(operation)
             yield operation
         except (CacheTooFull, NoSpace, TooLarge) as full:
             self._note_refused(operation, full)
+            raise
+        except CaskeeperError:
+            raise
+        except BaseException:
+            # It may have come from outside, between a rename and its count.
+            operation.in_use()
             raise
         finally:
             with self._guard:

@@ -110,7 +110,13 @@ class Maintenance:
         renewer = threading.Thread(
             target=self._renew, args=(run, stop), name=f"maintenance-{purpose}", daemon=True
         )
-        renewer.start()
+        try:
+            renewer.start()
+        except BaseException:
+            # There may be no room for one more thread: nobody would give the lease back before its end.
+            stop.set()
+            self.coordination.maintenance.release(run.holder)
+            raise
         try:
             refuse_broken(self.volume.layout)
             self._refs_folder.refuse_another()

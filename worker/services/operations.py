@@ -38,7 +38,14 @@ class Operation:
     """One running verb. Made by the desk; ends with its ``with`` block."""
 
     def __init__(
-        self, desk: OperationDesk, verb: str, subject: str, context: Context, *, room_wait_s: float
+        self,
+        desk: OperationDesk,
+        verb: str,
+        subject: str,
+        context: Context,
+        *,
+        room_wait_s: float,
+        of_many: bool = False,
     ) -> None:
         self._desk = desk
         self.verb = verb
@@ -46,7 +53,7 @@ class Operation:
         self.context = context
         self.id = f"{verb}-{uuid.uuid4().hex}"
         self.epoch = ""
-        self._reservation = Reservation(self, desk, room_wait_s=room_wait_s)
+        self._reservation = Reservation(self, desk, room_wait_s=room_wait_s, of_many=of_many)
         self.staging = Staging(
             desk.volume,
             self.id,
@@ -123,7 +130,7 @@ class Operation:
         self.context.check()
 
     def in_use(self) -> None:
-        """Somebody still works under it while it ends: what he publishes may be told by nobody.
+        """Somebody still works under it while it ends, or was torn from it: what he published may be untold.
 
         So what is reserved then stays reserved until a cleanup converts it, which brings a recount (I5).
         """
@@ -151,7 +158,7 @@ class Operation:
         outcome = self.staging.end()
         self._fenced = outcome is Outcome.GONE
         try:
-            self._settle(fenced=not outcome or self._in_use)
+            self._settle(fenced=not outcome or self._in_use or self.staging.is_doubtful)
         except (Busy, CoordinatorUnavailable, LeaseLost):
             # Redis cannot be told, or a cleanup has it by now. Lost state means a recount before anything
             # is evicted; a record that survived expires, and its whole reservation is converted: never

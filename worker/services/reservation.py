@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from caskeeper.contract import Progress
 from caskeeper.coordination import StateLost
-from caskeeper.errors import CaskeeperError, CoordinatorUnavailable, LeaseLost, NoSpace
+from caskeeper.errors import CaskeeperError, LeaseLost, NoSpace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,10 +38,13 @@ class _Part(NamedTuple):
 class Reservation:
     """One operation's, and its books. Safe to use from several threads."""
 
-    def __init__(self, operation: Operation, desk: OperationDesk, *, room_wait_s: float) -> None:
+    def __init__(
+        self, operation: Operation, desk: OperationDesk, *, room_wait_s: float, of_many: bool
+    ) -> None:
         self._operation = operation
         self._desk = desk
         self._room_wait_s = room_wait_s
+        self._of_many = of_many
         self._money = threading.Lock()
         #: One question about money to Redis at a time: what is granted is then known when it is written down.
         self.books = threading.Lock()
@@ -63,7 +66,7 @@ class Reservation:
         if size_bytes <= there:
             return
         fewer = None if look_again is None else lambda: look_again() - there
-        self.refund(self._obtain(size_bytes - there, besides=there, fewer=fewer))
+        self.refund(self._obtain(size_bytes - there, alone_bytes=size_bytes, besides=there, fewer=fewer))
 
     def spend(self, size_bytes: int) -> None:
         if self.spend_at_hand(size_bytes):
@@ -75,7 +78,7 @@ class Reservation:
             return
         # Not under the lock: one large blob that waits for room must not stop the small ones beside it.
         try:
-            obtained = self._obtain(size_bytes - taken, ahead=SLICE_BYTES)
+            obtained = self._obtain(size_bytes - taken, alone_bytes=size_bytes, ahead=SLICE_BYTES)
         except BaseException:
             self.refund(taken)
             raise
@@ -94,10 +97,17 @@ class Reservation:
             self._allowance += size_bytes
 
     def _obtain(
-        self, size_bytes: int, *, ahead: int = 0, besides: int = 0, fewer: Callable[[], int] | None = None
+        self,
+        size_bytes: int,
+        *,
+        alone_bytes: int,
+        ahead: int = 0,
+        besides: int = 0,
+        fewer: Callable[[], int] | None = None,
     ) -> int:
         """So many more bytes reserved for whoever asked, some ahead, or what ``fewer`` left; how many.
 
+        ``alone_bytes``: what he wants altogether, also of what was at hand.
         Where Redis has no more: also of what was refunded meanwhile, ``besides`` what stays at hand.
         """
         back = obtained = 0
@@ -126,6 +136,7 @@ class Reservation:
                 size_bytes - back,
                 reserved_bytes=self.granted,
                 written_bytes=self._settled,
+                alone_bytes=alone_bytes if self._of_many else None,
                 wait_s=self._room_wait_s,
                 ask=ask,
                 check=self._operation.check,
@@ -137,9 +148,11 @@ class Reservation:
 
     def _take_back(self, most_bytes: int, besides: int, *, wait_s: float = 0.0) -> int:
         """Of what is at hand, also what was handed ahead to the companion and it has no use for; how many."""
-        batches = self._operation.staging.batches
-        if batches is not None:
-            batches.rest(wait_s)
+        staging = self._operation.staging
+        if staging.batches is not None:
+            staging.batches.rest(wait_s)
+        if (aside := staging.aside) is not None:
+            aside.take_back(wait_s)
         with self._money:
             back = max(0, min(most_bytes, self._allowance - besides))
             self._allowance -= back
@@ -219,12 +232,14 @@ class Reservation:
         self._doubt = None
 
     def _send_part(self, part: _Part) -> None:
+        before, self._doubt = self._doubt, part  # it may be done, whatever ends the call, but for a refusal
         try:
             self._desk.coordination.operations.settle_part(
                 self._operation.id, part.epoch, part.added, unreserve_bytes=part.unreserve, number=part.number
             )
-        except CoordinatorUnavailable:
-            self._doubt = part  # it may have been done
+        except (LeaseLost, StateLost):
+            self._doubt = before
             raise
+        self._doubt = None
         self._settled += part.added
         self.granted -= part.added

@@ -37,6 +37,7 @@ class Room:
         *,
         reserved_bytes: int,
         written_bytes: int,
+        alone_bytes: int | None,
         wait_s: float,
         ask: Callable[[], bool],
         check: Callable[[], None],
@@ -44,13 +45,15 @@ class Room:
         """Return when ``ask`` answered True.
 
         ``reserved_bytes`` and ``written_bytes`` are what the asking operation still has and what it has
-        used already. Waits for ``wait_s`` at most, and only while that can help. Raises TooLarge,
-        CacheTooFull, NoSpace, or what ``check`` raises. What could not even fit into an empty cache is told
-        at once, and nothing is evicted for it.
+        used already, which all has to fit; ``alone_bytes``: it is of many, and only so much has to. Waits for
+        ``wait_s`` at most, and only while that can help. Raises TooLarge, CacheTooFull, NoSpace, or what
+        ``check`` raises. What could not even fit into an empty cache is told at once, and nothing is evicted
+        for it.
         """
-        self._refuse_hopeless(size_bytes, written_bytes=written_bytes)
+        own_bytes = written_bytes if alone_bytes is None else 0
+        self._refuse_hopeless(size_bytes + own_bytes if alone_bytes is None else alone_bytes)
         began = time.monotonic()
-        too_full = partial(self._cleanup.too_full, size_bytes=size_bytes, written_bytes=written_bytes)
+        too_full = partial(self._cleanup.too_full, size_bytes=size_bytes, written_bytes=own_bytes)
         while True:
             if ask():
                 return
@@ -69,15 +72,14 @@ class Room:
                 if isinstance(full, CacheTooFull):
                     raise full
             if time.monotonic() - began >= min(wait_s, self._patience_s(result, others_bytes=others)):
-                whole_bytes = written_bytes + reserved_bytes + size_bytes
-                if whole_bytes > self._space.capacity_bytes():
+                whole_bytes = own_bytes + reserved_bytes + size_bytes
+                if alone_bytes is None and whole_bytes > self._space.capacity_bytes():
                     raise self._too_large(whole_bytes)
                 raise too_full(result, for_good=False)
             time.sleep(0.25)
 
-    def _refuse_hopeless(self, size_bytes: int, *, written_bytes: int) -> None:
+    def _refuse_hopeless(self, least_bytes: int) -> None:
         """What the operation has written is younger than itself, so it stays until that has ended."""
-        least_bytes = written_bytes + size_bytes
         if least_bytes > self._space.capacity_bytes():
             raise self._too_large(least_bytes)
         if least_bytes > self._space.limits().quota_bytes:  # for want of disk: others have it

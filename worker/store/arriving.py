@@ -75,10 +75,11 @@ class Arriving:
         self._paid_bytes = whole_bytes
 
     def discard(self) -> None:
-        """Remove it, whatever state it is in, and refund it."""
-        self._file.discard()
+        """Remove it, whatever state it is in, and refund it. A fence has taken it: no refund then."""
+        is_removed = self._file.discard()
         paid_bytes, self._paid_bytes = self._paid_bytes, 0
-        self.staging.refund(paid_bytes)
+        if is_removed:
+            self.staging.refund(paid_bytes)
 
     @property
     def _claimed(self) -> str:

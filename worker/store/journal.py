@@ -70,8 +70,8 @@ class Journal:
             file.write(bytes(length))
             published = self._staging.publish(file.path, target, size_bytes=length)
         except BaseException:
-            file.discard()
-            self._staging.refund(self._staging.volume.charge(length))
+            if file.discard():
+                self._staging.refund(self._staging.volume.charge(length))
             raise
         if not published:
             file.close()

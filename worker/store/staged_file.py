@@ -30,6 +30,7 @@ class StagedFile:
         self._volume = volume
         self._fd = fd
         self._mode = mode
+        self._is_removed = False
 
     def write(self, chunk: bytes | memoryview) -> None:
         """Append ``chunk``. After a failure the file is gone (NoSpace, VolumeFailed)."""
@@ -64,10 +65,12 @@ class StagedFile:
         self.close()
         return self.size_bytes
 
-    def discard(self) -> None:
-        """Remove it, whatever state it is in. Silent when it is gone."""
+    def discard(self) -> bool:
+        """Remove it, whatever state it is in. False: it was gone, so what it takes is elsewhere now."""
         self.close()
-        self._volume.unlink(self.path)
+        if self._volume.unlink(self.path) is not None:
+            self._is_removed = True
+        return self._is_removed  # also by a write that failed
 
     def close(self) -> None:
         """Leave it as it is. VolumeFailed: what was written may not have arrived."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from caskeeper.layout import Layout
     from worker.protocols import Piece
     from worker.store.companion.batches import Batches
+    from worker.store.companion.session import Session
     from worker.store.staged_file import StagedFile
     from worker.store.volume import Outcome, Volume
 
@@ -89,6 +90,10 @@ class Staging:
         self.announce: Callable[[Collection[Digest]], None] = _nobody
         #: where a part of many small things is done in another process
         self.batches: Batches | None = None
+        #: the use of that other process, which has room ahead, as long as it lasts
+        self.aside: Session | None = None
+        #: more may be counted as added than was
+        self.is_doubtful = False
         #: the operation's start in the volume's own clock: what is younger is this operation's to rely on
         self.start_ns = 0
         self._numbers = itertools.count(1)
@@ -188,9 +193,16 @@ class Staging:
         try:
             self.volume.stage(path, data, mode=mode)
         except BaseException:
-            if not os.path.lexists(path):  # what a broken disk did not let go of stays paid for (I5)
-                self.refund(charged)
+            self._refund_missing(path, charged)
             raise
+
+    def _refund_missing(self, path: str, charged: int) -> None:
+        """Of what could not be staged; what a broken disk did not let go of stays paid for (I5).
+
+        So does what a fence has taken: it lies in a trash folder. Hence the folder last.
+        """
+        if not os.path.lexists(path) and os.path.lexists(self.folder):
+            self.refund(charged)
 
     def stage_stream(self, size_bytes: int, *, mode: int = 0o444) -> StagedFile:
         """Spend for ``size_bytes``, then open a new file.
@@ -198,11 +210,12 @@ class Staging:
         The caller writes no more than that, and hands it to ``publish`` or ``discard`` in the end.
         """
         charged = self.volume.charge(size_bytes)
+        path = self.path()
         self.spend(charged)
         try:
-            return self.volume.stage_stream(self.path(), mode=mode)
+            return self.volume.stage_stream(path, mode=mode)
         except BaseException:
-            self.refund(charged)
+            self._refund_missing(path, charged)
             raise
 
     def publish(self, staged: str, target: str, *, size_bytes: int) -> bool:

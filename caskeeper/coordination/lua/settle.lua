@@ -2,7 +2,7 @@
 -- A dying one keeps that rest: its staged bytes may still lie in a trash folder, so only the cleanup
 -- that has removed them converts it (drop_dead), and nothing is understated meanwhile (I5). So does one whose
 -- folder was taken away before a cleanup knew of it, and one that ended while somebody worked under it: «converted»
--- has upkeep ask for the recount that removes it.
+-- has upkeep ask for the recount that removes it, and «ended» tells a recount that has reaped already of that rest.
 -- KEYS  1-7 as in prelude
 -- ARGV  1 epoch, 2 operation, 3 added bytes, 4 '1' = its folder was taken away, or somebody still works under it
 -- Answers OK | LOST | GONE.
@@ -12,7 +12,7 @@ if not record then
 end
 add_used(ARGV[3])
 if ARGV[4] == '1' then
-  record.dying = true
+  record.dying, record.ended = true, true
 end
 if record.dying then
   local less = math.min(tonumber(record.reserved_bytes), tonumber(ARGV[3]))

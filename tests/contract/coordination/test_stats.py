@@ -1,6 +1,9 @@
 """Totals of the fleet."""
 
+import pytest
+
 from caskeeper.coordination.stats import MOST_FIELDS, SINCE
+from caskeeper.errors import CoordinatorUnavailable
 
 
 def test_totals_add_up_and_what_is_so_now_replaces_what_was(place):
@@ -18,6 +21,24 @@ def test_before_anything_and_after_a_reset_there_are_none(place):
     stats.add({"misses": 2})
     stats.reset()
     assert stats.read() == {}
+
+
+def test_evictions_that_cannot_be_counted_are_no_trouble_of_who_wanted_the_room(place, monkeypatch):
+    coordination = place.create()
+
+    def unavailable(*_words):
+        raise CoordinatorUnavailable("gone")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(coordination.stats._scripts, "run_plain", unavailable)
+        with pytest.raises(CoordinatorUnavailable):
+            coordination.stats.add({"misses": 1})
+        coordination.stats.evicted(1, 9)
+    coordination.stats.evicted(2, 8)
+    coordination.stats.evicted(0, 0)
+    totals = coordination.stats.read()
+    assert totals.pop(SINCE) > 0
+    assert totals == {"evicted refs": 2, "evicted bytes": 8}
 
 
 def test_their_number_is_bounded_and_those_that_are_known_go_on(place):

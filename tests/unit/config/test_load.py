@@ -144,7 +144,11 @@ ENVIRONMENT = {
     "CASKEEPER_SERVER_CLIENT_CA": ("/ca", lambda s: s.server.client_ca.path, "/ca"),
     "CASKEEPER_SERVER_TOKEN_FILE": ("/t", lambda s: s.server.token_file.path, "/t"),
     "CASKEEPER_ARTIFACTS": ("{url: 'http://e'}", lambda s: s.artifacts, (RemoteSpec("http://e"),)),
-    "CASKEEPER_PROJECTS": ("{p: {artifacts: [{url: u}]}}", lambda s: s.projects, {"p": (RemoteSpec("u"),)}),
+    "CASKEEPER_PROJECTS": (
+        "{p: {artifacts: [{url: 'http://u'}]}}",
+        lambda s: s.projects,
+        {"p": (RemoteSpec("http://u"),)},
+    ),
 }
 
 
@@ -238,6 +242,7 @@ def test_a_wrong_variable_is_named(load, name, text, where, says):
         # remotes: tests/unit/config/test_remotes.py has them all
         ("artifacts: none\n", 1, 11, "must be one mapping"),
         ("artifacts:\n  servers:\n  - url: gopher://a\n", 3, 9, "`url` cannot be 'gopher://a'"),
+        ("artifacts: {url: ftp://x}\n", 1, 17, "`url` cannot be 'ftp://x'.*http:// or https://"),
         ("projects:\n  p:\n    artifacts:\n    - push: true\n", 4, 6, "misses the key `url`"),
         # YAML
         ("a: b: c\n", 1, 4, "malformed YAML"),

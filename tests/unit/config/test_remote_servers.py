@@ -106,15 +106,15 @@ def test_paths_of_a_project_are_joined_to_its_folder(text):
 @pytest.mark.parametrize(
     ("text", "spec"),
     [
-        ("- {url: u, type: index}", RemoteSpec("u", type="index")),
-        ("- {url: u, auth: {server-cert: s}}", RemoteSpec("u", server_cert="s")),
-        ("- {url: u, index: remote-asset}", RemoteSpec("u", index="remote-asset")),
+        ("- {url: 'http://u', type: index}", RemoteSpec("http://u", type="index")),
+        ("- {url: 'http://u', auth: {server-cert: s}}", RemoteSpec("http://u", server_cert="s")),
+        ("- {url: 'http://u', index: remote-asset}", RemoteSpec("http://u", index="remote-asset")),
         (
-            "- {url: u, connection-config: {retry-limit: 1}}",
-            RemoteSpec("u", connection=ConnectionConfig(None, 1)),
+            "- {url: 'http://u', connection-config: {retry-limit: 1}}",
+            RemoteSpec("http://u", connection=ConnectionConfig(None, 1)),
         ),
-        ("  {url: u, index: action-cache}", RemoteSpec("u", index="action-cache")),
-        ("- {url: u, server-cert: s, auth: null}", RemoteSpec("u", server_cert="s")),
+        ("  {url: 'http://u', index: action-cache}", RemoteSpec("http://u", index="action-cache")),
+        ("- {url: 'http://u', server-cert: s, auth: null}", RemoteSpec("http://u", server_cert="s")),
     ],
 )
 def test_a_list_takes_the_keys_of_both_generations(text, spec):

@@ -91,7 +91,12 @@ def test_certificate_paths_are_joined_to_a_projects_folder_only():
         ("artifacts:\n  url: '   '\n", 2, 7, "empty `url`"),
         ("artifacts:\n  url: null\n", 2, 7, "empty `url`"),
         ("artifacts:\n  url: https://me:pass@host\n", 2, 7, "`url` holds a user name"),
+        ("artifacts:\n  url: me:pass@host\n", 2, 7, "`url` holds a user name"),
         ("artifacts:\n  url: [a]\n", 2, 7, "`url` has the wrong type.*give text instead of a list"),
+        # a scheme that nobody here speaks, and none
+        ("artifacts:\n  url: ftp://x\n", 2, 7, "`url` cannot be 'ftp://x'.*http:// or https://"),
+        ("artifacts:\n- url: http://a\n- url: grpc://x\n", 3, 7, "`url` cannot be 'grpc://x'"),
+        ("artifacts: {url: 'cache:11001', push: true}\n", 1, 17, "`url` cannot be 'cache:11001'"),
         # AC-10.5 and 6: half a pair
         ("artifacts:\n  url: u\n  client-key: k\n", 3, 14, "`client-key` is given without `client-cert`"),
         ("artifacts:\n  url: u\n  client-cert: c\n", 3, 15, "`client-cert` is given without `client-key`"),

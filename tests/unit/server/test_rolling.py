@@ -1,99 +1,16 @@
 """What was answered stays protected for a grace; a server that nobody asks holds up nothing."""
 
 import os
-import threading
-import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import SimpleNamespace
 
 import pytest
-from harness.volumes import bare_volume
+from harness.rolling import GRACE_S
 
-from caskeeper.errors import Cancelled, CaskeeperError, CoordinatorUnavailable, LeaseLost
+from caskeeper.errors import CaskeeperError, CoordinatorUnavailable, LeaseLost
 from worker.server import rolling as module
 from worker.server.rolling import Rolling
 from worker.store.promises import HEEDED, Promises
-
-GRACE_S = 600.0
-
-
-class Clock:
-    now_s = 0.0
-
-    def __call__(self):
-        return self.now_s
-
-
-class Operation:
-    def __init__(self, desk, context):
-        self.desk = desk
-        self.context = context
-        self.born_s = desk.clock()
-        self.lost = False
-        self.parts = 0
-        self.used_on = False
-        self.settles_with = None
-        self.staging = SimpleNamespace(announce=None, batches=None)
-
-    def check(self):
-        if self.lost:
-            raise LeaseLost("fenced")
-        self.context.check()
-
-    def in_use(self):
-        self.used_on = True
-
-    def settle_part(self):
-        if self.settles_with is not None:
-            raise self.settles_with
-        self.parts += 1
-
-
-class Desk:
-    """Opens operations and knows which are open."""
-
-    def __init__(self, clock):
-        self.clock = clock
-        self.open = []
-        self.ended = []
-        self.down = False
-
-    @contextmanager
-    def writer(self, verb, subject, context, *, room_wait_s):
-        if self.down:
-            raise CoordinatorUnavailable("down")
-        operation = Operation(self, context)
-        self.open.append(operation)
-        yield operation
-        self.open.remove(operation)
-        self.ended.append(operation)
-
-    @property
-    def oldest_s(self):
-        return max(self.clock() - operation.born_s for operation in self.open)
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
-@pytest.fixture
-def desk(clock):
-    return Desk(clock)
-
-
-@pytest.fixture
-def volume(tmp_path):
-    return bare_volume(tmp_path)
-
-
-@pytest.fixture
-def rolling(desk, clock, volume):
-    made = Rolling(desk, Promises(volume), subject="here", grace_s=GRACE_S, clock=clock)
-    yield made
-    made.close()
-    assert desk.open == []
 
 
 def test_what_was_answered_stays_protected_for_a_grace_and_no_folder_grows_much_older(rolling, desk, clock):
@@ -149,61 +66,6 @@ def test_an_operation_that_cannot_be_settled_does_not_stop_the_others(desk, cloc
     rolling.close()
 
 
-def test_a_bug_in_the_end_of_one_operation_leaves_none_alive(desk, clock, volume):
-    met = []
-
-    def ended(operation):
-        met.append(operation)
-        if len(met) == 1:
-            raise OSError("close")
-
-    follower = SimpleNamespace(turn=lambda: None, ended=ended)
-    rolling = Rolling(
-        desk, Promises(volume), subject="here", grace_s=GRACE_S, clock=clock, followers=[follower]
-    )
-    for now_s in (0.0, 0.5 * GRACE_S):
-        clock.now_s = now_s
-        with rolling.lent(lambda: None):
-            pass
-    clock.now_s = 3 * GRACE_S
-    rolling.turn()
-    assert desk.ended == met
-    rolling.close()
-
-
-def test_its_end_waits_for_calls_that_leave(rolling, desk, monkeypatch):
-    monkeypatch.setattr(module, "LEAVE_S", 60.0)
-    left = threading.Event()
-
-    def call():
-        with rolling.lent(lambda: None) as operation:
-            left.set()
-            while not ended_by(operation):
-                time.sleep(0.001)
-
-    thread = threading.Thread(target=call)
-    thread.start()
-    left.wait()
-    rolling.close()
-    thread.join()
-    assert [operation.used_on for operation in desk.ended] == [False]
-
-
-def ended_by(operation):
-    try:
-        operation.check()
-    except Cancelled:
-        return True
-    return False
-
-
-def test_an_operation_that_ends_beside_a_call_is_told_of_it(rolling, desk, monkeypatch):
-    monkeypatch.setattr(module, "LEAVE_S", 0.0)
-    with rolling.lent(lambda: None):
-        rolling.close()
-    assert [operation.used_on for operation in desk.ended] == [True]
-
-
 def test_a_lost_operation_is_replaced_by_the_next_call(rolling, desk):
     with rolling.lent(lambda: None) as first:
         pass
@@ -255,6 +117,92 @@ def test_the_operation_of_a_stopped_call_that_left_is_as_any_other(rolling, desk
     rolling.turn()
     assert held in desk.ended
     assert not held.used_on
+
+
+@contextmanager
+def call_that_hangs(rolling, stop=lambda: None, **under):
+    """One that does not leave when it is told to, until the test ends."""
+    lent = rolling.lent(stop, **under)
+    operation = lent.__enter__()
+    try:
+        yield operation
+    finally:
+        lent.__exit__(None, None, None)
+
+
+def test_what_was_answered_beside_a_call_that_hangs_stays_protected_for_a_grace(rolling, desk, clock):
+    with call_that_hangs(rolling) as held:
+        with rolling.lent(lambda: None) as operation:
+            assert operation is held
+            clock.now_s = answered_s = 2.2 * GRACE_S
+            rolling.turn()
+        clock.now_s = 2.26 * GRACE_S
+        rolling.turn()
+        clock.now_s += module.LEAVE_S
+        rolling.turn()
+        assert held in desk.open
+        clock.now_s = answered_s + 0.99 * GRACE_S
+        rolling.turn()
+        assert held in desk.open
+        clock.now_s = answered_s + GRACE_S
+        rolling.turn()
+        assert held in desk.ended
+        assert held.used_on
+
+
+def test_a_call_that_was_stopped_prolongs_nothing_when_it_leaves(rolling, desk, clock):
+    with call_that_hangs(rolling) as held:
+        with rolling.lent(lambda: None):
+            clock.now_s = answered_s = 2.2 * GRACE_S
+        clock.now_s = 2.3 * GRACE_S
+        rolling.turn()
+    rolling.turn()
+    assert held in desk.open
+    clock.now_s = answered_s + GRACE_S
+    rolling.turn()
+    assert held in desk.ended
+    assert not held.used_on
+
+
+def test_under_an_operation_whose_calls_were_stopped_no_other_begins(rolling, desk, clock):
+    with call_that_hangs(rolling) as held:
+        with rolling.lent(lambda: None):
+            clock.now_s = 2.2 * GRACE_S
+        clock.now_s = 2.3 * GRACE_S
+        rolling.turn()
+        with pytest.raises(LeaseLost, match="is over"), rolling.lent(lambda: None, under=held):
+            pass
+        assert held in desk.open
+        with rolling.lent(lambda: None) as other:
+            assert other is not held
+
+
+def test_an_operation_ends_though_calls_go_on_under_it_again_and_again(rolling, desk, clock):
+    with rolling.lent(lambda: None) as held:
+        pass
+    for step in range(1, 400):
+        clock.now_s = step * GRACE_S / 40
+        rolling.turn()
+        if held in desk.ended:
+            break
+        with suppress(LeaseLost), rolling.lent(lambda: None, under=held):
+            pass
+    assert clock.now_s <= 3.25 * GRACE_S + module.LEAVE_S
+
+
+def test_an_operation_that_was_stopped_and_then_fenced_ends_as_soon_as_its_calls_had_time(
+    rolling, desk, clock
+):
+    with call_that_hangs(rolling) as held:
+        with suppress(LeaseLost), rolling.lent(lambda: None):
+            clock.now_s = 2.2 * GRACE_S
+            raise LeaseLost("fenced")
+        clock.now_s = 2.3 * GRACE_S
+        rolling.turn()
+        assert held in desk.open
+        clock.now_s += module.LEAVE_S
+        rolling.turn()
+        assert held in desk.ended
 
 
 def test_without_redis_a_call_fails_and_what_was_answered_before_stays_protected(rolling, desk, clock):
@@ -311,13 +259,3 @@ def test_an_operation_that_can_promise_nothing_is_not_lent(rolling, volume, desk
         pass
     os.mkdir(volume.layout.staging)
     assert desk.open == []
-
-
-def test_once_it_ends_a_call_that_waits_is_broken_off_and_none_begins_another_operation(rolling, desk):
-    with rolling.lent(lambda: None) as operation:
-        rolling.close()
-        with pytest.raises(Cancelled, match="the server stops"):
-            operation.check()
-    with pytest.raises(Cancelled), rolling.lent(lambda: None):
-        pass
-    assert (desk.open, desk.ended) == ([], [operation])

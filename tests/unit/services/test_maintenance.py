@@ -1,12 +1,18 @@
-"""A run that was overtaken, and one that began in the waiting period after a loss of Redis."""
+"""Runs that could not begin, were overtaken, or began too early; what a recount leaves to the next."""
+
+import threading
+from contextlib import ExitStack
 
 import fakeredis
 import pytest
 from harness.coordination import fake_coordination
 from harness.services import fake_services
 
+from caskeeper.contract import ComputeSizeRequest
 from caskeeper.coordination import StateLost
 from caskeeper.errors import Busy, LeaseLost, VolumeFailed
+from worker.protocols import quiet
+from worker.services import recount
 
 PREFIX = "caskeeper:{volume-1}:"
 
@@ -23,10 +29,15 @@ def raw(server):
 
 
 @pytest.fixture
-def maintenance(tmp_path, server):
+def services(tmp_path, server):
     services = fake_services(tmp_path, coordination=fake_coordination(server))
-    yield services.maintenance
+    yield services
     services.close()
+
+
+@pytest.fixture
+def maintenance(services):
+    return services.maintenance
 
 
 def run(maintenance):
@@ -62,3 +73,40 @@ def test_section_6_a_run_that_began_in_the_waiting_period_never_counts(maintenan
             maintenance.refuse_while_waiting(first)
     with run(maintenance) as second:
         maintenance.refuse_while_waiting(second)
+
+
+def test_a_run_whose_thread_cannot_be_started_leaves_the_lease_to_others(maintenance, monkeypatch):
+    def refuse(_thread):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError, match="can't start new thread"), run(maintenance):
+            pytest.fail("nobody keeps its lease")
+    assert maintenance.coordination.maintenance.holder() is None
+    with run(maintenance) as next_one:
+        next_one.check()
+
+
+def test_i5_what_an_operation_leaves_that_ends_during_a_recount_is_recounted_by_the_next(
+    services, monkeypatch
+):
+    scan = recount.used_bytes
+    with ExitStack() as until_the_end:
+        operation = until_the_end.enter_context(services.desk.writer("serve", "x", quiet()))
+        operation.reserve(8_000_000)
+        operation.in_use()
+
+        def ends_meanwhile(volume):
+            found = scan(volume)
+            until_the_end.close()
+            return found
+
+        with monkeypatch.context() as patch:
+            patch.setattr(recount, "used_bytes", ends_meanwhile)
+            services.run(ComputeSizeRequest(), quiet())
+        assert services.coordination.usage.snapshot().reserved_bytes > 0
+        assert services.upkeep_wanted() == ComputeSizeRequest(), "or nobody would ask what counts anew"
+        services.run(ComputeSizeRequest(), quiet())
+    assert services.coordination.usage.snapshot().reserved_bytes == 0
+    assert services.upkeep_wanted() is None

@@ -95,6 +95,19 @@ def test_what_no_room_is_left_for_is_refused_and_leaves_nothing(volume, blocks):
     assert account.spent == staging.added_bytes == blocks * volume.block_bytes
 
 
+def test_i5_a_journal_that_a_fence_takes_before_it_has_its_name_is_not_refunded(volume, account, monkeypatch):
+    staging = begin(volume, OPERATION, account=account)
+
+    def fenced(*_arguments):
+        fence(volume, OPERATION)
+        raise LeaseLost("taken away")
+
+    monkeypatch.setattr(volume, "publish", fenced)
+    with pytest.raises(LeaseLost):
+        Journal(staging).note([Digest.of(b"one")])
+    assert account.spent >= volume.block_bytes
+
+
 def test_what_is_no_journal_is_left_alone_and_one_that_cannot_be_read_stops_the_reader(volume):
     folder = volume.layout.staging
     for name in ("uploads-", "uploads-x", f"uploads-{OPERATION}", f"uploads-{OPERATION}.x", "uploads-a.0"):

@@ -1,9 +1,11 @@
+import errno
 import os
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from harness.volumes import Account, WatchedVolume, bare_volume, begin, fence
+from harness.volumes import Account, WatchedVolume, bare_volume, begin, blobs_of, fence
 
+from caskeeper.digest import Digest
 from caskeeper.errors import CacheTooFull, LeaseLost, NoSpace
 from worker.store.staging import Staging
 
@@ -54,6 +56,53 @@ def test_what_is_published_counts_and_what_is_discarded_is_refunded(volume):
     staging.discard(staging.stage(b"three"), size_bytes=5)
     assert (staging.added_bytes, account.spent) == (block, block)
     assert os.listdir(staging.folder) == ["start"]
+
+
+def test_i5_what_a_fence_has_taken_is_not_refunded_by_who_throws_it_away(volume):
+    """It lies in a trash folder, and is on the disk until a cleanup has removed it."""
+    account = Account()
+    staging = begin(volume, account=account)
+    arriving = blobs_of(staging).receive(Digest.of(b"x" * 10_000))
+    arriving.write(b"x" * 5_000)
+    stream = staging.stage_stream(10_000)
+    spent = account.spent
+    fence(volume)
+    arriving.discard()
+    arriving.discard()
+    assert stream.discard() is False
+    assert account.spent == spent > 0
+
+
+@pytest.mark.parametrize("stage", ["stage", "stage_stream"])
+def test_i5_what_a_fence_takes_while_it_is_staged_is_not_refunded(volume, monkeypatch, stage):
+    account = Account()
+    staging = begin(volume, account=account)
+    whole = getattr(volume, stage)
+
+    def fenced(path, *arguments, **options):
+        whole(path, *arguments, **options)
+        fence(volume)
+        raise LeaseLost("in the middle of it")
+
+    monkeypatch.setattr(volume, stage, fenced)
+    with pytest.raises(LeaseLost):
+        getattr(staging, stage)(*([b"x"] if stage == "stage" else [1]))
+    assert account.spent == volume.block_bytes
+
+
+def test_a_stream_whose_write_failed_is_refunded_once(volume, monkeypatch):
+    account = Account()
+    arriving = blobs_of(begin(volume, account=account)).receive(Digest.of(b"x" * 10_000))
+
+    def full(_fd, _data):
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr("worker.store.staged_file.write_all", full)
+    with pytest.raises(NoSpace):
+        arriving.write(b"x")
+    arriving.discard()
+    arriving.discard()
+    assert account.spent == 0
 
 
 def test_a_failed_write_is_refunded(tmp_path):

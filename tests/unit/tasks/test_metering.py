@@ -2,7 +2,15 @@
 
 import pytest
 
-from caskeeper.contract import REQUESTS, CommitResult, PullResult, PushOutcome, PushResult, VerifyResult
+from caskeeper.contract import (
+    REQUESTS,
+    CleanupResult,
+    CommitResult,
+    PullResult,
+    PushOutcome,
+    PushResult,
+    VerifyResult,
+)
 from caskeeper.errors import ArtifactNotFound
 from tasks.metering import _READERS, account_of, zeros
 from worker.telemetry.metrics import METRICS
@@ -67,6 +75,19 @@ def test_bytes_are_told_by_direction_and_remote_and_never_with_credentials():
 def test_drift_is_what_the_last_recount_found():
     account = account_of("cache.compute_size", "SUCCESS", {"used_bytes": 5, "estimate_bytes": 8}, 0)
     assert account.now == {"drift_bytes": 3}
+
+
+def test_evictions_are_counted_where_they_are_noted_and_not_once_more_at_the_end_of_a_cleanup():
+    answer = CleanupResult(
+        dry_run=False,
+        used_before_bytes=9,
+        used_after_bytes=2,
+        target_bytes=2,
+        freed_bytes=7,
+        evicted_refs=1,
+    )
+    _, totals = ended("cache.cleanup", answer.to_json())
+    assert not any("evicted" in field for field in totals)
 
 
 def test_findings_are_told_by_kind():

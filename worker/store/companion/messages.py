@@ -2,7 +2,8 @@
 
 The owner: ``Open``, then any number of ``Do``, then ``STOP``. Its companion: ``Done`` for each ``Do``, in
 order, ``Over`` for ``STOP``, which may come at any time and ends all; and in between any number of ``Spend``,
-each of which the owner answers with a number of bytes, or with ``STOP``.
+each of which the owner answers with a number of bytes, or with ``STOP``. For ``BACK``, which may come at any
+time, too, and also before such a number, it answers ``Spare``.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from typing import Any, NamedTuple
 
 #: Leave off, and say what was done.
 STOP = "stop"
+#: Give back the room that is not spent.
+BACK = "back"
 
 
 class CompanionLost(Exception):
@@ -44,6 +47,12 @@ class Do(NamedTuple):
 
 class Spend(NamedTuple):
     """May so many charged bytes be written? The answer may be more."""
+
+    charged_bytes: int
+
+
+class Spare(NamedTuple):
+    """So many charged bytes were not spent, and are the owner's again."""
 
     charged_bytes: int
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from caskeeper.layout import Layout
 from worker.store.blobs import StoreBlobs
 from worker.store.companion.line import Line
-from worker.store.companion.messages import STOP, Do, Done, Open, Over, Spend
+from worker.store.companion.messages import BACK, STOP, Do, Done, Open, Over, Spare, Spend
 from worker.store.companion.works import begin
 from worker.store.objects import Objects
 from worker.store.staging import Staging
@@ -67,6 +67,8 @@ class _Mail:
     def __init__(self, line: Line) -> None:
         self._line = line
         self._waiting: deque[Do] = deque()
+        #: what is not spent, which is the owner's from then on
+        self.spare: Callable[[], int] = int
 
     def opening(self) -> Open:
         """The next operation."""
@@ -93,7 +95,7 @@ class _Mail:
             pass
         return granted
 
-    def put(self, message: Done | Over | Spend) -> None:
+    def put(self, message: Done | Over | Spare | Spend) -> None:
         """Say it."""
         try:
             self._line.put(message)
@@ -111,6 +113,8 @@ class _Mail:
         """The number if it is one."""
         if message == STOP:
             raise _Stopped
+        if message == BACK:
+            self.put(Spare(self.spare()))
         if isinstance(message, int):
             return message
         if isinstance(message, Do):
@@ -141,6 +145,7 @@ class _Desk:
         )
         self._staging.start_ns = opened.start_ns
         self._opened = opened
+        mail.spare = self._give_back
 
     def work(self) -> Over:
         """Until the owner says that it is over."""
@@ -156,6 +161,7 @@ class _Desk:
                 done = Done([], 0, failure) if do is None else self._do(do, units)
                 self._mail.put(done)
         except _Stopped:
+            self._mail.spare = int  # which would keep this one, and what it has open
             return Over(self._added_bytes(), self._spare_bytes)
 
     def _do(self, do: Callable[[Any], Any], units: list[Any]) -> Done:
@@ -184,8 +190,9 @@ class _Desk:
             self._mail.look()
 
     def _spend(self, charged_bytes: int) -> None:
-        if charged_bytes > self._spare_bytes:
-            self._spare_bytes += self._mail.room(charged_bytes - self._spare_bytes)
+        while charged_bytes > self._spare_bytes:  # meanwhile it may be asked to give back what it has
+            granted = self._mail.room(charged_bytes - self._spare_bytes)
+            self._spare_bytes += granted
         self._spare_bytes -= charged_bytes
 
     def _spend_at_hand(self, charged_bytes: int) -> bool:
@@ -196,3 +203,7 @@ class _Desk:
 
     def _refund(self, charged_bytes: int) -> None:
         self._spare_bytes += charged_bytes
+
+    def _give_back(self) -> int:
+        spare, self._spare_bytes = self._spare_bytes, 0
+        return spare
