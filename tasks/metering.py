@@ -2,7 +2,7 @@
 
 Everything comes out of results and errors as they are answered to the client, so the numbers and the
 answers cannot disagree, and no verb has to count. Evictions are no part of it: any write may need some, and
-not only a job makes them. They are counted where they are noted (``caskeeper.coordination.events``).
+not only a job makes them. Whoever gives their room back counts them (``worker.services.cleanup``).
 """
 
 from __future__ import annotations

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from caskeeper.coordination.scripts import Scripts
-    from caskeeper.coordination.stats import Stats
 
 log = logging.getLogger(__name__)
 
@@ -84,11 +83,10 @@ def on_behalf_of(job: str) -> Iterator[None]:
 
 
 class Events:
-    """The event log of one volume. What it is told of evictions, it counts for the fleet."""
+    """The event log of one volume."""
 
-    def __init__(self, scripts: Scripts, stats: Stats) -> None:
+    def __init__(self, scripts: Scripts) -> None:
         self._scripts = scripts
-        self._stats = stats
         self._keys = (scripts.keys.recency, scripts.keys.events)
         #: hears in this process of everything that is noted; never raises
         self.heard: Callable[[Sequence[Event]], None] = lambda _events: None
@@ -126,7 +124,6 @@ class Events:
                         for word in self._words(event, job=job, host=host)
                     ]
                     self._scripts.run_plain("note", self._keys, recency, KEPT, *words)
-            self._stats.evicted(*evicted_in(events))
         except CaskeeperError as trouble:
             log.warning("event not noted", extra={"ref": events[0].ref, "reason": str(trouble)})
 
@@ -152,12 +149,6 @@ class Events:
         for known in ("what", "ref", "at_ms"):
             more.pop(known, None)
         return event.ref, event.what, _in_json(more)
-
-
-def evicted_in(events: Sequence[Event]) -> tuple[int, int]:
-    """How many refs were evicted, and what that frees: the bytes of one tree go once, with all its refs."""
-    gone = [event for event in events if event.what == EVICTED]
-    return len(gone), sum({event.before or event.ref: event.freed_bytes for event in gone}.values())
 
 
 def origin(url: str) -> str:

@@ -62,8 +62,8 @@ class Coordination:
         self.operations = Operations(self._scripts, leases)
         self.usage = UsageCounter(self._scripts)
         self.recency = Recency(self._scripts)
+        self.events = Events(self._scripts)
         self.stats = Stats(self._scripts)
-        self.events = Events(self._scripts, self.stats)
         self.sessions = Sessions(self._scripts, leases)
         self.maintenance = Maintenance(
             self._scripts, leases, refuse_other=self._refuse_other, volume_id=volume_id

@@ -1,6 +1,7 @@
 """What `stats` says was evicted: all of the fleet's, once each, whoever wanted the room."""
 
 import os
+import time
 
 import pytest
 from harness.commands import place_in
@@ -64,6 +65,30 @@ def test_a_tree_that_has_lost_its_ref_counts_with_its_bytes_alone(tmp_path, valk
         result = clean(services, target_bytes=0)
         assert result.freed_bytes > 120 * KIB
         assert evicted(services) == (1, result.freed_bytes)
+
+
+def test_what_is_kept_for_its_age_counts_when_it_goes_and_not_before(tmp_path, valkey, monkeypatch):
+    """It was touched between the plan and its end."""
+    with fleet(tmp_path, valkey.url) as services:
+        commit(services, tmp_path, "p/e/k", 300 * KIB)
+        maintenance = services.coordination.maintenance
+        condemn = maintenance.condemn
+
+        def condemned(*arguments, **names):
+            for above, _folders, files in os.walk(services.layout.objects):
+                for name in files:
+                    os.utime(f"{above}/{name}", ns=(time.time_ns(), os.stat(f"{above}/{name}").st_mtime_ns))
+            return condemn(*arguments, **names)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(maintenance, "condemn", condemned)
+            first = clean(services, target_bytes=0)
+        assert (first.evicted_refs, first.freed_bytes < 100 * KIB) == (1, True)
+        assert evicted(services) == (1, first.freed_bytes)
+        time.sleep(0.02)
+        second = clean(services, target_bytes=0)
+        assert second.freed_bytes >= 300 * KIB
+        assert evicted(services) == (1, first.freed_bytes + second.freed_bytes)
 
 
 def test_what_was_uploaded_and_never_named_counts_with_its_bytes_alone(tmp_path, valkey):

@@ -15,7 +15,7 @@ from caskeeper.errors import Busy
 from worker.protocols import quiet
 from worker.services import reservation
 from worker.services.reservation import SLICE_BYTES
-from worker.store.companion.messages import BACK, STOP, CompanionLost, Done, Over, Spare, Spend
+from worker.store.companion.messages import BACK, STOP, Done, Over, Spare, Spend
 
 SMALL = [b"%d" % number for number in range(10)]
 
@@ -214,17 +214,22 @@ def test_one_that_is_asked_while_it_waits_for_room_asks_again_for_all_it_needs(s
     session._lost = "its owner in the test has spoken for it"
 
 
+@pytest.mark.parametrize("reserved", [5_000_000, 4 * 1024 * 1024], ids=["with a rest", "all handed on"])
 def test_i5_what_a_killed_one_had_counts_as_written_until_the_recount_that_is_asked_for(
-    tmp_path, valkey, monkeypatch
+    tmp_path, valkey, monkeypatch, reserved
 ):
+    force(monkeypatch)
     (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "file").write_bytes(b"file")
     with fleet(tmp_path, valkey.url) as services:
         with services.desk.writer("commit", "x", quiet()) as operation:
-            one = Shared(services, operation, monkeypatch, tmp_path / "src")
-            with one.session:
-                os.kill(operation.staging.batches._companion._process.pid, signal.SIGKILL)
-                with pytest.raises(CompanionLost):
-                    one.store(10, 20)
+            operation.reserve(reserved)
+            with services.companion.session("capture", operation.blobs) as session:
+                assert session.begin()
+                session.send([(str(tmp_path / "src"), ["file"])])
+                while session.receive(1.0) is None:
+                    pass
+                os.kill(services.companion._process.pid, signal.SIGKILL)
         there = Oracle(services.layout.root).used_bytes()
         assert services.space.used_bytes() > there
         wanted = services.upkeep_wanted()

@@ -53,6 +53,8 @@ class UnderWay(NamedTuple):
     is_over: Callable[[], bool]
     #: what is to become free, as it was reckoned
     frees_bytes: int
+    #: what becomes of the refs, as the event log says it
+    what: str = EVICTED
 
 
 def events_of(done: Iterable[tuple[Planned, Evicted]], holder: str, *, what: str, why: str) -> list[Event]:

@@ -141,9 +141,7 @@ class Cleanup:
                 evictor.kept_young_bytes = 0
                 if self._lacking(target, inodes) is not None:
                     freed += self._sweep(run, evictor, inventory)
-                # What had a name is counted where its end is noted.
-                noted = sum(g.frees_bytes for g in inventory.groups if g.entries and g.action == EVICT)
-                self._maintenance.coordination.stats.evicted(0, freed - noted)
+                self._maintenance.coordination.stats.evicted(0, freed - group_freed)
             holders: tuple[CleanupHolder, ...] = ()
             if dry_run or self._lacking(target, inodes) is not None:
                 holders = find_holders(
@@ -360,7 +358,7 @@ class Cleanup:
             sharing=sharing,
             check=run.check,
         )
-        return UnderWay(going, done, is_over, sum(group.frees_bytes for group in going))
+        return UnderWay(going, done, is_over, sum(group.frees_bytes for group in going), what)
 
     def _give_back(self, run: Run, under_way: UnderWay, sharing: Sharing) -> tuple[int, list[str]]:
         """When it is over; as ``evict_groups``."""
@@ -370,8 +368,11 @@ class Cleanup:
         for group, result in zip(under_way.groups, under_way.results, strict=True):
             group.frees_bytes = result.freed_bytes
         freed = sum(result.freed_bytes for result in under_way.results)
+        gone = [str(ref) for result in under_way.results for ref in result.refs]
         self._maintenance.coordination.maintenance.give_back(run.holder, run.epoch, freed)
-        return freed, [str(ref) for result in under_way.results for ref in result.refs]
+        if under_way.what == EVICTED:
+            self._maintenance.coordination.stats.evicted(len(gone), freed)
+        return freed, gone
 
     def _condemn(self, run: Run, groups: Sequence[Planned]) -> list[Planned]:
         """Those that may go, and are condemned. All at once, or if that is refused, one by one."""

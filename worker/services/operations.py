@@ -158,7 +158,8 @@ class Operation:
         outcome = self.staging.end()
         self._fenced = outcome is Outcome.GONE
         try:
-            self._settle(fenced=not outcome or self._in_use or self.staging.is_doubtful)
+            untold = not outcome or self._in_use
+            self._settle(fenced=(untold and self._reservation.granted > 0) or self.staging.is_doubtful)
         except (Busy, CoordinatorUnavailable, LeaseLost):
             # Redis cannot be told, or a cleanup has it by now. Lost state means a recount before anything
             # is evicted; a record that survived expires, and its whole reservation is converted: never
@@ -171,7 +172,6 @@ class Operation:
         What a fenced one had staged may still lie in a trash folder, also when the cleanup that took it had
         not known of its record.
         """
-        fenced = fenced and self._reservation.granted > 0
         if self._reservation.settle(fenced=fenced):
             return
         if self._reservation.granted and self._desk.coordination.state().epoch != self.epoch:

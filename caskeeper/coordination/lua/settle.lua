@@ -18,8 +18,8 @@ if record.dying then
   local less = math.min(tonumber(record.reserved_bytes), tonumber(ARGV[3]))
   lower('reserved', int(less))
   record.reserved_bytes = int(tonumber(record.reserved_bytes) - less)
-  if ARGV[4] == '1' and tonumber(record.reserved_bytes) > 0 then
-    redis.call('HINCRBY', USAGE, 'converted', record.reserved_bytes)  -- whoever recounts for it removes it first
+  if ARGV[4] == '1' then  -- whoever recounts for it removes it first; what it counted may be too much, too
+    redis.call('HINCRBY', USAGE, 'converted', int(math.max(1, tonumber(record.reserved_bytes))))
   end
   keep_operation(ARGV[2], record)
 else

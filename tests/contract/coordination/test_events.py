@@ -63,22 +63,6 @@ def test_noting_keeps_recency_in_the_same_round_trip(place):
         assert coordination.recency.scores([B]) != [None]
 
 
-def test_evictions_are_counted_for_the_fleet_refs_each_and_the_bytes_of_a_tree_once(place):
-    coordination = place.create()
-    coordination.events.note_all(
-        [
-            *(Event("evicted", ref, before="tree", freed_bytes=7) for ref in (A, B)),
-            Event("evicted", "p/e/c", before="other", freed_bytes=5),
-            Event("published", "p/e/d", root="new"),
-        ]
-    )
-    for what in ("removed", "withdrawn", "healed", "bound"):
-        coordination.events.note_all([Event(what, A, before="tree", freed_bytes=7)])
-    place.join().events.note("evicted", ["p/e/d"])
-    totals = coordination.stats.read()
-    assert (totals["evicted refs"], totals["evicted bytes"]) == (4, 12)
-
-
 def test_the_log_is_capped_and_an_answer_may_be_limited(place, monkeypatch):
     monkeypatch.setattr(log_module, "KEPT", 300)
     monkeypatch.setattr(log_module, "_PAGE", 7)
