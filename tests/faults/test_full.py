@@ -77,7 +77,8 @@ def pending(site):
     """
     state = site.coordination.state()
     known = [] if state.lost else site.coordination.operations.list()
-    return {*map(os.path.basename, site.oracle.leavings()), *(record.id for record in known)}
+    left = [os.path.basename(path).rpartition(".recovers.") for path in site.oracle.leavings()]
+    return {name[-32:] for _by, _recovers, name in left} | {record.id[-32:] for record in known}
 
 
 @pytest.mark.parametrize(

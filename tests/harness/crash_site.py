@@ -68,7 +68,10 @@ class Site:
         self.coordination = Coordination.create(
             valkey.url, volume_id="v", epoch="e", used_bytes=self.oracle.used_bytes(), leases=LEASES
         )
+        #: of whoever ran last
         self.life = None
+        #: the step of a cleanup of two artifacts before which one of their objects is in its trash
+        self.half_way = None
         self.results = []
         made = {"hello": b"hello\n", "x:bin/run": b"#!/bin/sh\n", "bin/empty": b"", "l:link": b"bin/run"}
         self.source = write_tree(folder / "src", {**made, "buildtree/obj/x.o": b"object code"})
@@ -101,6 +104,7 @@ class Site:
             disk=disk,
             cache=cache,
         )
+        self.life = life
         try:
             self.results = [
                 request(services) if callable(request) else services.run(request, quiet())
@@ -221,13 +225,21 @@ def a_death(site):
 
 
 def a_dead_cleanup(site):
-    """A cleanup that died with half of two artifacts in its trash."""
+    """A cleanup that died with an object in its trash, half way through what it takes of two artifacts."""
     site.run(*two_artifacts(site))
     site.tick()
+    if site.half_way is None:
+        site.run(CleanupRequest(target_bytes=0))
+        ends = [
+            number for number, did in enumerate(site.life.did, 1) if did[0] == "unlink" and "/o-" in did[1]
+        ]
+        site.half_way = ends[len(ends) // 2]
+        site.run(*two_artifacts(site))
+        site.tick()
     with pytest.raises(Dead):
-        site.run(CleanupRequest(target_bytes=0), at=38)
+        site.run(CleanupRequest(target_bytes=0), at=site.half_way)
     site.expire()
-    assert os.listdir(site.layout.trashes) != []
+    assert any(files for _folder, _folders, files in os.walk(site.layout.trashes))
     return []
 
 
