@@ -18,7 +18,7 @@ if record.dying then
   local less = math.min(tonumber(record.reserved_bytes), tonumber(ARGV[3]))
   lower('reserved', int(less))
   record.reserved_bytes = int(tonumber(record.reserved_bytes) - less)
-  if ARGV[4] == '1' then  -- whoever recounts for it removes it first; what it counted may be too much, too
+  if record.ended then  -- whoever recounts for it removes it first; what it counted may be too much, too
     redis.call('HINCRBY', USAGE, 'converted', int(math.max(1, tonumber(record.reserved_bytes))))
   end
   keep_operation(ARGV[2], record)
