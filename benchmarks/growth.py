@@ -1,7 +1,7 @@
 """What each operation costs in caches of 10 thousand to 10 million objects. Run it alone on the machine.
 
-Writes benchmarks/growth.json, benchmarks/growth.md, which is a section of docs/performance.md, and
-docs/growth.svg, unless other sizes are asked for. A million objects take 6 GB of a RAM disk, and minutes.
+Writes benchmarks/growth.json, its section of docs/performance.md, and docs/growth.svg, unless other sizes are
+asked for. A million objects take 6 GB of a RAM disk, and minutes.
 """
 
 from __future__ import annotations
@@ -88,7 +88,6 @@ def _write(growth: Growth, simulated: tuple[int, ...], machine: dict[str, Any], 
     document = {"machine": machine, "simulated": simulated, "objects": growth}
     for path, content in (
         (f"{_HERE}/growth.json", json.dumps(document, indent=1) + "\n"),
-        (f"{_HERE}/growth.md", text.replace("(growth.svg)", "(../docs/growth.svg)")),
         (f"{os.path.dirname(_HERE)}/docs/growth.svg", plot(growth)),
     ):
         with open(path, "w", encoding="utf-8") as file:

@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from contestants import Ours
+from growth_page import section
 from limits import BESIDE
 from peers import Bst1, Casd
 from small_jobs import job_lines
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 _MIB = 2**20
 _HERE = os.path.dirname(os.path.abspath(__file__))
 RESULTS = f"{_HERE}/results.json"
-GROWTH = f"{_HERE}/growth.md"
+GROWTH = f"{_HERE}/growth.json"
 PAGE = f"{os.path.dirname(_HERE)}/docs/performance.md"
 OURS = Ours.name
 
@@ -225,11 +226,13 @@ def write_page(
 
 
 def _growth() -> list[str]:
-    """The section that growth.py wrote, if it was run."""
+    """The section of what growth.py measured, if it was run."""
     if not os.path.exists(GROWTH):
         return []
     with open(GROWTH, encoding="utf-8") as file:
-        return ["", *file.read().replace("(../docs/growth.svg)", "(growth.svg)").rstrip().splitlines()]
+        found = json.load(file)
+    growth = {int(size): measured for size, measured in found["objects"].items()}
+    return ["", *section(growth, found["simulated"], found["machine"]).rstrip().splitlines()]
 
 
 def _as_json(measured: Measured) -> dict[str, Any]:

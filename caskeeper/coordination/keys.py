@@ -54,7 +54,7 @@ STATE = "state"
 USAGE = "usage"
 
 #: Hash: epoch; operation id -> JSON {verb, subject, host, started_ms, expires_ms, reserved_bytes,
-#: dying, ended (by a settle that left a rest), part (the number of the last one), expected, claims},
+#: dying, ended (by a settle that asks for a recount), part (the number of the last one), expected, claims},
 #: integers as text. Written by register, renew, reserve, hold, settle, settle_part,
 #: mark_dying, drop_dead.
 OPERATIONS = "operations"

@@ -96,7 +96,8 @@ class Operations:
     def settle(self, op_id: str, epoch: str, added_bytes: int, *, fenced: bool = False) -> bool:
         """The end: what was added is used; reservation, claims and record go. Also while dying.
 
-        ``fenced``: its folder was taken away, so the rest of the reservation waits for a cleanup.
+        ``fenced``: its folder was taken away, or what it says may be wrong (settle.lua): the rest of the
+        reservation waits for a cleanup, and a recount is asked for.
         False: the record or the epoch is gone and nothing was done.
         """
         flag = "1" if fenced else "0"

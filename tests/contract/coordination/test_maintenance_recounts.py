@@ -52,7 +52,20 @@ def test_a_recount_asks_for_another_one_for_what_is_left_of_all_who_ended_under_
         held.operations.settle(op_id, "epoch-1", 4, fenced=True)
     held.operations.settle_part("one", "epoch-1", 6, unreserve_bytes=0, number=1)
     for _ in range(2):
-        assert recount(held) == Usage(50, 22, 18, known=True, converted_bytes=20 + 1)
+        assert recount(held) == Usage(50, 22, 18, known=True, converted_bytes=20 + 1 + 1)
+
+
+def test_who_ended_without_a_rest_has_another_one_asked_for_too(held):
+    """What it told as added while the recount scanned may be too much."""
+    epoch = register(held, reserved_bytes=4)
+    start = held.maintenance.begin_recount("me", epoch)
+    held.operations.settle("op", epoch, 4, fenced=True)
+    assert held.usage.snapshot().converted_bytes == 1
+    held.maintenance.finish_recount("me", epoch, scanned_bytes=50, added_total_at_start=start)
+    assert held.usage.snapshot() == Usage(54, 0, 4, known=True, converted_bytes=1)
+    held.maintenance.mark_dying("me", epoch)
+    held.maintenance.drop_dead("me", epoch, "op")
+    assert recount(held) == Usage(50, 0, 4, known=True)
 
 
 @pytest.mark.parametrize("settles", [True, False])

@@ -214,7 +214,7 @@ class Session:
                 # All that it had may be published, or lie staged where it was: nothing is given back (I5),
                 # and what was too much is found by a recount.
                 self._staging.add(self._given_bytes)
-                self._staging.is_doubtful = self._staging.is_doubtful or self._given_bytes > 0
+                self._staging.is_doubtful |= self._given_bytes > 0
             elif self._place:
                 self._staging.volume.remove_folder(self._place)  # or it stays, with what is left in it
         finally:
