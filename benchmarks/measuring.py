@@ -90,8 +90,17 @@ def forget_peak(pid: int | str) -> None:
 
 
 def children(pid: int) -> list[int]:
-    found: list[int] = []
-    for task in os.listdir(f"/proc/{pid}/task"):
-        with open(f"/proc/{pid}/task/{task}/children", encoding="ascii") as file:
-            found += map(int, file.read().split())
-    return found
+    """A child is listed with the thread that started it, and with another one when that thread has ended."""
+    tasks = f"/proc/{pid}/task"
+    while True:
+        found: set[int] = set()
+        for task in os.listdir(tasks):
+            try:
+                with open(f"{tasks}/{task}/children", encoding="ascii") as file:
+                    found.update(map(int, file.read().split()))
+            except (FileNotFoundError, ProcessLookupError):
+                if os.path.exists(f"{tasks}/{task}"):
+                    raise
+                break  # The thread ended meanwhile: look at all of them again.
+        else:
+            return sorted(found)
