@@ -48,10 +48,11 @@ bench: $(READY)
 bench-full: bench-peers
 	$(BIN)/python -P benchmarks/run.py --full
 
-# Caches of 10 thousand to 10 million objects: a quarter of an hour, 6 GB of a RAM disk, alone on the machine.
-# Writes docs/growth.svg and its section of docs/performance.md, which the next `make bench` takes over.
+# Caches of 10 thousand to 10 million objects: minutes, 6 GB of a RAM disk, alone on the machine.
+# Writes benchmarks/growth.json, docs/growth.svg and the page, which has a section of them.
 bench-growth: $(READY)
 	$(BIN)/python -P benchmarks/growth.py
+	$(BIN)/python -P benchmarks/run.py --page
 
 bench-peers: $(READY)
 	PYTHONPATH=$(CURDIR)/tests $(BIN)/python -P -c 'from harness.bst2 import ensure_installed; ensure_installed()'

@@ -1,7 +1,7 @@
 """What each operation costs in caches of 10 thousand to 10 million objects. Run it alone on the machine.
 
-Writes benchmarks/growth.json, its section of docs/performance.md, and docs/growth.svg, unless other sizes are
-asked for. A million objects take 6 GB of a RAM disk, and minutes.
+Writes benchmarks/growth.json and docs/growth.svg, unless other sizes are asked for; `run.py --page` puts them
+into docs/performance.md. A million objects take 6 GB of a RAM disk, and minutes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))  # with -P a script finds no neighbours
 
-from growth_page import HEADING, TITLES, plot, section
+from growth_page import TITLES, plot, section
 from machine import describe, room
 from running import Processes, run_step, write_config
 
@@ -53,10 +53,9 @@ def main() -> int:
             growth[size] = _measure(base, size, simulated=size in asked.simulated)
     finally:
         shutil.rmtree(base)
-    text = section(growth, asked.simulated, machine)
-    print(text)
+    print(section(growth, asked.simulated, machine))
     if (tuple(asked.sizes), tuple(asked.simulated)) == (_SIZES, _SIMULATED):
-        _write(growth, asked.simulated, machine, text)
+        _write(growth, asked.simulated, machine)
     return 0
 
 
@@ -84,7 +83,7 @@ def _measure(base: str, size: int, *, simulated: bool) -> dict[str, dict[str, An
     return {operation: found[operation] for operation in TITLES if operation in found}
 
 
-def _write(growth: Growth, simulated: tuple[int, ...], machine: dict[str, Any], text: str) -> None:
+def _write(growth: Growth, simulated: tuple[int, ...], machine: dict[str, Any]) -> None:
     document = {"machine": machine, "simulated": simulated, "objects": growth}
     for path, content in (
         (f"{_HERE}/growth.json", json.dumps(document, indent=1) + "\n"),
@@ -92,17 +91,6 @@ def _write(growth: Growth, simulated: tuple[int, ...], machine: dict[str, Any], 
     ):
         with open(path, "w", encoding="utf-8") as file:
             file.write(content)
-    _put_into(f"{os.path.dirname(_HERE)}/docs/performance.md", text)
-
-
-def _put_into(page: str, text: str) -> None:
-    """In the place of the section of before; it is the page's last one."""
-    if not os.path.exists(page):
-        return  # run.py takes it over
-    with open(page, encoding="utf-8") as file:
-        before = file.read().partition(f"\n{HEADING}\n")[0].rstrip()
-    with open(page, "w", encoding="utf-8") as file:
-        file.write(f"{before}\n\n{text.rstrip()}\n")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-HEADING = "## Growth with the size of the cache"
 #: operation -> how the table calls it
 TITLES = {
     "start": "start of a worker's services",
@@ -38,7 +37,7 @@ def section(growth: Growth, simulated: Sequence[int], machine: Mapping[str, Any]
     sizes = sorted(growth)
     heads = [f"{size:,}{' *' if size in simulated else ''}" for size in sizes]
     lines = [
-        HEADING,
+        "## Growth with the size of the cache",
         "",
         "An artifact has 98 files of its own, 40 files that all have, and three folders: 100 objects each.",
         "Seconds on the clock and the most that the process held in RAM (VmHWM), a fresh process for each.",

@@ -33,14 +33,16 @@ class Life:
 
     def __init__(self, at=NEVER, *, meanwhile=None):
         self.at = at
-        self.steps = 0
-        self.did = []  # what each of them was
+        self.did = []  # what each step was
         self._meanwhile = meanwhile
         self._guard = threading.Lock()
 
+    @property
+    def steps(self):
+        return len(self.did)
+
     def step(self, *what):
         with self._guard:
-            self.steps += 1
             self.did.append(what)
             if self.steps == self.at and self._meanwhile is not None:
                 self._meanwhile()

@@ -77,7 +77,7 @@ def test_drift_is_what_the_last_recount_found():
     assert account.now == {"drift_bytes": 3}
 
 
-def test_evictions_are_counted_where_room_is_given_back_and_not_once_more_at_the_end_of_a_cleanup():
+def test_evictions_are_not_counted_once_more_at_the_end_of_a_cleanup():
     answer = CleanupResult(
         dry_run=False,
         used_before_bytes=9,
