@@ -5,7 +5,7 @@ READY := .venv/.ready
 # Tests of processes mostly wait: twice as many at a time as the smallest CI has cores.
 TESTS_AT_ONCE ?= 4
 
-.PHONY: install check lint types layers test demo bench bench-full bench-growth bench-peers test-faults-long test-queue-long test-interop test-monitoring test-compose protos docs lock format clean
+.PHONY: install check lint types layers test demo bench bench-full bench-continue bench-growth bench-peers test-faults-long test-queue-long test-interop test-monitoring test-compose protos docs lock format clean
 
 install: $(READY)
 
@@ -47,6 +47,10 @@ bench: $(READY)
 # Seven rounds, the peers with our client and our command line too: an hour and a half.
 bench-full: bench-peers
 	$(BIN)/python -P benchmarks/run.py --full
+
+# Goes on with a `make bench` or `make bench-full` that was ended in the middle, after its last whole workload.
+bench-continue: bench-peers
+	$(BIN)/python -P benchmarks/run.py --continue
 
 # Caches of 10 thousand to 10 million objects: minutes, 6 GB of a RAM disk, alone on the machine.
 # Writes benchmarks/growth.json, docs/growth.svg and the page, which has a section of them.

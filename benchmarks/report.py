@@ -16,6 +16,7 @@ from targets import judge, peaks
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from kept import Kept
     from rounds import Measured
     from small_jobs import Jobs
     from targets import Peak
@@ -168,36 +169,9 @@ def print_tables(machine: dict[str, Any], results: Sequence[Measured], jobs: Job
         print("\n" + "\n".join(job_lines(jobs)))
 
 
-def write_results(
-    machine: dict[str, Any],
-    results: Sequence[Measured],
-    jobs: Jobs,
-    *,
-    command: str,
-    left_out: Sequence[str],
-) -> None:
-    """results.json and docs/performance.md, both as a whole."""
-    document = {
-        "machine": machine,
-        "command": command,
-        "left_out": list(left_out),
-        "workloads": [_as_json(measured) for measured in results],
-        "jobs": jobs.to_json(),
-    }
-    with open(RESULTS, "w", encoding="utf-8") as file:
-        file.write(json.dumps(document, indent=1) + "\n")
-    write_page(machine, results, jobs, command=command, left_out=left_out)
-
-
-def write_page(
-    machine: dict[str, Any],
-    results: Sequence[Measured],
-    jobs: Jobs,
-    *,
-    command: str,
-    left_out: Sequence[str],
-) -> None:
-    """docs/performance.md; what growth.py found is taken over."""
+def write_page(run: Kept) -> None:
+    """docs/performance.md of a run that is whole; what growth.py found is taken over."""
+    machine = run.machine
     in_memory = machine["file_system"] in {"tmpfs", "ramfs"}
     kind = "a RAM disk" if in_memory else "a disk, which is measured too"
     where = (
@@ -208,17 +182,18 @@ def write_page(
     lines = [
         "# Performance",
         "",
-        f"Written by `{command}`; do not edit. All samples are in `benchmarks/results.json`. The last",
+        f"Written by `{run.command}`; do not edit. All samples are in `benchmarks/results.json`. The last",
         "section is of another run, by `make bench-growth`: `benchmarks/growth.json`.",
         "",
         where,
-        *(f"Not installed and left out: {name}." for name in left_out),
+        *(f"Not installed and left out: {name}." for name in run.left_out),
+        *(f"The run was ended {place} and continued by `make bench-continue`." for place in run.continued),
         "",
         *_METHOD.splitlines(),
         "",
-        *_tables(results),
+        *_tables(run.results),
         "",
-        *job_lines(jobs),
+        *(job_lines(run.jobs) if run.jobs else []),
         *_growth(),
     ]
     with open(PAGE, "w", encoding="utf-8") as file:
@@ -233,19 +208,3 @@ def _growth() -> list[str]:
         found = json.load(file)
     growth = {int(size): measured for size, measured in found["objects"].items()}
     return ["", *section(growth, found["simulated"], found["machine"]).rstrip().splitlines()]
-
-
-def _as_json(measured: Measured) -> dict[str, Any]:
-    return {
-        "name": measured.workload.name,
-        "tree": measured.workload.title,
-        "files": measured.files,
-        "bytes": measured.size_bytes,
-        "samples": {
-            operation: {
-                who: [{"wall_s": one.wall_s, "cpu_s": one.cpu_s, "peak_bytes": one.peaks} for one in samples]
-                for who, samples in found.items()
-            }
-            for operation, found in measured.samples.items()
-        },
-    }

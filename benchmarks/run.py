@@ -1,7 +1,8 @@
 """`make bench` and `make bench-full`: our services beside the peers and the limits, in the same rounds.
 
 Writes benchmarks/results.json and docs/performance.md, unless a part or something else is asked for: with
-``--only``, ``--op``, ``--who``, ``--tiny``, ``--rounds``, ``--disk`` or ``--profile``. Times mean little by
+``--only``, ``--op``, ``--who``, ``--tiny``, ``--rounds``, ``--disk`` or ``--profile``. Until then a whole run
+keeps each workload it is done with, and ``--continue`` takes up one that was ended. Times mean little by
 themselves: compare ratios.
 """
 
@@ -18,12 +19,14 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))  # with -P a script finds no neighbours
 
-import kept as kept_results
+import kept
+import unfinished
 import workloads
 from contestants import Contestant, Ours
+from kept import Kept
 from machine import describe, room, warm_up
 from peers import Bst1, Casd, OursIntoBst1, OursIntoCasd, bst1_python, bst2_python
-from report import RESULTS, print_tables, write_page, write_results
+from report import RESULTS, print_tables, write_page
 from rounds import ORDER, Measured, measure, remove_trees, write_trees
 from small_jobs import Jobs, measure_jobs
 from whole_path import ThroughCommand, ThroughQueue
@@ -56,9 +59,11 @@ _WHO = [one.name for one in (Ours, Casd, OursIntoCasd, Bst1, OursIntoBst1, Throu
 def main() -> int:
     asked = _arguments()
     if asked.page:
-        kept = kept_results.read(RESULTS, _FULL)
-        write_page(kept.machine, kept.results, kept.jobs, command=kept.command, left_out=kept.left_out)
+        write_page(kept.read(RESULTS, _FULL))
         return 0
+    begun = unfinished.find(_FULL) if asked.go_on else None
+    if begun is not None:
+        asked.full = begun.command == _command(full=True)
     chosen = [one for one in (_TINY if asked.tiny else _FULL) if one.name in asked.only]
     entrants, left_out = _entrants(asked)
     for ending in (signal.SIGTERM, signal.SIGHUP):  # so that everything is taken away again
@@ -66,23 +71,40 @@ def main() -> int:
     needed = max((_room_for(one, len(entrants)) for one in chosen), default=0)
     base = tempfile.mkdtemp(prefix="ck-bench-", dir=room(needed, disk=asked.disk))
     try:
-        machine = describe(base)
-        results = _measure_all(chosen, entrants, asked, base)
-        jobs = _measure_jobs(asked, base) if _JOBS in asked.only else None
+        run = Kept(describe(base), _command(full=asked.full), unfinished.code(), left_out)
+        if begun is not None:
+            unfinished.check(begun, run)
+            run = begun
+            run.continued.append(f"after {run.results[-1].workload.name}")
+        _measure_all(run, chosen, entrants, asked, base)
+        if _JOBS in asked.only:
+            run.jobs = _measure_jobs(asked, base)
     finally:
         shutil.rmtree(base)
-    print_tables(machine, results, jobs)
-    is_whole = set(asked.only) == set(_NAMES) and set(asked.op) == set(ORDER) and not asked.who
-    is_other = asked.tiny or asked.profile or asked.rounds or asked.disk
-    if jobs is not None and is_whole and not is_other:
-        command = f"make bench{'-full' if asked.full else ''}"
-        write_results(machine, results, jobs, command=command, left_out=left_out)
+    print_tables(run.machine, run.results, run.jobs)
+    if _is_whole(asked):
+        kept.write(RESULTS, run)
+        write_page(run)
+        unfinished.forget()
     return 0
+
+
+def _command(*, full: bool) -> str:
+    return f"make bench{'-full' if full else ''}"
+
+
+def _is_whole(asked: argparse.Namespace) -> bool:
+    """Everything was measured, and as the page describes it."""
+    is_part = set(asked.only) != set(_NAMES) or set(asked.op) != set(ORDER) or asked.who
+    return not (is_part or asked.tiny or asked.profile or asked.rounds or asked.disk)
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--full", action="store_true", help="seven rounds, and what takes long")
+    parser.add_argument(
+        "--continue", action="store_true", dest="go_on", help="the whole run that was ended in the middle"
+    )
     parser.add_argument("--tiny", action="store_true", help="a hundredth, to see that it works")
     parser.add_argument("--page", action="store_true", help="write the page anew from results.json")
     parser.add_argument(
@@ -104,6 +126,8 @@ def _arguments() -> argparse.Namespace:
     asked = parser.parse_args()
     if asked.profile and not os.path.isdir(os.path.dirname(os.path.abspath(asked.profile))):
         parser.error(f"argument --profile: there is no folder {os.path.dirname(asked.profile)!r}")
+    if asked.go_on and (asked.full or not _is_whole(asked)):
+        parser.error("argument --continue: what the run measures was said when it began")
     return asked
 
 
@@ -147,20 +171,27 @@ def _room_for(one: Workload, contestants: int) -> int:
 
 
 def _measure_all(
-    chosen: list[Workload], entrants: list[Callable[[str], Contestant]], asked: argparse.Namespace, base: str
-) -> list[Measured]:
-    results: list[Measured] = []
+    run: Kept,
+    chosen: list[Workload],
+    entrants: list[Callable[[str], Contestant]],
+    asked: argparse.Namespace,
+    base: str,
+) -> None:
+    """What the run has not measured yet, kept after each workload."""
     trees: dict[str, str] = {}
-    for place, workload in enumerate(chosen):
+    done = {measured.workload.name for measured in run.results}
+    left = [one for one in chosen if one.name not in done]
+    for place, workload in enumerate(left):
         trees.update(write_trees([workload], base, trees, _say))
         warm_up(base, _room_for(workload, len(entrants)) - workload.size_bytes)
-        files, size_bytes = workloads.size_of(trees[workload.name])
-        results.append(Measured(workload, files, size_bytes))
+        measured = Measured(workload, *workloads.size_of(trees[workload.name]))
         rounds = _rounds(asked, few=2 if workload.one_by_one else 3)
-        measure(results[-1], entrants, asked.op, trees=trees, folder=base, rounds=rounds, say=_say)
-        later = chosen[place + 1 :]
+        measure(measured, entrants, asked.op, trees=trees, folder=base, rounds=rounds, say=_say)
+        run.results.append(measured)
+        if _is_whole(asked):
+            unfinished.keep(run)
+        later = left[place + 1 :]
         remove_trees(trees, {one.name for two in later for one in (two, two.before) if one is not None})
-    return results
 
 
 def _measure_jobs(asked: argparse.Namespace, base: str) -> Jobs:
