@@ -49,7 +49,8 @@ bench-full: bench-peers
 	$(BIN)/python -P benchmarks/run.py --full
 
 # Goes on with a `make bench` or `make bench-full` that was ended in the middle, after its last whole workload.
-bench-continue: bench-peers
+# Installs no peer: the run goes on beside those that it began with.
+bench-continue: $(READY)
 	$(BIN)/python -P benchmarks/run.py --continue
 
 # Caches of 10 thousand to 10 million objects: minutes, 6 GB of a RAM disk, alone on the machine.

@@ -106,13 +106,13 @@ def target_table(results: Sequence[Measured]) -> list[str]:
         target = judged.target
         unit = " ms" if target.at_most_ms else ""
         operation = target.operation if target.who == OURS else f"{target.operation}, {target.who}"
-        verdict = "met" if judged.is_met else f"**missed** by {judged.missed_by:.0%}"
+        verdict = "met" if judged.is_met else f"**missed** by {judged.missed_by:.1%}"
         cells = f"{judged.reached:.2f}{unit} | {judged.best:.2f}{unit} | {verdict}"
         lines.append(f"| {target.workload} | {operation} | {target.text} | {cells} |")
     found = list(peaks(results))
     for peak in found:
         if not peak.is_kept:
-            verdict = f"**missed** by {peak.most / peak.bound - 1:.0%}"
+            verdict = f"**missed** by {peak.most / peak.bound - 1:.1%}"
             operation = f"{peak.operation}, memory"
             lines.append(f"| {peak.workload} | {operation} | {_memory(peak, peak.most)} | {verdict} |")
     for part in dict.fromkeys(peak.part for peak in found):

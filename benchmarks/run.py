@@ -76,6 +76,9 @@ def main() -> int:
             unfinished.check(begun, run)
             run = begun
             run.continued.append(f"after {run.results[-1].workload.name}")
+            unfinished.keep(run)  # or its next end would be told in place of this one
+        elif _is_whole(asked):
+            unfinished.forget()  # one that is ended before its first workload is not to continue another
         _measure_all(run, chosen, entrants, asked, base)
         if _JOBS in asked.only:
             run.jobs = _measure_jobs(asked, base)

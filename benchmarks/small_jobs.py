@@ -142,7 +142,7 @@ def job_lines(jobs: Jobs) -> list[str]:
             cells = f"{rates.median(1, verb):,.0f} | {rates.median(2, verb):,.0f} | {scaling:.2f}"
             lines.append(f"| {rates.title} | {verb} | {cells} | {_verdict(scaling, bound)} |")
     kept = (
-        "met" if jobs.above_ms <= ROUND_TRIP_MS else f"**missed** by {jobs.above_ms / ROUND_TRIP_MS - 1:.0%}"
+        "met" if jobs.above_ms <= ROUND_TRIP_MS else f"**missed** by {jobs.above_ms / ROUND_TRIP_MS - 1:.1%}"
     )
     queue, alone = (statistics.median(one) for one in zip(*jobs.trip_ms, strict=True))
     trip = (
@@ -156,5 +156,5 @@ def _verdict(scaling: float, bound: float) -> str:
     if not bound:
         return " | "
     return f"≥ {bound:g} times one | " + (
-        "met" if scaling >= bound else f"**missed** by {1 - scaling / bound:.0%}"
+        "met" if scaling >= bound else f"**missed** by {1 - scaling / bound:.1%}"
     )

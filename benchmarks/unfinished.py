@@ -6,6 +6,7 @@ of the figures are whose.
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import hashlib
 import os
@@ -25,8 +26,8 @@ _HOUSE = os.path.dirname(_HERE)
 #: Names git does not take up.
 _PATH = f"{_HERE}/unfinished.json"
 _MEASURED_CODE = (
-    *("caskeeper/**/*.py", "tasks/**/*.py", "worker/**/*"),
-    *("benchmarks/*.py", "requirements/*.txt"),
+    *("caskeeper/**/*", "tasks/**/*", "worker/**/*"),  # with the scripts that Redis runs
+    *("benchmarks/*.py", "requirements/*.txt", "tests/interop/requirements.txt"),
 )
 
 
@@ -47,8 +48,9 @@ def keep(run: Kept) -> None:
 
 
 def forget() -> None:
-    """Once its results are written."""
-    os.unlink(_PATH)
+    """Once its results are written, or another run begins."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(_PATH)
 
 
 def find(workloads: Sequence[Workload]) -> Kept:
