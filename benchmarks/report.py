@@ -105,7 +105,7 @@ def target_table(results: Sequence[Measured]) -> list[str]:
     for judged in judge(results):
         target = judged.target
         unit = " ms" if target.at_most_ms else ""
-        operation = target.operation if target.who == OURS else f"{target.operation}, {target.who}"
+        operation = _by(target.operation, target.who)
         verdict = "met" if judged.is_met else f"**missed** by {judged.missed_by:.1%}"
         cells = f"{judged.reached:.2f}{unit} | {judged.best:.2f}{unit} | {verdict}"
         lines.append(f"| {target.workload} | {operation} | {target.text} | {cells} |")
@@ -113,7 +113,7 @@ def target_table(results: Sequence[Measured]) -> list[str]:
     for peak in found:
         if not peak.is_kept:
             verdict = f"**missed** by {peak.most / peak.bound - 1:.1%}"
-            operation = f"{peak.operation}, memory"
+            operation = f"{_by(peak.operation, peak.who)}, memory"
             lines.append(f"| {peak.workload} | {operation} | {_memory(peak, peak.most)} | {verdict} |")
     for part in dict.fromkeys(peak.part for peak in found):
         measured = [peak for peak in found if peak.part == part]
@@ -123,6 +123,10 @@ def target_table(results: Sequence[Measured]) -> list[str]:
             cells = _memory(kept[0], max(peak.most for peak in kept))
             lines.append(f"| {which} | {len(kept)} operations, memory | {cells} | met |")
     return lines
+
+
+def _by(operation: str, who: str) -> str:
+    return operation if who == OURS else f"{operation}, {who}"
 
 
 def _memory(peak: Peak, most: int) -> str:

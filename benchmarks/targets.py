@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from contestants import Ours
 from limits import COPY, LINK
-from peers import Bst1, Casd, OursIntoCasd
-from whole_path import ThroughQueue
+from peers import Bst1, Casd, OursIntoBst1, OursIntoCasd
+from whole_path import ThroughCommand, ThroughQueue
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -60,6 +60,7 @@ class Peak(NamedTuple):
 
     workload: str
     operation: str
+    who: str
     part: str
     most: int
     bound: int
@@ -127,11 +128,14 @@ def peaks(results: Sequence[Measured]) -> Iterator[Peak]:
     bounds = (
         (Ours.name, "client", CLIENT_BYTES),
         (Ours.name, "server", SERVER_BYTES),
+        (OursIntoCasd.name, "client", CLIENT_BYTES),
+        (OursIntoBst1.name, "client", CLIENT_BYTES),
         (ThroughQueue.name, "child", CLIENT_BYTES),
+        (ThroughCommand.name, "child", CLIENT_BYTES),
     )
     for measured in results:
         for operation in measured.samples:
             for who, part, bound in bounds:
                 if measured.has(operation, who):
                     most = measured.peaks(operation, who).get(part, 0)
-                    yield Peak(measured.workload.name, operation, part, most, bound)
+                    yield Peak(measured.workload.name, operation, who, part, most, bound)
